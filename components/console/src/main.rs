@@ -1,0 +1,2 @@
+//! Serial console, logs of all components, and the serial monitor.
+fn main() {}

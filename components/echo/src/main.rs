@@ -1,0 +1,2 @@
+//! UDP and TCP echo on one port.
+fn main() {}

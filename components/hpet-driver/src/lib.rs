@@ -1,0 +1,3 @@
+//! Timer driver for the HPET.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Timer driver for the HPET.
+fn main() {}

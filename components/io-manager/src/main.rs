@@ -1,0 +1,2 @@
+//! Stands between clients and servers: validates, accounts, passes extents.
+fn main() {}

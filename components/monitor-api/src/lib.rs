@@ -1,0 +1,3 @@
+//! Log records and counters in shared memory.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The protocol server: smoltcp behind validated request rings.
+fn main() {}

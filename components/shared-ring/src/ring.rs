@@ -1,0 +1,332 @@
+//! The two ends of a ring.
+//!
+//! Invariant: an end's own index lives in private memory; the copy in shared
+//! memory is only for the peer to read. The peer's index is read once an
+//! operation (Acquire, pairing with the peer's Release) and refused when it
+//! is further away than the ring is long.
+//!
+//! The ends are generic over [`RingMemory`] so that the very same code runs
+//! on shared pages and under loom.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, fence};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::layout::{AttachError, HEAD, HEADER_BYTES, RingLayout, TAIL, WANTS_SIGNAL};
+use crate::memory::SharedMemory;
+
+/// What may be passed through a ring: plain bytes, any pattern valid.
+pub trait Entry: Copy + FromBytes + IntoBytes + Immutable + KnownLayout {}
+impl<T: Copy + FromBytes + IntoBytes + Immutable + KnownLayout> Entry for T {}
+
+/// The three shared words of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Entries ever produced, modulo 2^32; written by the producer.
+    Tail,
+    /// Entries ever consumed, modulo 2^32; written by the consumer.
+    Head,
+    /// 1 while the consumer sleeps or is about to; set by the consumer,
+    /// cleared by whoever answers it.
+    WantsSignal,
+}
+
+/// Where a ring's words and entries live.
+pub trait RingMemory {
+    /// Reads a word.
+    fn load(&self, word: Word, order: Ordering) -> u32;
+    /// Writes a word.
+    fn store(&self, word: Word, value: u32, order: Ordering);
+    /// Orders what came before against what comes after, loads included.
+    fn fence(&self);
+    /// Copies entry `slot` (below the capacity) out.
+    fn read_entry(&self, slot: u32, into: &mut [u8]);
+    /// Copies `from` into entry `slot` (below the capacity).
+    fn write_entry(&self, slot: u32, from: &[u8]);
+}
+
+/// What the peer did to the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingError {
+    /// The peer's index is further from ours than the ring is long.
+    IndexJump {
+        /// Our own index.
+        own: u32,
+        /// What the peer wrote.
+        peer: u32,
+    },
+}
+
+impl fmt::Display for RingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::IndexJump { own, peer } = self;
+        write!(f, "the peer moved its ring index to {peer} while ours is {own}")
+    }
+}
+
+impl core::error::Error for RingError {}
+
+/// The ring has no room; nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ring is full")
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// The end that writes entries.
+#[derive(Debug)]
+pub struct Producer<T, M = SharedRing> {
+    memory: M,
+    tail: u32,
+    head: u32,
+    published: u32,
+    capacity: u32,
+    entry: PhantomData<fn(T)>,
+}
+
+impl<T: Entry> Producer<T> {
+    /// Attaches to the ring at the start of `at`.
+    ///
+    /// # Errors
+    /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
+    pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
+        Ok(Self::over(SharedRing::attach::<T>(at, layout)?, layout.capacity))
+    }
+}
+
+impl<T: Entry, M: RingMemory> Producer<T, M> {
+    /// The producing end of an empty ring of `capacity` entries (a power of
+    /// two) in `memory`.
+    pub fn over(memory: M, capacity: u32) -> Self {
+        Self {
+            memory,
+            tail: 0,
+            head: 0,
+            published: 0,
+            capacity,
+            entry: PhantomData,
+        }
+    }
+
+    /// Room for how many entries, as far as known without asking the peer; at
+    /// least one if the ring is not full.
+    ///
+    /// # Errors
+    /// [`RingError`] if the consumer's index is impossible.
+    #[inline]
+    pub fn room(&mut self) -> Result<u32, RingError> {
+        if self.tail.wrapping_sub(self.head) < self.capacity {
+            return Ok(self.capacity - self.tail.wrapping_sub(self.head));
+        }
+        let peer = self.memory.load(Word::Head, Ordering::Acquire);
+        if self.tail.wrapping_sub(peer) > self.capacity {
+            return Err(RingError::IndexJump { own: self.tail, peer });
+        }
+        self.head = peer;
+        Ok(self.capacity - self.tail.wrapping_sub(peer))
+    }
+
+    /// Writes an entry that the consumer does not see before [`publish`].
+    ///
+    /// A consumer whose index is impossible counts as full: it harms only
+    /// itself.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room.
+    ///
+    /// [`publish`]: Producer::publish
+    #[inline]
+    pub fn push(&mut self, entry: &T) -> Result<(), Full> {
+        if !matches!(self.room(), Ok(1..)) {
+            return Err(Full);
+        }
+        self.memory
+            .write_entry(self.tail & (self.capacity - 1), entry.as_bytes());
+        self.tail = self.tail.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Shows all pushed entries to the consumer; true if it must be signalled.
+    ///
+    /// Signalling protocol, steps P1 to P3.
+    #[inline]
+    #[must_use = "the consumer sleeps until it is signalled"]
+    pub fn publish(&mut self) -> bool {
+        if self.published == self.tail {
+            return false;
+        }
+        self.published = self.tail;
+        // P1: Release, so that the entries are visible before the index.
+        self.memory.store(Word::Tail, self.tail, Ordering::Release);
+        // P2: the index must be visible before we look at the flag.
+        self.memory.fence();
+        // P3: answer the flag once; the signal follows the clearing.
+        if self.memory.load(Word::WantsSignal, Ordering::Relaxed) == 0 {
+            return false;
+        }
+        self.memory.store(Word::WantsSignal, 0, Ordering::Relaxed);
+        true
+    }
+
+    /// Entries published that the consumer has not taken, as it says.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.published
+            .wrapping_sub(self.memory.load(Word::Head, Ordering::Acquire))
+            .min(self.capacity)
+    }
+}
+
+/// The end that reads entries.
+#[derive(Debug)]
+pub struct Consumer<T, M = SharedRing> {
+    memory: M,
+    head: u32,
+    tail: u32,
+    capacity: u32,
+    entry: PhantomData<fn() -> T>,
+}
+
+impl<T: Entry> Consumer<T> {
+    /// Attaches to the ring at the start of `at`.
+    ///
+    /// # Errors
+    /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
+    pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
+        Ok(Self::over(SharedRing::attach::<T>(at, layout)?, layout.capacity))
+    }
+}
+
+impl<T: Entry, M: RingMemory> Consumer<T, M> {
+    /// The consuming end of an empty ring of `capacity` entries (a power of
+    /// two) in `memory`.
+    pub fn over(memory: M, capacity: u32) -> Self {
+        Self {
+            memory,
+            head: 0,
+            tail: 0,
+            capacity,
+            entry: PhantomData,
+        }
+    }
+
+    /// Takes the next entry, if there is one.
+    ///
+    /// # Errors
+    /// [`RingError`] if the producer's index is impossible; the ring stays as
+    /// it was, and the caller should cut the peer off.
+    #[inline]
+    pub fn pop(&mut self) -> Result<Option<T>, RingError> {
+        if self.head == self.tail && !self.refresh()? {
+            return Ok(None);
+        }
+        let mut entry = T::new_zeroed();
+        self.memory
+            .read_entry(self.head & (self.capacity - 1), entry.as_mut_bytes());
+        self.head = self.head.wrapping_add(1);
+        self.memory.store(Word::Head, self.head, Ordering::Release);
+        Ok(Some(entry))
+    }
+
+    /// Asks for a signal, then looks once more; true if the caller may sleep.
+    ///
+    /// Signalling protocol, steps C1 to C3.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`].
+    #[inline]
+    pub fn arm(&mut self) -> Result<bool, RingError> {
+        // C1: ask.
+        self.memory.store(Word::WantsSignal, 1, Ordering::Relaxed);
+        // C2: the asking must be visible before we look again.
+        self.memory.fence();
+        // C3: look again; an entry published before the flag was seen is here.
+        Ok(self.head == self.tail && !self.refresh()?)
+    }
+
+    /// Withdraws the request for a signal, once awake for another reason.
+    #[inline]
+    pub fn disarm(&mut self) {
+        self.memory.store(Word::WantsSignal, 0, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn refresh(&mut self) -> Result<bool, RingError> {
+        let peer = self.memory.load(Word::Tail, Ordering::Acquire);
+        if peer.wrapping_sub(self.head) > self.capacity {
+            return Err(RingError::IndexJump { own: self.head, peer });
+        }
+        self.tail = peer;
+        Ok(peer != self.head)
+    }
+}
+
+/// A ring in shared pages.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedRing {
+    at: SharedMemory,
+    entry_bytes: usize,
+}
+
+impl SharedRing {
+    fn attach<T: Entry>(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
+        if size_of::<T>() != layout.entry_bytes as usize {
+            return Err(AttachError::BadLayout);
+        }
+        layout.verify(&at)?;
+        Ok(Self {
+            at: at.slice(0, layout.bytes())?,
+            entry_bytes: layout.entry_bytes as usize,
+        })
+    }
+
+    #[inline]
+    fn word(&self, word: Word) -> Option<&'static core::sync::atomic::AtomicU32> {
+        let offset = match word {
+            Word::Tail => TAIL,
+            Word::Head => HEAD,
+            Word::WantsSignal => WANTS_SIGNAL,
+        };
+        self.at.word32(offset).ok()
+    }
+}
+
+// The offsets below were all checked by `attach`, so the `ok()`s never discard
+// an error; they only keep panics out of the code.
+impl RingMemory for SharedRing {
+    #[inline]
+    fn load(&self, word: Word, order: Ordering) -> u32 {
+        self.word(word).map_or(0, |w| w.load(order))
+    }
+
+    #[inline]
+    fn store(&self, word: Word, value: u32, order: Ordering) {
+        if let Some(w) = self.word(word) {
+            w.store(value, order);
+        }
+    }
+
+    #[inline]
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    #[inline]
+    fn read_entry(&self, slot: u32, into: &mut [u8]) {
+        let offset = HEADER_BYTES + slot as usize * self.entry_bytes;
+        self.at.read(offset, into).ok();
+    }
+
+    #[inline]
+    fn write_entry(&self, slot: u32, from: &[u8]) {
+        let offset = HEADER_BYTES + slot as usize * self.entry_bytes;
+        self.at.write(offset, from).ok();
+    }
+}

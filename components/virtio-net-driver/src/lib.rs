@@ -1,0 +1,3 @@
+//! Driver for virtio-net.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Driver for virtio-net.
+fn main() {}

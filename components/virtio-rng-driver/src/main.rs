@@ -1,0 +1,2 @@
+//! Entropy from virtio-rng, RDRAND and timing jitter.
+fn main() {}

