@@ -62,7 +62,9 @@ pub const fn region_bytes(mtu: usize) -> usize {
 }
 
 /// One frame in a buffer. 16 bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct FrameDescriptor {
     /// Which buffer.

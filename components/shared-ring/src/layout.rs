@@ -112,10 +112,7 @@ impl RingLayout {
         at.store32(TAIL, 0)?;
         at.store32(HEAD, 0)?;
         at.store32(WANTS_SIGNAL, 1)?;
-        at.store32(
-            4,
-            u32::from(VERSION) | u32::from(self.entry_bytes) << 16,
-        )?;
+        at.store32(4, u32::from(VERSION) | u32::from(self.entry_bytes) << 16)?;
         at.store32(8, self.capacity)?;
         at.store32(12, self.features)?;
         at.word32(0)?.store(MAGIC, Ordering::Release);

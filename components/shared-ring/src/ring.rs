@@ -62,7 +62,10 @@ pub enum RingError {
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::IndexJump { own, peer } = self;
-        write!(f, "the peer moved its ring index to {peer} while ours is {own}")
+        write!(
+            f,
+            "the peer moved its ring index to {peer} while ours is {own}"
+        )
     }
 }
 
@@ -97,7 +100,10 @@ impl<T: Entry> Producer<T> {
     /// # Errors
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        Ok(Self::over(SharedRing::attach::<T>(at, layout)?, layout.capacity))
+        Ok(Self::over(
+            SharedRing::attach::<T>(at, layout)?,
+            layout.capacity,
+        ))
     }
 }
 
@@ -127,7 +133,10 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
         }
         let peer = self.memory.load(Word::Head, Ordering::Acquire);
         if self.tail.wrapping_sub(peer) > self.capacity {
-            return Err(RingError::IndexJump { own: self.tail, peer });
+            return Err(RingError::IndexJump {
+                own: self.tail,
+                peer,
+            });
         }
         self.head = peer;
         Ok(self.capacity - self.tail.wrapping_sub(peer))
@@ -200,7 +209,10 @@ impl<T: Entry> Consumer<T> {
     /// # Errors
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        Ok(Self::over(SharedRing::attach::<T>(at, layout)?, layout.capacity))
+        Ok(Self::over(
+            SharedRing::attach::<T>(at, layout)?,
+            layout.capacity,
+        ))
     }
 }
 
@@ -261,7 +273,10 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     fn refresh(&mut self) -> Result<bool, RingError> {
         let peer = self.memory.load(Word::Tail, Ordering::Acquire);
         if peer.wrapping_sub(self.head) > self.capacity {
-            return Err(RingError::IndexJump { own: self.head, peer });
+            return Err(RingError::IndexJump {
+                own: self.head,
+                peer,
+            });
         }
         self.tail = peer;
         Ok(peer != self.head)

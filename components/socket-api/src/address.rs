@@ -8,7 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///
 /// `nic` is the NIC index, 0 today. IPv6 travels already; servers answer it
 /// with [`Status::Unsupported`](crate::Status::Unsupported) for now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct WireAddress {
     /// Address octets in network order; IPv4 uses the first four.

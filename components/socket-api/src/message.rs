@@ -6,7 +6,9 @@ use crate::address::WireAddress;
 use crate::op::{Op, Status};
 
 /// Bytes in the client's data region: offset and length in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Extent {
     /// Offset from the start of the data region, in bytes.
@@ -24,7 +26,9 @@ impl Extent {
 }
 
 /// What a client asks of the manager, or the manager of a server. 64 bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Request {
     /// An [`Op`] by number.
@@ -49,7 +53,9 @@ pub struct Request {
 }
 
 /// The answer to one request. 64 bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Completion {
     /// The request's operation.

@@ -1,0 +1,309 @@
+//! The whole system, as the root task carries it out.
+//!
+//! Invariant: numbers in here (`u16` indices of regions, components and
+//! images) lie inside their tables; [`SystemDescription::decode`] checks that,
+//! so the root task may index without doubt.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{IrqPin, IrqRecord, Record};
+
+/// Everything the root task needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "S: Serialize, B: Serialize",
+    deserialize = "S: Deserialize<'de>, B: Deserialize<'de>"
+))]
+pub struct SystemDescription<S, B> {
+    /// The system's name.
+    pub name: S,
+    /// Components, in order of start.
+    pub components: Vec<Component<S, B>>,
+    /// Shared and private memory beyond images and stacks.
+    pub regions: Vec<Region<S>>,
+    /// Who is told when a component dies.
+    pub lifecycle: Option<Lifecycle>,
+    /// Where the root task logs and publishes its own gauges.
+    pub root_monitor: Option<RootMonitor>,
+}
+
+/// One protection domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "S: Serialize, B: Serialize",
+    deserialize = "S: Deserialize<'de>, B: Deserialize<'de>"
+))]
+pub struct Component<S, B> {
+    /// Its name.
+    pub name: S,
+    /// Which ELF image of the payload it runs.
+    pub image: u16,
+    /// log2 of the slots in its CSpace.
+    pub cnode_bits: u8,
+    /// Whether it has an endpoint to be called on.
+    pub endpoint: bool,
+    /// Its threads; the first runs `main`.
+    pub threads: Vec<Thread<S>>,
+    /// Regions mapped in its VSpace.
+    pub mappings: Vec<Mapping>,
+    /// Capabilities beyond its own notification and endpoint.
+    pub caps: Vec<GrantedCap>,
+    /// Devices.
+    pub devices: Vec<DeviceGrant<S>>,
+    /// Its start-up records, in order; the root task fills in physical
+    /// addresses and appends a `Device` record per device.
+    pub records: Vec<Record<S, B>>,
+}
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread<S> {
+    /// Its name in fault reports.
+    pub name: S,
+    /// Its priority, 1 to 254.
+    pub priority: u8,
+    /// Lowest address of its stack; the page below stays unmapped.
+    pub stack: u64,
+    /// Bytes of its stack.
+    pub stack_bytes: u64,
+    /// Address of its IPC buffer page; the pages around it stay unmapped.
+    pub ipc_buffer: u64,
+}
+
+/// Grain of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PageSize {
+    /// 4 KiB pages.
+    Small,
+    /// 2 MiB pages.
+    Large,
+}
+
+/// Memory that one or more components map. Starts zeroed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region<S> {
+    /// For reports.
+    pub name: S,
+    /// A multiple of the page size.
+    pub bytes: u64,
+    /// Grain.
+    pub page: PageSize,
+    /// Physically contiguous, so that a device can use it.
+    pub contiguous: bool,
+    /// The component with whose death it goes; `None`: it stays.
+    pub owner: Option<u16>,
+    /// Rings that the root task formats before any component runs.
+    pub rings: Vec<RingFormat>,
+}
+
+/// A ring to format: [`offset`](Self::offset) and the fields of
+/// `shared_ring::RingLayout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingFormat {
+    /// Bytes from the start of the region.
+    pub offset: u64,
+    /// Bytes an entry.
+    pub entry_bytes: u16,
+    /// Entries.
+    pub capacity: u32,
+    /// Feature word.
+    pub features: u32,
+}
+
+/// A region in a VSpace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// Which region.
+    pub region: u16,
+    /// Where.
+    pub vaddr: u64,
+    /// Writable, or read-only.
+    pub writable: bool,
+}
+
+/// A capability in a CSpace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedCap {
+    /// The slot, [`FIRST_ASSIGNED`](crate::map::slot::FIRST_ASSIGNED) or above.
+    pub slot: u32,
+    /// What it lets the component do.
+    pub grant: Grant,
+}
+
+/// What a capability lets its holder do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grant {
+    /// Signal a component's notification with this badge (send right only).
+    Signal {
+        /// Whose notification.
+        component: u16,
+        /// One bit, below bit 27.
+        badge: u64,
+    },
+    /// Call a component's endpoint with this badge (send and grant-reply).
+    Call {
+        /// Whose endpoint.
+        component: u16,
+        /// `CALL_BADGE` plus the caller's number.
+        badge: u64,
+    },
+    /// Use I/O ports.
+    IoPorts {
+        /// First port.
+        first: u16,
+        /// Last port.
+        last: u16,
+    },
+}
+
+/// A device for one component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceGrant<S> {
+    /// The name in system.toml.
+    pub name: S,
+    /// How the root task finds it.
+    pub kind: DeviceKind,
+    /// Where its windows are mapped, one after the other, each page-aligned.
+    pub vaddr: u64,
+    /// Address space set aside there, in bytes.
+    pub vaddr_bytes: u64,
+    /// Slot and badge of its interrupt, if it is to have one.
+    pub irq: Option<IrqRecord>,
+    /// Slot for its I/O ports, if it has some; 0 if none.
+    pub ports: u32,
+}
+
+/// How a device is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// The `nth` PCI function with one of these identities; its interrupt is
+    /// what the firmware wrote to the interrupt line register (INTx). The
+    /// root task enables memory decoding and bus mastering.
+    Pci {
+        /// Vendor identity.
+        vendor: u16,
+        /// Device identities that match.
+        devices: Vec<u16>,
+        /// Which of several, in bus order from 0.
+        nth: u8,
+    },
+    /// A memory-mapped device at a fixed address.
+    Mmio {
+        /// Physical address, page-aligned.
+        paddr: u64,
+        /// Bytes, a multiple of the page size.
+        bytes: u64,
+        /// Its interrupt.
+        irq: Option<IrqPin>,
+    },
+    /// A device behind I/O ports.
+    Ports {
+        /// First port.
+        first: u16,
+        /// Last port.
+        last: u16,
+        /// Its interrupt.
+        irq: Option<IrqPin>,
+    },
+}
+
+/// Who is told about deaths, and where the states stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Region of one little-endian `u32` a component: 0 not started, 1
+    /// running, 2 dead.
+    pub region: u16,
+    /// Component and badge bit to signal on every change.
+    pub watchers: Vec<(u16, u64)>,
+}
+
+/// Where the root task logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootMonitor {
+    /// The monitor region.
+    pub region: u16,
+    /// The console component; once it is dead the root task writes to the
+    /// serial port itself.
+    pub console: u16,
+    /// Badge bit to signal it with.
+    pub badge: u64,
+}
+
+/// Why a description was refused. The host tool that made it is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptionError {
+    /// Does not decode.
+    Malformed,
+    /// An index points outside its table; which one.
+    Index(&'static str),
+}
+
+impl fmt::Display for DescriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("the system description does not decode"),
+            Self::Index(what) => write!(f, "the system description names a {what} that it lacks"),
+        }
+    }
+}
+
+impl core::error::Error for DescriptionError {}
+
+impl<'a> SystemDescription<&'a str, &'a [u8]> {
+    /// Decodes a description for a payload of `images` images, and checks
+    /// every index in it.
+    ///
+    /// # Errors
+    /// A [`DescriptionError`] that names what is wrong.
+    pub fn decode(bytes: &'a [u8], images: usize) -> Result<Self, DescriptionError> {
+        let this: Self = postcard::from_bytes(bytes).map_err(|_| DescriptionError::Malformed)?;
+        let (components, regions) = (this.components.len(), this.regions.len());
+        let check = |ok: bool, what| {
+            if ok {
+                Ok(())
+            } else {
+                Err(DescriptionError::Index(what))
+            }
+        };
+        for component in &this.components {
+            check((component.image as usize) < images, "image")?;
+            for mapping in &component.mappings {
+                check((mapping.region as usize) < regions, "region")?;
+            }
+            for cap in &component.caps {
+                if let Grant::Signal { component, .. } | Grant::Call { component, .. } = cap.grant {
+                    check((component as usize) < components, "component")?;
+                }
+            }
+        }
+        for region in &this.regions {
+            check(
+                region.owner.is_none_or(|o| (o as usize) < components),
+                "component",
+            )?;
+        }
+        if let Some(lifecycle) = &this.lifecycle {
+            check((lifecycle.region as usize) < regions, "region")?;
+            let known = |(c, _): &(u16, u64)| (*c as usize) < components;
+            check(lifecycle.watchers.iter().all(known), "component")?;
+        }
+        if let Some(monitor) = &this.root_monitor {
+            check((monitor.region as usize) < regions, "region")?;
+            check((monitor.console as usize) < components, "component")?;
+        }
+        Ok(this)
+    }
+}
+
+impl<S: Serialize, B: Serialize> SystemDescription<S, B> {
+    /// Encodes the description for the payload.
+    ///
+    /// # Errors
+    /// Those of the serialiser; none for well-formed strings.
+    pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_allocvec(self)
+    }
+}
