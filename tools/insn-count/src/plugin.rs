@@ -1,0 +1,265 @@
+//! The half that QEMU loads.
+//!
+//! QEMU calls [`qemu_plugin_install`] once, and then [`on_translate`] for each
+//! block it translates; there, additions to mapped words are compiled into the
+//! block, so that counting needs no call at run time. Every instruction adds on
+//! its own: a block may be left in the middle by a fault.
+//!
+//! QEMU's functions are looked up by name when the plugin is installed and not
+//! linked against, so that the reader half links into ordinary programs and a
+//! QEMU that lacks one is refused with its name.
+
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::counts::{FILE_SIZE, HALTS, KERNEL, KERNEL_FLOOR, MAGIC, MAGIC_AT, SYSCALLS, USER};
+use crate::profile::{BlockCount, CODE, format_profile};
+
+/// QEMU's opaque types.
+type PluginId = u64;
+type Block = *mut c_void;
+type Insn = *mut c_void;
+/// Corresponds to QEMU_PLUGIN_INLINE_ADD_U64.
+const INLINE_ADD_U64: c_int = 0;
+
+/// The plugin interface version that this is written for; QEMU looks for it.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "the name is QEMU's")]
+pub static qemu_plugin_version: c_int = 1;
+
+/// The functions of QEMU that are used here.
+struct Qemu {
+    on_translate: unsafe extern "C" fn(PluginId, unsafe extern "C" fn(PluginId, Block)),
+    at_exit:
+        unsafe extern "C" fn(PluginId, unsafe extern "C" fn(PluginId, *mut c_void), *mut c_void),
+    block_len: unsafe extern "C" fn(Block) -> usize,
+    block_insn: unsafe extern "C" fn(Block, usize) -> Insn,
+    insn_address: unsafe extern "C" fn(Insn) -> u64,
+    insn_data: unsafe extern "C" fn(Insn) -> *const u8,
+    insn_size: unsafe extern "C" fn(Insn) -> usize,
+    insn_add: unsafe extern "C" fn(Insn, c_int, *mut c_void, u64),
+    block_add: unsafe extern "C" fn(Block, c_int, *mut c_void, u64),
+}
+
+/// Looks a function of QEMU up and gives it the type of its field.
+macro_rules! lookup {
+    ($name:literal) => {{
+        // SAFETY: the name is a C string; the default handle needs no opening.
+        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, $name.as_ptr()) };
+        if symbol.is_null() {
+            return Err(format!("this QEMU has no {:?}", $name));
+        }
+        // SAFETY: a non-null symbol of this name in QEMU 7.2's plugin interface
+        // is a function of the type that the field declares.
+        unsafe { std::mem::transmute(symbol) }
+    }};
+}
+
+impl Qemu {
+    fn find() -> Result<Self, String> {
+        Ok(Self {
+            on_translate: lookup!(c"qemu_plugin_register_vcpu_tb_trans_cb"),
+            at_exit: lookup!(c"qemu_plugin_register_atexit_cb"),
+            block_len: lookup!(c"qemu_plugin_tb_n_insns"),
+            block_insn: lookup!(c"qemu_plugin_tb_get_insn"),
+            insn_address: lookup!(c"qemu_plugin_insn_vaddr"),
+            insn_data: lookup!(c"qemu_plugin_insn_data"),
+            insn_size: lookup!(c"qemu_plugin_insn_size"),
+            insn_add: lookup!(c"qemu_plugin_register_vcpu_insn_exec_inline"),
+            block_add: lookup!(c"qemu_plugin_register_vcpu_tb_exec_inline"),
+        })
+    }
+}
+
+/// A translated block in the profile, with the word that counts its runs.
+struct Profiled {
+    start: u64,
+    instructions: u64,
+    code: Vec<u8>,
+    executions: &'static AtomicU64,
+}
+
+struct Plugin {
+    qemu: Qemu,
+    counters: &'static [AtomicU64; FILE_SIZE / 8],
+    profile: Option<PathBuf>,
+    blocks: Mutex<Vec<Profiled>>,
+}
+
+static PLUGIN: OnceLock<Plugin> = OnceLock::new();
+
+/// Called by QEMU when it loads the plugin; 0 means success.
+///
+/// # Safety
+/// `argv` must point to `argc` C strings, as QEMU's interface promises.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qemu_plugin_install(
+    id: PluginId,
+    _info: *const c_void,
+    argc: c_int,
+    argv: *const *const c_char,
+) -> c_int {
+    let count = usize::try_from(argc).unwrap_or(0);
+    let arguments = (0..count).map(|at| {
+        // SAFETY: the caller's promise.
+        unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes()
+    });
+    match install(id, arguments) {
+        Ok(()) => 0,
+        Err(why) => {
+            eprintln!("insn-count: {why}");
+            -1
+        }
+    }
+}
+
+fn install<'a>(id: PluginId, arguments: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
+    let (mut file, mut profile) = (PathBuf::from("insn.bin"), None);
+    for argument in arguments {
+        if let Some(path) = argument.strip_prefix(b"file=") {
+            file = OsStr::from_bytes(path).into();
+        } else if let Some(path) = argument.strip_prefix(b"profile=") {
+            profile = Some(OsStr::from_bytes(path).into());
+        } else {
+            return Err(format!(
+                "unknown argument {:?}",
+                String::from_utf8_lossy(argument)
+            ));
+        }
+    }
+    let counters = map(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    // Relaxed throughout: words are independent and each has one writer.
+    counters[MAGIC_AT].store(MAGIC, Ordering::Relaxed);
+    let plugin = Plugin {
+        qemu: Qemu::find()?,
+        counters,
+        profile,
+        blocks: Mutex::default(),
+    };
+    let plugin = PLUGIN.get_or_init(|| plugin);
+    // SAFETY: QEMU's own functions, called while it installs the plugin `id`;
+    // the callbacks stay valid since a plugin is never unloaded before exit.
+    unsafe {
+        (plugin.qemu.on_translate)(id, on_translate);
+        if plugin.profile.is_some() {
+            (plugin.qemu.at_exit)(id, on_exit, std::ptr::null_mut());
+        }
+    }
+    Ok(())
+}
+
+/// Creates the counter file and maps it for good.
+fn map(path: &Path) -> std::io::Result<&'static [AtomicU64; FILE_SIZE / 8]> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    file.set_len(FILE_SIZE as u64)?;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            FILE_SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: page-aligned, FILE_SIZE bytes long, never unmapped, zero-filled;
+    // any bit pattern is an AtomicU64.
+    Ok(unsafe { &*base.cast() })
+}
+
+/// Compiles the additions into a block.
+unsafe extern "C" fn on_translate(_id: PluginId, block: Block) {
+    let Some(plugin) = PLUGIN.get() else { return };
+    let (qemu, counters) = (&plugin.qemu, plugin.counters);
+    let add = |insn: Insn, word: usize| {
+        let word = counters[word].as_ptr().cast();
+        // SAFETY: `insn` is of this block; the word is mapped for good.
+        unsafe { (qemu.insn_add)(insn, INLINE_ADD_U64, word, 1) }
+    };
+    // SAFETY: QEMU hands out a block that is valid during this call, and `at`
+    // stays below its length.
+    let insns = || unsafe { (0..(qemu.block_len)(block)).map(|at| (qemu.block_insn)(block, at)) };
+    for insn in insns() {
+        let (address, code) = inspect(qemu, insn);
+        let kernel = address >= KERNEL_FLOOR;
+        add(insn, if kernel { KERNEL } else { USER });
+        match (kernel, code) {
+            // syscall, sysenter
+            (false, [0x0f, 0x05 | 0x34]) => add(insn, SYSCALLS),
+            // hlt
+            (true, [0xf4]) => add(insn, HALTS),
+            _ => {}
+        }
+    }
+    if plugin.profile.is_some() {
+        let listed: Vec<_> = insns().map(|insn| inspect(qemu, insn)).collect();
+        let executions = record(plugin, &listed);
+        // SAFETY: as for `insn_add`; the word is leaked, so it stays.
+        unsafe { (qemu.block_add)(block, INLINE_ADD_U64, executions.as_ptr().cast(), 1) };
+    }
+}
+
+/// Address and bytes of an instruction, valid while its block is translated.
+fn inspect<'a>(qemu: &Qemu, insn: Insn) -> (u64, &'a [u8]) {
+    // SAFETY: `insn` is of the block being translated; QEMU keeps its bytes
+    // until the translation ends, and the callers drop them before that.
+    unsafe {
+        let (data, size) = ((qemu.insn_data)(insn), (qemu.insn_size)(insn));
+        let code = if data.is_null() {
+            &[]
+        } else {
+            std::slice::from_raw_parts(data, size)
+        };
+        ((qemu.insn_address)(insn), code)
+    }
+}
+
+fn record(plugin: &Plugin, insns: &[(u64, &[u8])]) -> &'static AtomicU64 {
+    let executions: &'static AtomicU64 = Box::leak(Box::default());
+    let code = insns
+        .iter()
+        .flat_map(|(_, code)| code.iter().copied())
+        .take(CODE)
+        .collect();
+    plugin
+        .blocks
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Profiled {
+            start: insns.first().map_or(0, |(address, _)| *address),
+            instructions: insns.len() as u64,
+            code,
+            executions,
+        });
+    executions
+}
+
+/// Writes the profile when QEMU ends.
+unsafe extern "C" fn on_exit(_id: PluginId, _data: *mut c_void) {
+    let Some(plugin) = PLUGIN.get() else { return };
+    let Some(path) = &plugin.profile else { return };
+    let blocks = plugin.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+    let counts = blocks.iter().map(|block| BlockCount {
+        start: block.start,
+        instructions: block.instructions,
+        executions: block.executions.load(Ordering::Relaxed),
+        code: block.code.clone(),
+    });
+    if let Err(error) = std::fs::write(path, format_profile(counts)) {
+        eprintln!("insn-count: {}: {error}", path.display());
+    }
+}

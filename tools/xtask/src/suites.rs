@@ -1,0 +1,142 @@
+//! The table of suites and their time budgets.
+//!
+//! Budgets are for two cores without KVM, from a clean checkout; a suite that
+//! takes longer fails, so that the whole stays under its limit.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+/// What a suite runs.
+#[derive(Clone, Copy)]
+pub enum Work {
+    /// `cargo` with these arguments.
+    Cargo(&'static [&'static str]),
+    /// Checks in [`crate::rules`].
+    Rules,
+}
+
+/// One suite.
+#[derive(Clone, Copy)]
+pub struct Suite {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One line on what it proves.
+    pub about: &'static str,
+    /// How long it may take.
+    pub budget: Duration,
+    /// What it runs.
+    pub work: Work,
+    /// Extra environment.
+    pub env: &'static [(&'static str, &'static str)],
+}
+
+const fn suite(name: &'static str, seconds: u64, about: &'static str, work: Work) -> Suite {
+    Suite {
+        name,
+        about,
+        budget: Duration::from_secs(seconds),
+        work,
+        env: &[],
+    }
+}
+
+/// Packages with a program behind the feature `program`, and the programs
+/// without a library.
+const PROGRAMS: &[&str] = &[
+    "clippy",
+    "--quiet",
+    "--bins",
+    "--features",
+    "program",
+    "-p",
+    "console",
+    "-p",
+    "hpet-driver",
+    "-p",
+    "io-manager",
+    "-p",
+    "net-server",
+    "-p",
+    "root-task",
+    "-p",
+    "virtio-net-driver",
+    "-p",
+    "virtio-rng-driver",
+    "--",
+    "-D",
+    "warnings",
+];
+
+/// Every suite, in the order in which they run.
+pub const ALL: &[Suite] = &[
+    suite(
+        "format",
+        60,
+        "cargo fmt --check",
+        Work::Cargo(&["fmt", "--all", "--check"]),
+    ),
+    suite(
+        "rules",
+        60,
+        "layout of the repository, and what may depend on what",
+        Work::Rules,
+    ),
+    suite(
+        "lint",
+        300,
+        "clippy with the workspace's lints, libraries, tools and tests",
+        Work::Cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    ),
+    suite(
+        "lint-programs",
+        180,
+        "clippy on the component programs",
+        Work::Cargo(PROGRAMS),
+    ),
+    suite(
+        "unit",
+        420,
+        "unit, property and fixture tests on the host; bindings against the kernel's generators",
+        Work::Cargo(&[
+            "test",
+            "--quiet",
+            "--workspace",
+            "--exclude",
+            "emulator-tests",
+        ]),
+    ),
+    suite(
+        "emulator",
+        540,
+        "images booted in the emulator, with traffic from the host",
+        Work::Cargo(&[
+            "test",
+            "-p",
+            "emulator-tests",
+            "--",
+            "--test-threads=1",
+            "--nocapture",
+        ]),
+    ),
+];
+
+/// The suites with these names, or all.
+pub fn choose(names: &[String]) -> Result<Vec<Suite>> {
+    if names.is_empty() {
+        return Ok(ALL.to_vec());
+    }
+    let find = |name: &String| match ALL.iter().find(|s| s.name == name) {
+        Some(suite) => Ok(*suite),
+        None => bail!("there is no suite '{name}'; `cargo xtask list` names them"),
+    };
+    names.iter().map(find).collect()
+}
