@@ -4,8 +4,10 @@
 //! for QEMU 7.2's TCG (plugin interface version 1):
 //!
 //! ```text
-//! qemu-system-x86_64 … -plugin libinsn_count.so,file=insn.bin[,profile=blocks.txt]
+//! qemu-system-x86_64 … -plugin libinsn_count.so,counts=insn.bin[,profile=blocks.txt]
 //! ```
+//!
+//! (The argument is not called `file`, which QEMU takes for another plugin's.)
 //!
 //! Linked into a host program it is the reader of that file: [`Counter`]. The
 //! file is mapped by QEMU and may be read while the guest runs.

@@ -46,33 +46,37 @@ struct Qemu {
     block_add: unsafe extern "C" fn(Block, c_int, *mut c_void, u64),
 }
 
-/// Looks a function of QEMU up and gives it the type of its field.
-macro_rules! lookup {
-    ($name:literal) => {{
-        // SAFETY: the name is a C string; the default handle needs no opening.
-        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, $name.as_ptr()) };
-        if symbol.is_null() {
-            return Err(format!("this QEMU has no {:?}", $name));
-        }
-        // SAFETY: a non-null symbol of this name in QEMU 7.2's plugin interface
-        // is a function of the type that the field declares.
-        unsafe { std::mem::transmute(symbol) }
-    }};
+/// Looks a function of QEMU up.
+///
+/// # Safety
+/// `F` must be the function pointer type of `name` in QEMU's interface.
+unsafe fn lookup<F: Copy>(name: &CStr) -> Result<F, String> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: the name is a C string; the default handle needs no opening.
+    let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    if symbol.is_null() {
+        return Err(format!("this QEMU has no {name:?}"));
+    }
+    // SAFETY: not null, the sizes agree, and the type is the caller's promise.
+    Ok(unsafe { std::mem::transmute_copy(&symbol) })
 }
 
 impl Qemu {
     fn find() -> Result<Self, String> {
-        Ok(Self {
-            on_translate: lookup!(c"qemu_plugin_register_vcpu_tb_trans_cb"),
-            at_exit: lookup!(c"qemu_plugin_register_atexit_cb"),
-            block_len: lookup!(c"qemu_plugin_tb_n_insns"),
-            block_insn: lookup!(c"qemu_plugin_tb_get_insn"),
-            insn_address: lookup!(c"qemu_plugin_insn_vaddr"),
-            insn_data: lookup!(c"qemu_plugin_insn_data"),
-            insn_size: lookup!(c"qemu_plugin_insn_size"),
-            insn_add: lookup!(c"qemu_plugin_register_vcpu_insn_exec_inline"),
-            block_add: lookup!(c"qemu_plugin_register_vcpu_tb_exec_inline"),
-        })
+        // SAFETY: the fields have the types of QEMU 7.2's plugin header.
+        unsafe {
+            Ok(Self {
+                on_translate: lookup(c"qemu_plugin_register_vcpu_tb_trans_cb")?,
+                at_exit: lookup(c"qemu_plugin_register_atexit_cb")?,
+                block_len: lookup(c"qemu_plugin_tb_n_insns")?,
+                block_insn: lookup(c"qemu_plugin_tb_get_insn")?,
+                insn_address: lookup(c"qemu_plugin_insn_vaddr")?,
+                insn_data: lookup(c"qemu_plugin_insn_data")?,
+                insn_size: lookup(c"qemu_plugin_insn_size")?,
+                insn_add: lookup(c"qemu_plugin_register_vcpu_insn_exec_inline")?,
+                block_add: lookup(c"qemu_plugin_register_vcpu_tb_exec_inline")?,
+            })
+        }
     }
 }
 
@@ -121,7 +125,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
 fn install<'a>(id: PluginId, arguments: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
     let (mut file, mut profile) = (PathBuf::from("insn.bin"), None);
     for argument in arguments {
-        if let Some(path) = argument.strip_prefix(b"file=") {
+        if let Some(path) = argument.strip_prefix(b"counts=") {
             file = OsStr::from_bytes(path).into();
         } else if let Some(path) = argument.strip_prefix(b"profile=") {
             profile = Some(OsStr::from_bytes(path).into());
