@@ -50,6 +50,20 @@ impl SharedMemory {
         Self { base, len }
     }
 
+    /// Gives up a piece of the program's own memory to be shared, as tests and
+    /// models of a peer on the host do.
+    #[must_use]
+    pub const fn from_static(memory: &'static mut [u64]) -> Self {
+        let len = size_of_val(memory);
+        let base = NonNull::new(memory.as_mut_ptr().cast::<u8>());
+        match base {
+            // SAFETY: the exclusive borrow ends here and never comes back, so
+            // the memory lives on without a reference; `u64`s are aligned.
+            Some(base) => unsafe { Self::new(base, len) },
+            None => unreachable!(),
+        }
+    }
+
     /// The span's size in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
