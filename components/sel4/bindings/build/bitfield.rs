@@ -90,6 +90,16 @@ impl Bitfields {
                 what: format!("block {name}"),
             })
     }
+
+    /// The union called `name`.
+    pub fn union(&self, name: &str) -> Result<&Union, Error> {
+        self.unions
+            .iter()
+            .find(|union| union.name == name)
+            .ok_or_else(|| Error::Missing {
+                what: format!("tagged_union {name}"),
+            })
+    }
 }
 
 fn is_number(word: &str) -> bool {

@@ -30,6 +30,9 @@ const BLOCKS: [&str; 5] = [
     "io_port_capdata",
 ];
 
+/// The union whose tags are the labels of faults.
+const FAULTS: &str = "seL4_Fault";
+
 /// The whole of `bindings.rs`.
 pub fn bindings(kernel: &Kernel) -> Result<String, Error> {
     let mut out = String::new();
@@ -46,7 +49,7 @@ pub fn bindings(kernel: &Kernel) -> Result<String, Error> {
         &mut out,
         &format!("pub const DEBUG: bool = {};", kernel.debug),
     );
-    constants(kernel, &mut out);
+    constants(kernel, &mut out)?;
     labels(kernel, &mut out);
     syscalls(kernel, &mut out);
     for name in BLOCKS {
@@ -78,7 +81,7 @@ fn line(out: &mut String, text: &str) {
 }
 
 /// Every integer constant of the headers and the configuration.
-fn constants(kernel: &Kernel, out: &mut String) {
+fn constants(kernel: &Kernel, out: &mut String) -> Result<(), Error> {
     for (name, value) in kernel.constants.values() {
         if !(name.starts_with("seL4_") || name.starts_with("CONFIG_")) {
             continue;
@@ -87,13 +90,11 @@ fn constants(kernel: &Kernel, out: &mut String) {
         line(out, &format!("/// `{name}` of libsel4."));
         line(out, &format!("pub const {name}: {kind} = {value};"));
     }
-    for union in &kernel.bitfields.unions {
-        for (tag, value) in &union.tags {
-            let name = format!("{}_{tag}", union.name);
-            line(out, &format!("/// Tag `{tag}` of `{}`.", union.name));
-            line(out, &format!("pub const {name}: u64 = {value};"));
-        }
+    for (tag, value) in &kernel.bitfields.union(FAULTS)?.tags {
+        line(out, &format!("/// Label of fault `{tag}`."));
+        line(out, &format!("pub const {FAULTS}_{tag}: u64 = {value};"));
     }
+    Ok(())
 }
 
 fn labels(kernel: &Kernel, out: &mut String) {
