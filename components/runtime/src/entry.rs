@@ -1,0 +1,46 @@
+//! From the first instruction of a thread to `main`, and the way out of a
+//! panic.
+
+use core::panic::PanicInfo;
+
+use spin::Once;
+
+use crate::{Component, logging, threads};
+
+static COMPONENT: Once<Component> = Once::new();
+
+/// What every thread runs; called by what `entry!` defines. The first thread
+/// checks the start-up page, sets up the log and runs `main`; any other waits
+/// until it is given something to do.
+#[doc(hidden)]
+pub fn start(thread: usize, main: fn(&'static Component) -> !) -> ! {
+    if thread != 0 {
+        threads::serve(thread);
+    }
+    match Component::from_startup_page() {
+        Ok(component) => {
+            let component = COMPONENT.call_once(|| component);
+            logging::start(component);
+            main(component)
+        }
+        // Nobody can be told yet: the root task reports the fault.
+        Err(_) => stop(),
+    }
+}
+
+/// Logs the panic, then faults, so that the root task reports and reclaims
+/// this component.
+#[doc(hidden)]
+pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    match info.location() {
+        Some(at) => log::error!("panic at {}:{}: {}", at.file(), at.line(), info.message()),
+        None => log::error!("panic: {}", info.message()),
+    }
+    stop()
+}
+
+fn stop() -> ! {
+    // SAFETY: an invalid instruction; the kernel reports it as a fault and
+    // never resumes this thread.
+    unsafe { core::arch::asm!("ud2", options(noreturn, nomem, nostack)) }
+}
