@@ -1,0 +1,187 @@
+//! `cargo ioipc`: the command line.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cargo_ioipc::run::{Session, run};
+use cargo_ioipc::{Accel, Error, Home, Net, Options, control, inspect, plan, prepare};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Build, run, check and inspect systems of isolated components on seL4.
+#[derive(Debug, Parser)]
+#[command(name = "cargo ioipc", bin_name = "cargo ioipc", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build kernel, components and image.
+    Build(Build),
+    /// Build, and boot in QEMU.
+    Run(Box<Run>),
+    /// Report every mistake in a system description.
+    Check(System),
+    /// Show components, capabilities, memory and trust.
+    Inspect(Inspect),
+}
+
+/// Which system.
+#[derive(Args, Debug)]
+struct System {
+    /// The system description.
+    #[arg(long, value_name = "FILE", default_value = "system.toml")]
+    system: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct Build {
+    #[command(flatten)]
+    system: System,
+    /// Use the release kernel: no debug output, no assertions.
+    #[arg(long)]
+    release: bool,
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    #[command(flatten)]
+    build: Build,
+    /// Do not read standard input; the serial port still goes to standard output.
+    #[arg(long)]
+    headless: bool,
+    /// Write {"udp": PORT, "tcp": PORT, "pid": PID} here once echo replies came
+    /// back right over both.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Give up, with exit status 124, if the system is not ready after this long.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// How instructions are executed.
+    #[arg(long, value_enum, default_value = "tcg")]
+    accel: Acceleration,
+    /// Record every frame in this file.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// The other end of the wire: user, none, socket:HOST:PORT or unix:PATH.
+    #[arg(long, value_name = "WIRE", default_value = "user")]
+    net: Net,
+    /// A further argument for QEMU; repeatable.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    qemu_arg: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+struct Inspect {
+    #[command(flatten)]
+    build: Build,
+    /// Ask the running system instead: `resources`, or another question to its
+    /// serial monitor.
+    #[arg(long, value_name = "QUESTION", num_args = 0..=1, default_missing_value = "resources")]
+    live: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Acceleration {
+    /// Translation; works everywhere.
+    Tcg,
+    /// Hardware virtualisation; needs /dev/kvm.
+    Kvm,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+impl Build {
+    fn options(&self) -> Options {
+        Options {
+            system: self.system.system.clone(),
+            release: self.release,
+            progress: true,
+            ..Options::default()
+        }
+    }
+}
+
+impl Run {
+    fn options(&self) -> Options {
+        Options {
+            accel: match self.accel {
+                Acceleration::Tcg => Accel::Tcg,
+                Acceleration::Kvm => Accel::Kvm,
+            },
+            net: self.net.clone(),
+            pcap: self.pcap.clone(),
+            qemu_args: self.qemu_arg.clone(),
+            echo_serial: true,
+            ..self.build.options()
+        }
+    }
+
+    fn session(&self) -> Session {
+        Session {
+            headless: self.headless,
+            ready_file: self.ready_file.clone(),
+            timeout: self.timeout,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Cargo runs `cargo-ioipc ioipc ...`; the alias in the workspace does not
+    // repeat the word.
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == "ioipc") {
+        words.remove(1);
+    }
+    match execute(Cli::parse_from(words).command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<u8, Error> {
+    match command {
+        Command::Build(build) => {
+            let prepared = prepare(&build.options())?;
+            println!("kernel {}", prepared.kernel.boot_elf().display());
+            println!("image  {}", prepared.file.display());
+        }
+        Command::Run(arguments) => return run(&arguments.options(), &arguments.session()),
+        Command::Check(system) => {
+            let plan = plan::load(&system.system)?;
+            println!("{}: {} is sound", system.system.display(), plan.name);
+        }
+        Command::Inspect(arguments) => match &arguments.live {
+            Some(question) => live(&arguments, question)?,
+            None => print!(
+                "{}",
+                inspect::report(&prepare(&arguments.build.options())?)?
+            ),
+        },
+    }
+    Ok(0)
+}
+
+/// Prints what the running system of that description answers.
+fn live(arguments: &Inspect, question: &str) -> Result<(), Error> {
+    let file = &arguments.build.system.system;
+    // Any running system will do where there is no description.
+    let name = match file.exists() {
+        true => Some(plan::load(file)?.name),
+        false => None,
+    };
+    let answer = control::ask(name.as_deref(), question, &Home::find()?)?;
+    println!("{answer:#}");
+    Ok(())
+}

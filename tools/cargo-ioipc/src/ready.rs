@@ -1,0 +1,137 @@
+//! Whether the echo service answers.
+//!
+//! Problem: the emulator's user network accepts TCP connections long before
+//! the system does, so an open port proves nothing. Ready means that bytes
+//! sent from the host came back the same, over every transport asked for.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// How long one attempt waits for its answer.
+const UDP_PATIENCE: Duration = Duration::from_millis(100);
+/// TCP attempts leave a connection behind, so there are fewer of them.
+const TCP_PATIENCE: Duration = Duration::from_secs(1);
+/// Pause after an attempt that was refused at once.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The echo service's ports on 127.0.0.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EchoPorts {
+    pub udp: Option<u16>,
+    pub tcp: Option<u16>,
+}
+
+/// How waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Every transport answered correctly.
+    Ready,
+    /// Time ran out while waiting for this answer.
+    Timeout(&'static str),
+    /// `go_on` said no.
+    Given,
+}
+
+impl EchoPorts {
+    /// Waits until the service answered on every port. `go_on` is asked
+    /// between attempts, several times a second. UDP comes first: until the
+    /// system is up, its attempts leave nothing behind.
+    pub(crate) fn wait(self, deadline: Instant, go_on: &mut dyn FnMut() -> bool) -> Outcome {
+        let attempts: [(&'static str, Option<u16>, Attempt); 2] = [
+            ("UDP echo reply", self.udp, udp_answers),
+            ("TCP echo reply", self.tcp, tcp_answers),
+        ];
+        for (what, port, attempt) in attempts {
+            let Some(port) = port else { continue };
+            while !attempt(port, &nonce()).unwrap_or(false) {
+                if !go_on() {
+                    return Outcome::Given;
+                }
+                if Instant::now() >= deadline {
+                    return Outcome::Timeout(what);
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Outcome::Ready
+    }
+}
+
+type Attempt = fn(u16, &[u8]) -> std::io::Result<bool>;
+
+/// Bytes that no earlier attempt sent.
+fn nonce() -> Vec<u8> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_nanos());
+    format!("ioipc ready? {now:x}").into_bytes()
+}
+
+fn udp_answers(port: u16, sent: &[u8]) -> std::io::Result<bool> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_read_timeout(Some(UDP_PATIENCE))?;
+    socket.send(sent)?;
+    let mut received = [0; 128];
+    let count = socket.recv(&mut received)?;
+    Ok(received.get(..count) == Some(sent))
+}
+
+fn tcp_answers(port: u16, sent: &[u8]) -> std::io::Result<bool> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, TCP_PATIENCE)?;
+    stream.set_read_timeout(Some(TCP_PATIENCE))?;
+    stream.write_all(sent)?;
+    let mut received = vec![0; sent.len()];
+    stream.read_exact(&mut received)?;
+    Ok(received == sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(300)
+    }
+
+    #[test]
+    fn a_port_that_only_accepts_is_not_ready() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let tcp = Some(listener.local_addr().unwrap().port());
+        let ports = EchoPorts { udp: None, tcp };
+        assert_eq!(
+            ports.wait(soon(), &mut || true),
+            Outcome::Timeout("TCP echo reply")
+        );
+    }
+
+    #[test]
+    fn a_true_echo_is_ready_and_a_false_one_is_not() {
+        for (change, expected) in [(0, Outcome::Ready), (1, Outcome::Timeout("UDP echo reply"))] {
+            let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let udp = Some(service.local_addr().unwrap().port());
+            std::thread::spawn(move || {
+                let mut bytes = [0; 128];
+                while let Ok((count, from)) = service.recv_from(&mut bytes) {
+                    bytes[0] ^= change;
+                    let _ = service.send_to(&bytes[..count], from);
+                }
+            });
+            let ports = EchoPorts { udp, tcp: None };
+            assert_eq!(ports.wait(soon(), &mut || true), expected);
+        }
+    }
+
+    #[test]
+    fn waiting_can_be_given_up() {
+        let ports = EchoPorts {
+            udp: Some(9),
+            tcp: None,
+        };
+        let late = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(ports.wait(late, &mut || false), Outcome::Given);
+    }
+}

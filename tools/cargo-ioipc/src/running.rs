@@ -1,0 +1,306 @@
+//! A running system, seen from the host.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::emulator::Emulator;
+use crate::machine::{Forward, Machine, Transport};
+use crate::ready::{EchoPorts, Outcome};
+use crate::serial::{Event, Follower, Input, Serial};
+use crate::{Error, ports};
+
+/// Port of the echo service in the system; forwards of it tell readiness.
+pub(crate) const ECHO_PORT: u16 = 7;
+/// The emulator's exit status when the system wrote 0x10 to the exit port.
+const SHUTDOWN_STATUS: i32 = 33;
+/// Attempts to start while other processes take the ports that were free.
+const STARTS: u32 = 3;
+/// Serial lines that an error shows.
+const TAIL_LINES: usize = 20;
+
+/// How the emulator ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The system shut itself down in order.
+    Shutdown,
+    /// The system ended the emulator with another code.
+    Code(i32),
+    /// It was ended from outside, by a signal.
+    Signal(i32),
+}
+
+impl Exit {
+    fn new(status: Option<ExitStatus>) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        match status.map(|status| (status.code(), status.signal())) {
+            Some((Some(SHUTDOWN_STATUS), _)) => Self::Shutdown,
+            Some((Some(code), _)) => Self::Code(code),
+            Some((None, Some(signal))) => Self::Signal(signal),
+            _ => Self::Signal(0),
+        }
+    }
+}
+
+/// A booted system. Dropping it ends the emulator.
+///
+/// Drop it on the thread that booted it: the emulator also ends when that
+/// thread does.
+#[derive(Debug)]
+pub struct Running {
+    emulator: Emulator,
+    input: Input,
+    serial: Serial,
+    errors: Serial,
+    follower: Follower,
+    forwards: Vec<Forward>,
+    started: Instant,
+}
+
+impl Running {
+    /// Starts `machine`, choosing host ports for forwards that have none.
+    /// `echo` copies the serial port to standard output.
+    pub(crate) fn start(
+        machine: &Machine,
+        kernel: &std::path::Path,
+        image: &std::path::Path,
+        echo: bool,
+    ) -> Result<Self, Error> {
+        let chosen = machine.forwards.iter().any(|forward| forward.host == 0);
+        for _ in 1..STARTS {
+            let mut running = Self::start_once(machine, kernel, image, echo)?;
+            if !(chosen && running.lost_a_port()) {
+                return Ok(running);
+            }
+        }
+        Self::start_once(machine, kernel, image, echo)
+    }
+
+    fn start_once(
+        machine: &Machine,
+        kernel: &std::path::Path,
+        image: &std::path::Path,
+        echo: bool,
+    ) -> Result<Self, Error> {
+        let forwards = ports::assign(&machine.forwards)?;
+        let machine = Machine {
+            forwards: forwards.clone(),
+            ..machine.clone()
+        };
+        let (emulator, pipes) = Emulator::start(&machine.arguments(kernel, image))?;
+        let serial = match pipes.serial_out {
+            Some(port) => Serial::follow(port, echo),
+            None => Serial::follow(std::io::empty(), false),
+        };
+        let errors = match pipes.errors {
+            Some(pipe) => Serial::follow(pipe, false),
+            None => Serial::follow(std::io::empty(), false),
+        };
+        Ok(Self {
+            emulator,
+            input: Input::new(pipes.serial_in),
+            follower: serial.from_start(),
+            serial,
+            errors,
+            forwards,
+            started: Instant::now(),
+        })
+    }
+
+    /// Whether the emulator ended because a port was taken meanwhile. Waits
+    /// a moment, or for the first serial line, which comes after the ports.
+    fn lost_a_port(&mut self) -> bool {
+        let mut first = self.serial.from_start();
+        first.next(Duration::from_millis(300)) == Event::End
+            && self
+                .errors
+                .tail(TAIL_LINES)
+                .contains("host forwarding rule")
+    }
+
+    /// The emulator's process number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.emulator.pid()
+    }
+
+    /// When the emulator was started.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The forwarded ports, with the host ports in use.
+    #[must_use]
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
+    /// Where the host reaches `guest` port of the system.
+    #[must_use]
+    pub fn address(&self, transport: Transport, guest: u16) -> Option<SocketAddr> {
+        self.forwards
+            .iter()
+            .find(|forward| forward.transport == transport && forward.guest == guest)
+            .map(|forward| SocketAddr::from((Ipv4Addr::LOCALHOST, forward.host)))
+    }
+
+    /// The serial port, for reading it beside this value's own position.
+    #[must_use]
+    pub fn serial(&self) -> &Serial {
+        &self.serial
+    }
+
+    /// Waits until the echo service answered correctly over every forward of
+    /// port 7. A system without such forwards is ready at once.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], or [`Error::Emulator`] if the emulator ended.
+    pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        match self.wait_ready_while(Some(deadline), &mut || true) {
+            Outcome::Ready => Ok(()),
+            Outcome::Timeout(what) => Err(self.timed_out(what, timeout)),
+            Outcome::Given => {
+                let exit = self.try_exit().unwrap_or(Exit::Signal(0));
+                Err(self.ended(exit))
+            }
+        }
+    }
+
+    /// As [`Running::wait_ready`]; gives up when the emulator ended or
+    /// `go_on` says so.
+    pub(crate) fn wait_ready_while(
+        &mut self,
+        deadline: Option<Instant>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Outcome {
+        let far = self.started + Duration::from_secs(100 * 365 * 24 * 3600);
+        let ports = self.echo_ports();
+        ports.wait(deadline.unwrap_or(far), &mut || {
+            self.emulator.try_wait().is_none() && go_on()
+        })
+    }
+
+    pub(crate) fn echo_ports(&self) -> EchoPorts {
+        let port = |transport| {
+            let address = self.address(transport, ECHO_PORT);
+            address.map(|address| address.port())
+        };
+        EchoPorts {
+            udp: port(Transport::Udp),
+            tcp: port(Transport::Tcp),
+        }
+    }
+
+    /// The next serial line.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], or [`Error::Emulator`] if the emulator ended.
+    pub fn next_line(&mut self, timeout: Duration) -> Result<String, Error> {
+        self.wait_line("serial line", timeout, |_| true)
+    }
+
+    /// The next serial line that `wanted` accepts; lines before it are
+    /// skipped. `what` names it in the error.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], or [`Error::Emulator`] if the emulator ended.
+    pub fn wait_line(
+        &mut self,
+        what: &str,
+        timeout: Duration,
+        wanted: impl FnMut(&str) -> bool,
+    ) -> Result<String, Error> {
+        match self.follower.find(Instant::now() + timeout, wanted) {
+            Event::Line(line) => Ok(line),
+            Event::Timeout => Err(self.timed_out(what, timeout)),
+            Event::End => {
+                let exit = self.wait_exit(Duration::from_secs(5));
+                Err(self.ended(exit.unwrap_or(Exit::Signal(0))))
+            }
+        }
+    }
+
+    /// Types `text` and a line end at the serial port.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the emulator has ended.
+    pub fn send_line(&mut self, text: &str) -> Result<(), Error> {
+        self.input.send(format!("{text}\n").as_bytes())
+    }
+
+    /// Asks the serial monitor and returns its one-line JSON answer.
+    ///
+    /// # Errors
+    /// As [`Running::wait_line`]; [`Error::Reply`] if the line is not JSON.
+    pub fn ask(&mut self, command: &str, timeout: Duration) -> Result<Value, Error> {
+        self.follower.skip_to_now();
+        self.send_line(command)?;
+        let what = format!("answer to `{command}`");
+        let line = self.wait_line(&what, timeout, |line| line.starts_with('{'))?;
+        serde_json::from_str(&line).map_err(|error| {
+            Error::Reply(format!("`{command}` was answered with {line:?}: {error}"))
+        })
+    }
+
+    /// The serial port's input, for feeding it from elsewhere.
+    #[must_use]
+    pub fn input(&self) -> Input {
+        self.input.clone()
+    }
+
+    /// How the emulator ended, if it has.
+    pub fn try_exit(&mut self) -> Option<Exit> {
+        self.emulator
+            .try_wait()
+            .map(|status| Exit::new(Some(status)))
+    }
+
+    /// Waits for the emulator to end by itself.
+    pub fn wait_exit(&mut self, timeout: Duration) -> Option<Exit> {
+        self.emulator
+            .wait_until(Instant::now() + timeout)
+            .map(|status| Exit::new(Some(status)))
+    }
+
+    /// Ends the emulator, if it has not ended, and tells how it ended.
+    pub fn stop(mut self) -> Exit {
+        Exit::new(self.emulator.stop())
+    }
+
+    /// What the emulator said on its standard error, and then the system.
+    pub(crate) fn tail(&self) -> String {
+        let errors = self.errors.tail(TAIL_LINES);
+        let lines = self.serial.tail(TAIL_LINES);
+        let parts = [errors, lines];
+        let parts: Vec<&str> = parts
+            .iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts.join("\n")
+    }
+
+    pub(crate) fn timed_out(&self, what: &str, after: Duration) -> Error {
+        Error::Timeout {
+            what: what.to_owned(),
+            after,
+            tail: self.tail(),
+        }
+    }
+
+    pub(crate) fn ended(&self, exit: Exit) -> Error {
+        let outcome = match exit {
+            Exit::Shutdown => "the system shut down".to_owned(),
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal(signal) => format!("signal {signal}"),
+        };
+        Error::Emulator {
+            outcome,
+            tail: self.tail(),
+        }
+    }
+}
