@@ -145,18 +145,22 @@ impl BootInfo {
 
     /// Indices of device memory in [`Self::untyped_list`].
     pub fn device_untyped_range(&self) -> Range<usize> {
-        0..self.first_kernel_untyped()
+        range_where(self.untyped_list(), UntypedDesc::is_device)
     }
 
     /// Indices of ordinary memory in [`Self::untyped_list`].
     pub fn kernel_untyped_range(&self) -> Range<usize> {
-        self.first_kernel_untyped()..self.untyped_list().len()
+        range_where(self.untyped_list(), |desc| !desc.is_device())
     }
+}
 
-    /// The kernel lists devices first.
-    fn first_kernel_untyped(&self) -> usize {
-        self.untyped_list().partition_point(UntypedDesc::is_device)
-    }
+/// The first run of descriptors with a property.
+///
+/// Kernel 5.0.0 lists ordinary memory first, newer ones devices.
+fn range_where(list: &[UntypedDesc], holds: impl Fn(&UntypedDesc) -> bool) -> Range<usize> {
+    let start = list.iter().position(&holds).unwrap_or(list.len());
+    let run = list[start..].iter().take_while(|&desc| holds(desc));
+    start..start + run.count()
 }
 
 impl fmt::Debug for BootInfo {
@@ -196,5 +200,32 @@ impl fmt::Debug for UntypedDesc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_device() { "device" } else { "memory" };
         write!(f, "{kind} {:#x} 2^{}", self.paddr(), self.size_bits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desc(device: bool) -> UntypedDesc {
+        UntypedDesc(seL4_UntypedDesc {
+            paddr: 0,
+            padding1: 0,
+            padding2: 0,
+            sizeBits: 12,
+            isDevice: device.into(),
+        })
+    }
+
+    #[test]
+    fn ranges_do_not_depend_on_what_the_kernel_lists_first() {
+        let (memory, device) = (desc(false), desc(true));
+        let old = [memory, memory, device];
+        assert_eq!(range_where(&old, UntypedDesc::is_device), 2..3);
+        assert_eq!(range_where(&old, |desc| !desc.is_device()), 0..2);
+        let new = [device, memory, memory];
+        assert_eq!(range_where(&new, UntypedDesc::is_device), 0..1);
+        assert_eq!(range_where(&new, |desc| !desc.is_device()), 1..3);
+        assert_eq!(range_where(&[device], |desc| !desc.is_device()), 1..1);
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// Which argument or capability it is about, for errors that say so.
     pub(crate) detail: Word,
+    /// The answer's label.
+    pub(crate) label: Word,
 }
 
 /// Invokes the object at `cptr`; gives the first four words of the answer.
@@ -47,11 +49,13 @@ pub(crate) fn invoke_detailed<const CAPS: usize, const WORDS: usize>(
     }
     let info = MessageInfo::new(request.label, 0, CAPS as Word, WORDS);
     let answer = sys::send_recv(syscall::Call, cptr.bits(), info.word(), registers);
-    match Error::wrap(MessageInfo::from_word(answer.info).label()) {
+    let label = MessageInfo::from_word(answer.info).label();
+    match Error::wrap(label) {
         Ok(()) => Ok(answer.words),
         Err(error) => Err(Failure {
             error,
             detail: answer.words[0],
+            label,
         }),
     }
 }

@@ -11,7 +11,10 @@ use crate::{
     capability::{Cap, CapTypeForFrame, cap},
     invoke::{invoke, invoke_detailed},
 };
-use sel4_bindings::request;
+use sel4_bindings::{label, request, seL4_NumErrors};
+
+// No error has the label that `frame_unmap` takes for success.
+const _: () = assert!(label::X86PageUnmap >= seL4_NumErrors);
 
 /// Corresponds to `seL4_X86_VMAttributes`: how a mapping is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +104,14 @@ impl<T: CapTypeForFrame> Cap<T> {
 
     /// Corresponds to `seL4_X86_Page_Unmap`. Nothing happens if it is not mapped.
     pub fn frame_unmap(self) -> Result<()> {
-        invoke(self.cptr(), request::X86_Page_Unmap()).map(drop)
+        let message = request::X86_Page_Unmap();
+        match invoke_detailed(self.cptr(), message) {
+            Ok(_) => Ok(()),
+            // Kernel 5.0.0 forgets to reply when there is nothing to unmap, so
+            // that the request's own label comes back.
+            Err(failure) if failure.label == message.label => Ok(()),
+            Err(failure) => Err(failure.error),
+        }
     }
 
     /// Corresponds to `seL4_X86_Page_GetAddress`: the frame's physical address.
