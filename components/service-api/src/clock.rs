@@ -221,7 +221,7 @@ mod tests {
             let ns = clock.ns(base.wrapping_add(mhz * 1_000_000 * seconds));
             let right = seconds * 1_000_000_000;
             // Rounding of the multiplier: below 2^-32 ns a count.
-            let slack = 1 + (mhz * 1_000_000 * seconds >> 32);
+            let slack = 1 + ((mhz * 1_000_000 * seconds) >> 32);
             prop_assert!(ns <= right && right - ns <= slack, "{ns} for {right}");
         }
 

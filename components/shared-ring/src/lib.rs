@@ -26,5 +26,5 @@ mod memory;
 mod ring;
 
 pub use layout::{AttachError, HEADER_BYTES, MAGIC, RingLayout, VERSION};
-pub use memory::{OutOfRange, SharedMemory};
+pub use memory::{AtomicWord, OutOfRange, SharedMemory};
 pub use ring::{Consumer, Entry, Full, Producer, RingError, RingMemory, SharedRing, Word};

@@ -6,7 +6,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::copy::copy_bytes;
 
@@ -25,6 +25,23 @@ pub struct SharedMemory {
 unsafe impl Send for SharedMemory {}
 // SAFETY: as above.
 unsafe impl Sync for SharedMemory {}
+
+/// The atomic integers that a span may be looked at as.
+pub trait AtomicWord: sealed::Sealed {}
+impl AtomicWord for AtomicU8 {}
+impl AtomicWord for AtomicU16 {}
+impl AtomicWord for AtomicU32 {}
+impl AtomicWord for AtomicU64 {}
+
+mod sealed {
+    /// Keeps [`AtomicWord`](super::AtomicWord) to types of which any bytes
+    /// are a value.
+    pub trait Sealed {}
+    impl Sealed for super::AtomicU8 {}
+    impl Sealed for super::AtomicU16 {}
+    impl Sealed for super::AtomicU32 {}
+    impl Sealed for super::AtomicU64 {}
+}
 
 /// An access that would have left the span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +179,24 @@ impl SharedMemory {
         }
         // SAFETY: as in `word32`.
         Ok(unsafe { at.as_ref() })
+    }
+
+    /// The `count` words from `offset`, as atomics.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if they leave the span or are not aligned.
+    pub fn words<W: AtomicWord>(
+        &self,
+        offset: usize,
+        count: usize,
+    ) -> Result<&'static [W], OutOfRange> {
+        let bytes = count.checked_mul(size_of::<W>()).ok_or(OutOfRange)?;
+        let at = self.at(offset, bytes)?.cast::<W>();
+        if !at.is_aligned() {
+            return Err(OutOfRange);
+        }
+        // SAFETY: as in `word32`, for each of the `count` words.
+        Ok(unsafe { core::slice::from_raw_parts(at.as_ptr(), count) })
     }
 
     /// Reads the 32-bit word at `offset` without ordering.

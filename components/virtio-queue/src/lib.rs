@@ -1,3 +1,38 @@
-//! Split virtqueues over physical addresses, hostile-device safe.
+//! Split virtqueues over physical addresses, and the PCI transport below
+//! them, safe against a device that lies.
+//!
+//! Problem: a driver and its device share memory like any two components that
+//! do not trust each other, only that one of them is hardware or its model.
+//! Invariant: whatever the device writes, an operation here ends after a
+//! bounded number of steps, touches nothing outside the queue, and returns
+//! either a chain that was really in flight or a [`DeviceError`] that names
+//! the device as the culprit. What the driver needs to know about a chain it
+//! keeps privately and never reads back.
+//!
+//! * [`VirtQueue`]: the queue (virtio 1.2, 2.7).
+//! * [`Transport`]: feature negotiation, queue set-up, doorbells, interrupt
+//!   status; [`PciTransport`] over a device's windows.
+//!
+//! Decision 29 of the starting design left the transport to the crate
+//! `virtio-drivers`. Its PCI transport sizes base address registers through
+//! configuration ports, which a component does not have; finds its windows
+//! through process-wide static functions; touches three device registers for
+//! every doorbell where one suffices; and panics or waits without bound on some
+//! of what a device may answer. The part of it that is needed is smaller than the glue
+//! would be.
 #![no_std]
-#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod mmio;
+mod pci;
+mod queue;
+mod transport;
+
+pub use pci::{PciError, PciTransport};
+pub use queue::{
+    AddError, DeviceError, DmaSpan, QueueAddresses, Segment, SetupError, Used, VirtQueue,
+    queue_bytes,
+};
+pub use transport::{InitError, Transport, feature, interrupt, negotiate, start, status};

@@ -1,0 +1,518 @@
+//! A split virtqueue (virtio 1.2, section 2.7).
+//!
+//! Invariant: `slots` is the truth about every descriptor; the descriptor
+//! table and the available ring are write-only for us, the used ring is read
+//! once an element and checked against `slots`.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+use shared_ring::{OutOfRange, SharedMemory};
+
+/// `VIRTQ_DESC_F_NEXT` and `VIRTQ_DESC_F_WRITE`, as they stand in the second
+/// quadword of a descriptor: length, flags << 32, next << 48.
+const NEXT: u64 = 1 << 32;
+const WRITE: u64 = 2 << 32;
+/// `VIRTQ_AVAIL_F_NO_INTERRUPT`, `VIRTQ_USED_F_NO_NOTIFY`.
+const QUIET: u16 = 1;
+
+/// Memory that a device can reach: mapped here, and contiguous at a physical
+/// address.
+#[derive(Clone, Copy, Debug)]
+pub struct DmaSpan {
+    /// The mapping.
+    pub memory: SharedMemory,
+    /// Physical address of its first byte.
+    pub paddr: u64,
+}
+
+impl DmaSpan {
+    /// The `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if they do not lie in the span.
+    pub fn slice(&self, offset: usize, len: usize) -> Result<Self, OutOfRange> {
+        Ok(Self {
+            memory: self.memory.slice(offset, len)?,
+            paddr: self.paddr.wrapping_add(offset as u64),
+        })
+    }
+}
+
+/// Where a queue's three parts lie physically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueAddresses {
+    /// Descriptor table.
+    pub descriptors: u64,
+    /// Available ring ("driver area").
+    pub driver: u64,
+    /// Used ring ("device area").
+    pub device: u64,
+}
+
+const fn available_offset(size: u16) -> usize {
+    16 * size as usize
+}
+
+const fn used_offset(size: u16) -> usize {
+    // flags, index, ring, used_event; then a cache line of its own.
+    (available_offset(size) + 6 + 2 * size as usize).next_multiple_of(64)
+}
+
+/// Bytes of memory a queue of `size` descriptors takes.
+#[must_use]
+pub const fn queue_bytes(size: u16) -> usize {
+    (used_offset(size) + 6 + 8 * size as usize).next_multiple_of(64)
+}
+
+/// Why a queue could not be made; the caller is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupError {
+    /// The size is 0, no power of two, or above the queue type's maximum.
+    Size(u16),
+    /// The memory is smaller than [`queue_bytes`], or not 64-byte aligned.
+    Memory,
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(n) => write!(f, "a virtqueue cannot have {n} descriptors here"),
+            Self::Memory => write!(f, "the memory does not hold the virtqueue"),
+        }
+    }
+}
+
+impl core::error::Error for SetupError {}
+
+impl From<OutOfRange> for SetupError {
+    fn from(_: OutOfRange) -> Self {
+        Self::Memory
+    }
+}
+
+/// Why a chain was not added; the caller is at fault or must wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddError {
+    /// Fewer descriptors are free than the chain has segments.
+    Full,
+    /// The chain has no segment.
+    Empty,
+    /// A segment that the device reads follows one that it writes
+    /// (virtio 1.2, 2.7.4.2).
+    Order,
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the virtqueue has too few free descriptors",
+            Self::Empty => "a chain needs a segment",
+            Self::Order => "segments to read must precede segments to write",
+        })
+    }
+}
+
+impl core::error::Error for AddError {}
+
+/// What the device did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceError {
+    /// It claims to have used more chains than it was given. Nothing it
+    /// writes to the queue can be believed from now on.
+    IndexJump {
+        /// Chains taken back so far, modulo 2^16.
+        ours: u16,
+        /// The device's count.
+        theirs: u16,
+    },
+    /// It completed a descriptor that does not exist.
+    UnknownId(u32),
+    /// It completed a descriptor that does not begin a chain in flight: one
+    /// never posted, the middle of a chain, or one completed before.
+    NotInFlight(u16),
+    /// It claims to have written more than the chain has room for. The chain
+    /// is free again.
+    TooLong {
+        /// The chain's token.
+        token: u32,
+        /// Bytes it claims.
+        len: u32,
+        /// Bytes there were.
+        room: u32,
+    },
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IndexJump { ours, theirs } => {
+                write!(f, "the device moved its used index from {ours} to {theirs}")
+            }
+            Self::UnknownId(id) => write!(f, "the device completed descriptor {id}, there is none"),
+            Self::NotInFlight(id) => write!(f, "the device completed idle descriptor {id}"),
+            Self::TooLong { token, len, room } => {
+                write!(
+                    f,
+                    "the device claims {len} bytes in the {room} of chain {token}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for DeviceError {}
+
+/// A piece of physical memory in a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Physical address.
+    pub paddr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// Whether the device writes it (else it reads it).
+    pub writable: bool,
+}
+
+impl Segment {
+    /// Memory that the device reads.
+    #[must_use]
+    pub const fn to_read(paddr: u64, len: u32) -> Self {
+        Self {
+            paddr,
+            len,
+            writable: false,
+        }
+    }
+
+    /// Memory that the device writes.
+    #[must_use]
+    pub const fn to_write(paddr: u64, len: u32) -> Self {
+        Self {
+            paddr,
+            len,
+            writable: true,
+        }
+    }
+}
+
+/// A chain that the device is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The token given to [`VirtQueue::add`].
+    pub token: u32,
+    /// Bytes the device wrote; at most what its writable segments hold.
+    pub len: u32,
+}
+
+/// What we know about one descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The descriptor behind it in its chain or in the free list.
+    next: u16,
+    /// Descriptors in the chain it begins; 0 if it begins none in flight.
+    chain: u16,
+    /// Bytes the device may write to the chain.
+    room: u32,
+    /// The caller's word.
+    token: u32,
+}
+
+/// A queue of at most `N` descriptors.
+#[derive(Debug)]
+pub struct VirtQueue<const N: usize> {
+    descriptors: &'static [AtomicU64],
+    available_flags: &'static AtomicU16,
+    available_index: &'static AtomicU16,
+    available: &'static [AtomicU16],
+    /// used_event.
+    interrupt_at: &'static AtomicU16,
+    used_flags: &'static AtomicU16,
+    used_index: &'static AtomicU16,
+    /// Identity and length, alternating.
+    used: &'static [AtomicU32],
+    /// avail_event.
+    wake_at: &'static AtomicU16,
+    paddr: u64,
+    size: u16,
+    event_index: bool,
+    slots: [Slot; N],
+    free_head: u16,
+    free: u16,
+    /// Chains added, published, and taken back, modulo 2^16.
+    added: u16,
+    published: u16,
+    taken: u16,
+    /// The device's count when last read.
+    used_seen: u16,
+}
+
+impl<const N: usize> VirtQueue<N> {
+    /// An empty queue of `size` descriptors at the start of `span`.
+    /// `event_index` says whether `VIRTIO_F_EVENT_IDX` was negotiated.
+    ///
+    /// # Errors
+    /// A [`SetupError`].
+    pub fn new(span: DmaSpan, size: u16, event_index: bool) -> Result<Self, SetupError> {
+        if !size.is_power_of_two() || size as usize > N || size > 1 << 15 {
+            return Err(SetupError::Size(size));
+        }
+        if !span.paddr.is_multiple_of(64) {
+            return Err(SetupError::Memory);
+        }
+        let memory = span.memory.slice(0, queue_bytes(size))?;
+        for word in memory.words::<AtomicU64>(0, queue_bytes(size) / 8)? {
+            word.store(0, Ordering::Relaxed);
+        }
+        let (n, used) = (size as usize, used_offset(size));
+        let available = available_offset(size);
+        let word16 = |at: usize| memory.words::<AtomicU16>(at, 1).map(|w| &w[0]);
+        let mut slots = [Slot::default(); N];
+        for (n, slot) in slots.iter_mut().enumerate() {
+            slot.next = (n + 1) as u16;
+        }
+        Ok(Self {
+            descriptors: memory.words(0, 2 * n)?,
+            available_flags: word16(available)?,
+            available_index: word16(available + 2)?,
+            available: memory.words(available + 4, n)?,
+            interrupt_at: word16(available + 4 + 2 * n)?,
+            used_flags: word16(used)?,
+            used_index: word16(used + 2)?,
+            used: memory.words(used + 4, 2 * n)?,
+            wake_at: word16(used + 4 + 8 * n)?,
+            paddr: span.paddr,
+            size,
+            event_index,
+            slots,
+            free_head: 0,
+            free: size,
+            added: 0,
+            published: 0,
+            taken: 0,
+            used_seen: 0,
+        })
+    }
+
+    /// Where the queue lies, to tell the device.
+    #[must_use]
+    pub const fn addresses(&self) -> QueueAddresses {
+        QueueAddresses {
+            descriptors: self.paddr,
+            driver: self.paddr + available_offset(self.size) as u64,
+            device: self.paddr + used_offset(self.size) as u64,
+        }
+    }
+
+    /// Descriptors of the queue.
+    #[must_use]
+    pub const fn size(&self) -> u16 {
+        self.size
+    }
+
+    /// Descriptors that are free.
+    #[must_use]
+    pub const fn free(&self) -> u16 {
+        self.free
+    }
+
+    /// Chains that the device has and we have not taken back.
+    #[must_use]
+    pub const fn in_flight(&self) -> u16 {
+        self.added.wrapping_sub(self.taken)
+    }
+
+    /// Adds a chain that the device does not see before [`publish`].
+    ///
+    /// # Errors
+    /// An [`AddError`]; nothing is added then.
+    ///
+    /// [`publish`]: VirtQueue::publish
+    #[inline]
+    pub fn add(&mut self, chain: &[Segment], token: u32) -> Result<(), AddError> {
+        if chain.len() > self.free as usize {
+            return Err(AddError::Full);
+        }
+        let Some((last, front)) = chain.split_last() else {
+            return Err(AddError::Empty);
+        };
+        if !chain.is_sorted_by_key(|s| s.writable) {
+            return Err(AddError::Order);
+        }
+        let head = self.free_head;
+        let (mut at, mut room) = (head, 0);
+        for segment in front {
+            at = self.describe(at, segment, NEXT, &mut room);
+        }
+        self.free_head = self.describe(at, last, 0, &mut room);
+        self.free -= chain.len() as u16;
+        if let Some(slot) = self.slots.get_mut(head as usize) {
+            slot.chain = chain.len() as u16;
+            slot.room = room;
+            slot.token = token;
+        }
+        let position = (self.added & (self.size - 1)) as usize;
+        if let Some(entry) = self.available.get(position) {
+            entry.store(head, Ordering::Relaxed);
+        }
+        self.added = self.added.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Writes descriptor `at`; the one behind it in the free list.
+    #[inline]
+    fn describe(&mut self, at: u16, segment: &Segment, next: u64, room: &mut u32) -> u16 {
+        let behind = self.slots.get(at as usize).map_or(0, |s| s.next);
+        let mut word = u64::from(segment.len) | next | u64::from(behind) << 48;
+        if segment.writable {
+            word |= WRITE;
+            *room = room.saturating_add(segment.len);
+        }
+        if let Some([paddr, rest]) = self.descriptors.get(2 * at as usize..2 * at as usize + 2) {
+            paddr.store(segment.paddr, Ordering::Relaxed);
+            rest.store(word, Ordering::Relaxed);
+        }
+        behind
+    }
+
+    /// Shows all added chains to the device; true if it must be notified.
+    #[inline]
+    #[must_use = "the device may sleep until it is notified"]
+    pub fn publish(&mut self) -> bool {
+        let old = self.published;
+        if old == self.added {
+            return false;
+        }
+        self.published = self.added;
+        // Release: the device sees the chains before the index.
+        self.available_index.store(self.added, Ordering::Release);
+        // The index must be visible before we look whether the device sleeps
+        // (virtio 1.2, 2.7.13.4.1).
+        fence(Ordering::SeqCst);
+        if self.event_index {
+            let event = self.wake_at.load(Ordering::Relaxed);
+            return passed(event, self.added, old);
+        }
+        self.used_flags.load(Ordering::Relaxed) & QUIET == 0
+    }
+
+    /// Takes back a chain that the device is done with, if there is one.
+    ///
+    /// # Errors
+    /// A [`DeviceError`]. After all but `IndexJump` the element is consumed
+    /// and the next call looks at the next one; an index jump stays.
+    #[inline]
+    pub fn pop(&mut self) -> Result<Option<Used>, DeviceError> {
+        if self.taken == self.used_seen && !self.refresh()? {
+            return Ok(None);
+        }
+        let at = 2 * (self.taken & (self.size - 1)) as usize;
+        self.taken = self.taken.wrapping_add(1);
+        let (id, len) = match self.used.get(at..at + 2) {
+            // Each word is read once.
+            Some([id, len]) => (id.load(Ordering::Relaxed), len.load(Ordering::Relaxed)),
+            _ => return Ok(None),
+        };
+        self.release(id, len).map(Some)
+    }
+
+    /// Checks a used element, and frees the chain it names.
+    #[inline]
+    fn release(&mut self, id: u32, len: u32) -> Result<Used, DeviceError> {
+        if id >= u32::from(self.size) {
+            return Err(DeviceError::UnknownId(id));
+        }
+        let Some(&Slot {
+            chain, room, token, ..
+        }) = self.slots.get(id as usize)
+        else {
+            return Err(DeviceError::UnknownId(id));
+        };
+        if chain == 0 {
+            return Err(DeviceError::NotInFlight(id as u16));
+        }
+        let mut tail = id as usize;
+        for _ in 1..chain {
+            tail = self.slots.get(tail).map_or(0, |s| s.next as usize);
+        }
+        if let Some(slot) = self.slots.get_mut(tail) {
+            slot.next = self.free_head;
+        }
+        if let Some(slot) = self.slots.get_mut(id as usize) {
+            slot.chain = 0;
+        }
+        self.free_head = id as u16;
+        self.free += chain;
+        if len > room {
+            return Err(DeviceError::TooLong { token, len, room });
+        }
+        Ok(Used { token, len })
+    }
+
+    /// Reads the device's index; true if there is something to take.
+    #[inline]
+    fn refresh(&mut self) -> Result<bool, DeviceError> {
+        // Acquire: what the device wrote before the index is visible.
+        let theirs = self.used_index.load(Ordering::Acquire);
+        if theirs.wrapping_sub(self.taken) > self.published.wrapping_sub(self.taken) {
+            return Err(DeviceError::IndexJump {
+                ours: self.taken,
+                theirs,
+            });
+        }
+        self.used_seen = theirs;
+        Ok(theirs != self.taken)
+    }
+
+    /// Asks the device not to interrupt. A hint: it may still do.
+    #[inline]
+    pub fn quiet(&mut self) {
+        if self.event_index {
+            // An index that was just passed is 2^16 completions away.
+            self.store_used_event(self.taken.wrapping_sub(1));
+        } else {
+            self.available_flags.store(QUIET, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks for an interrupt once `more` (at least 1) chains beyond those
+    /// taken are used, then looks; true if the caller may sleep, false if
+    /// there is something to take now.
+    ///
+    /// Without `VIRTIO_F_EVENT_IDX` the interrupt comes with the next chain.
+    ///
+    /// # Errors
+    /// As [`VirtQueue::pop`].
+    #[inline]
+    pub fn arm(&mut self, more: u16) -> Result<bool, DeviceError> {
+        if self.event_index {
+            self.store_used_event(self.taken.wrapping_add(more.max(1) - 1));
+        } else {
+            self.available_flags.store(0, Ordering::Relaxed);
+        }
+        // The wish must be visible before we look again (virtio 1.2, 2.7.14).
+        fence(Ordering::SeqCst);
+        let unseen = self.taken == self.used_seen;
+        if self.event_index && more > 1 {
+            self.refresh()?;
+            return Ok(self.used_seen.wrapping_sub(self.taken) < more);
+        }
+        Ok(unseen && !self.refresh()?)
+    }
+
+    #[inline]
+    fn store_used_event(&self, index: u16) {
+        self.interrupt_at.store(index, Ordering::Relaxed);
+    }
+}
+
+/// Whether moving an index from `old` to `new` passes `event`
+/// (virtio 1.2, 2.7.13.4).
+#[inline]
+fn passed(event: u16, new: u16, old: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;
