@@ -23,7 +23,7 @@
 
 pub mod components;
 pub mod control;
-mod elf_check;
+pub mod elf_check;
 mod emulator;
 mod error;
 mod home;
@@ -41,6 +41,6 @@ mod serial;
 pub use error::Error;
 pub use home::Home;
 pub use launch::{Options, Prepared, launch, prepare};
-pub use machine::{Accel, Forward, Net, Transport};
+pub use machine::{Accel, Forward, Machine, Net, Transport};
 pub use running::{Exit, Running};
 pub use serial::{Event, Follower, Input, Serial};

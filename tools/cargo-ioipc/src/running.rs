@@ -30,6 +30,8 @@ pub enum Exit {
     Code(i32),
     /// It was ended from outside, by a signal.
     Signal(i32),
+    /// It still ran and was ended by [`Running::stop`].
+    Stopped,
 }
 
 impl Exit {
@@ -60,9 +62,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `machine`, choosing host ports for forwards that have none.
-    /// `echo` copies the serial port to standard output.
-    pub(crate) fn start(
+    /// Starts `machine` with any multiboot kernel and boot module, choosing
+    /// host ports for forwards that have none. `echo` copies the serial port
+    /// to standard output.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the emulator does not start.
+    pub fn start(
         machine: &Machine,
         kernel: &std::path::Path,
         image: &std::path::Path,
@@ -268,7 +274,11 @@ impl Running {
 
     /// Ends the emulator, if it has not ended, and tells how it ended.
     pub fn stop(mut self) -> Exit {
-        Exit::new(self.emulator.stop())
+        if let Some(exit) = self.try_exit() {
+            return exit;
+        }
+        self.emulator.stop();
+        Exit::Stopped
     }
 
     /// What the emulator said on its standard error, and then the system.
@@ -297,6 +307,7 @@ impl Running {
             Exit::Shutdown => "the system shut down".to_owned(),
             Exit::Code(code) => format!("exit status {code}"),
             Exit::Signal(signal) => format!("signal {signal}"),
+            Exit::Stopped => "it was stopped".to_owned(),
         };
         Error::Emulator {
             outcome,

@@ -124,9 +124,7 @@ impl Serial {
     fn push(&self, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         let mut state = self.state();
-        state
-            .lines
-            .push_back(text.trim_end_matches('\r').to_owned());
+        state.lines.push_back(text.trim_matches('\r').to_owned());
         if state.lines.len() > HISTORY {
             state.lines.pop_front();
             state.dropped += 1;
