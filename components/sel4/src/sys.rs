@@ -3,7 +3,7 @@
 //! Registers (classic kernels, x86_64): rdx the call's number, rdi the
 //! capability or badge, rsi the message info, r10 r8 r9 r15 the first four
 //! message words. The kernel overwrites rcx and r11 and comes back with a stack
-//! pointer of zero, which is kept in r14 meanwhile; interrupts between have a
+//! pointer of zero, which is kept in rax meanwhile; interrupts between have a
 //! stack of their own. Everything else survives.
 //!
 //! None of these functions is `unsafe`: a message can make the kernel do only
@@ -34,15 +34,15 @@ pub(crate) fn send_null(number: i64, dest: Word, info: Word) {
     // pointer is restored.
     unsafe {
         asm!(
-            "mov r14, rsp",
+            "mov rax, rsp",
             "syscall",
-            "mov rsp, r14",
+            "mov rsp, rax",
             in("rdx") number,
             in("rdi") dest,
             in("rsi") info,
             lateout("rcx") _,
             lateout("r11") _,
-            out("r14") _,
+            out("rax") _,
             options(nostack),
         );
     }
@@ -54,9 +54,9 @@ pub(crate) fn send(number: i64, dest: Word, info: Word, words: Registers) {
     // SAFETY: as in `send_null`.
     unsafe {
         asm!(
-            "mov r14, rsp",
+            "mov rax, rsp",
             "syscall",
-            "mov rsp, r14",
+            "mov rsp, rax",
             in("rdx") number,
             in("rdi") dest,
             in("rsi") info,
@@ -66,7 +66,7 @@ pub(crate) fn send(number: i64, dest: Word, info: Word, words: Registers) {
             in("r15") words[3],
             lateout("rcx") _,
             lateout("r11") _,
-            out("r14") _,
+            out("rax") _,
             options(nostack),
         );
     }
@@ -82,9 +82,9 @@ pub(crate) fn recv(number: i64, source: Word) -> Received {
     // SAFETY: as in `send_null`.
     unsafe {
         asm!(
-            "mov r14, rsp",
+            "mov rax, rsp",
             "syscall",
-            "mov rsp, r14",
+            "mov rsp, rax",
             in("rdx") number,
             inlateout("rdi") source => badge,
             inlateout("rsi") 0_u64 => info,
@@ -94,7 +94,7 @@ pub(crate) fn recv(number: i64, source: Word) -> Received {
             lateout("r15") w3,
             lateout("rcx") _,
             lateout("r11") _,
-            out("r14") _,
+            out("rax") _,
             options(nostack),
         );
     }
@@ -113,9 +113,9 @@ pub(crate) fn wait(number: i64, source: Word) -> (Word, Word) {
     // message may come if the capability is an endpoint's.
     unsafe {
         asm!(
-            "mov r14, rsp",
+            "mov rax, rsp",
             "syscall",
-            "mov rsp, r14",
+            "mov rsp, rax",
             in("rdx") number,
             inlateout("rdi") source => badge,
             inlateout("rsi") 0_u64 => info,
@@ -125,7 +125,7 @@ pub(crate) fn wait(number: i64, source: Word) -> (Word, Word) {
             lateout("r15") _,
             lateout("rcx") _,
             lateout("r11") _,
-            out("r14") _,
+            out("rax") _,
             options(nostack),
         );
     }
@@ -139,9 +139,9 @@ pub(crate) fn send_recv(number: i64, dest: Word, info: Word, words: Registers) -
     // SAFETY: as in `send_null`.
     unsafe {
         asm!(
-            "mov r14, rsp",
+            "mov rax, rsp",
             "syscall",
-            "mov rsp, r14",
+            "mov rsp, rax",
             in("rdx") number,
             inlateout("rdi") dest => badge,
             inlateout("rsi") info => info_out,
@@ -151,7 +151,7 @@ pub(crate) fn send_recv(number: i64, dest: Word, info: Word, words: Registers) -
             inlateout("r15") words[3] => w3,
             lateout("rcx") _,
             lateout("r11") _,
-            out("r14") _,
+            out("rax") _,
             options(nostack),
         );
     }
