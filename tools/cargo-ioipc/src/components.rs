@@ -51,8 +51,13 @@ const PROFILE: &[&str] = &[
 pub enum Source {
     /// A package of the project's workspace, by name.
     Package(String),
-    /// The directory of a package anywhere.
-    Path(PathBuf),
+    /// A package anywhere.
+    Path {
+        /// Its directory, or a directory of its workspace.
+        directory: PathBuf,
+        /// Its name; without it, the package in that very directory.
+        package: Option<String>,
+    },
 }
 
 /// A built program.
@@ -141,9 +146,9 @@ fn packages(sources: &[Source], home: &Home) -> Result<Vec<Package>, Error> {
     let mut known: BTreeMap<PathBuf, Vec<Package>> = BTreeMap::new();
     let mut found = Vec::with_capacity(sources.len());
     for source in sources {
-        let directory = match source {
-            Source::Package(_) => &home.workspace.root,
-            Source::Path(path) => path,
+        let (directory, name) = match source {
+            Source::Package(name) => (&home.workspace.root, Some(name)),
+            Source::Path { directory, package } => (directory, package.as_ref()),
         };
         let directory = directory
             .canonicalize()
@@ -151,15 +156,15 @@ fn packages(sources: &[Source], home: &Home) -> Result<Vec<Package>, Error> {
         if !known.contains_key(&directory) {
             known.insert(directory.clone(), members(&directory)?);
         }
-        let members = &known[&directory];
-        let wanted = |package: &&Package| match source {
-            Source::Package(name) => package.name == *name,
-            Source::Path(_) => package.manifest.parent() == Some(directory.as_path()),
+        let wanted = |package: &&Package| match name {
+            Some(name) => package.name == *name,
+            None => package.manifest.parent() == Some(directory.as_path()),
         };
-        let package = members.iter().find(wanted).ok_or_else(|| {
-            Error::Build(match source {
-                Source::Package(name) => format!("there is no package {name} in the workspace"),
-                Source::Path(path) => format!("{} is no package", path.display()),
+        let package = known[&directory].iter().find(wanted).ok_or_else(|| {
+            let place = directory.display();
+            Error::Build(match name {
+                Some(name) => format!("there is no package {name} in the workspace at {place}"),
+                None => format!("{place} is not the directory of a package"),
             })
         })?;
         found.push(package.clone());

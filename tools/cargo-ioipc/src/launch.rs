@@ -109,7 +109,9 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let plan = plan::load(&options.system)?;
     let progress = options.show();
     let logs = home.workspace.products();
-    host_packages::ensure(host_packages::EMULATOR, &logs, &progress)?;
+    let needs = sel4_kernel::needs(options.variant(), &home.workspace);
+    let needs = [host_packages::EMULATOR, needs].concat();
+    host_packages::ensure(&needs, &logs, &progress)?;
     let kernel = sel4_kernel::ensure(options.variant(), &home.workspace, &progress)?;
     drop(progress);
     let mut sources = vec![Source::Package("root-task".to_owned())];

@@ -45,15 +45,19 @@ fn bootable() -> &'static (Kernel, PathBuf, tempfile::TempDir) {
 fn make() -> Result<(Kernel, PathBuf, tempfile::TempDir), Error> {
     let home = Home::find()?;
     let kernel = sel4_kernel::ensure(Variant::Debug, &home.workspace, &Progress::hidden())?;
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     let package = scratch.path().join("outside");
     write(&package.join("src/main.rs"), PROGRAM);
     let manifest = "[package]\nname = \"outside\"\nedition = \"2024\"\n[workspace]\n";
     write(&package.join("Cargo.toml"), manifest);
-    let built = components::build(&[Source::Path(package)], &kernel, &home, false)?;
+    let source = Source::Path {
+        directory: package,
+        package: None,
+    };
+    let built = components::build(&[source], &kernel, &home, false)?;
     let image = image::build(&built[0].bytes, b"description", &[])?;
     let file = scratch.path().join("image.elf");
-    fs::write(&file, &image.bytes).unwrap();
+    fs::write(&file, &image.bytes).unwrap_or_else(|error| panic!("{error}"));
     Ok((kernel, file, scratch))
 }
 

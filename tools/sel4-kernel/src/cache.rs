@@ -9,7 +9,7 @@
 //! build the same kernel at once both succeed; the first rename wins.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
@@ -28,16 +28,13 @@ pub(crate) fn built(
 ) -> Result<Kernel, Error> {
     let kernels = workspace.products().join("kernel");
     fs::create_dir_all(&kernels).map_err(Error::io("create", &kernels))?;
-    if let Some(key) = key(variant, workspace) {
-        let place = kernels.join(format!("{variant}-{key}"));
-        if place.is_dir() {
-            return prefix::open(&place);
-        }
+    if let Some(place) = place(variant, workspace).filter(|place| place.is_dir()) {
+        return prefix::open(&place);
     }
     host_packages::ensure(host_packages::KERNEL_BUILD, &kernels, progress)?;
     progress.step("fetching the seL4 source");
     let source = source::folder(&workspace.root)?;
-    let key = key(variant, workspace).ok_or_else(|| {
+    let place = place(variant, workspace).ok_or_else(|| {
         Error::Source(format!(
             "{} names no kernel source, or gcc does not run",
             workspace.root.join("Cargo.lock").display()
@@ -49,9 +46,20 @@ pub(crate) fn built(
         .map_err(Error::io("create a directory in", &kernels))?;
     let log = kernels.join(format!("build-{variant}.log"));
     recipe::build(variant, &source, scratch.path(), &log, progress)?;
-    let place = kernels.join(format!("{variant}-{key}"));
     publish(&scratch.path().join(recipe::PREFIX), &place)?;
     prefix::open(&place)
+}
+
+/// Whether the kernel needs no building.
+pub(crate) fn holds(variant: Variant, workspace: &Workspace) -> bool {
+    place(variant, workspace).is_some_and(|place| place.is_dir())
+}
+
+/// Where the kernel's prefix is, or is to be.
+fn place(variant: Variant, workspace: &Workspace) -> Option<PathBuf> {
+    let key = key(variant, workspace)?;
+    let kernels = workspace.products().join("kernel");
+    Some(kernels.join(format!("{variant}-{key}")))
 }
 
 /// Moves a complete prefix to its place, unless another process was first.

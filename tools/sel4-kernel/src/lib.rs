@@ -84,6 +84,18 @@ pub fn ensure(
     }
 }
 
+/// The packages that [`ensure`] would need: none when the kernel is there. For
+/// asking a person once, together with what else is needed.
+#[must_use]
+pub fn needs(variant: Variant, workspace: &Workspace) -> &'static [host_packages::Need] {
+    let installed = std::env::var_os(PREFIX_VARIABLE).is_some_and(|path| !path.is_empty());
+    if installed || cache::holds(variant, workspace) {
+        &[]
+    } else {
+        host_packages::KERNEL_BUILD
+    }
+}
+
 /// Checks the kernel installed at `prefix` and makes it bootable.
 ///
 /// The prefix is left as it is: when it has no `bin/kernel32.elf`, that file is
