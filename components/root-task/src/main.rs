@@ -1,2 +1,2 @@
-//! Creates the components that the system description names.
+//! The root task's program.
 fn main() {}
