@@ -12,6 +12,7 @@
 //! * [`VirtQueue`]: the queue (virtio 1.2, 2.7).
 //! * [`Transport`]: feature negotiation, queue set-up, doorbells, interrupt
 //!   status; [`PciTransport`] over a device's windows.
+//! * `fake` (feature `fake`): the device's side, as hostile as a test wants.
 //!
 //! Decision 29 of the starting design left the transport to the crate
 //! `virtio-drivers`. Its PCI transport sizes base address registers through
@@ -22,9 +23,11 @@
 //! would be.
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
 extern crate std;
 
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod mmio;
 mod pci;
 mod queue;

@@ -1,6 +1,7 @@
 //! The queue against a device that behaves, and against one that does not.
 
 use super::*;
+use crate::fake::DeviceQueue;
 use proptest::prelude::*;
 use std::boxed::Box;
 use std::collections::VecDeque;
@@ -9,77 +10,7 @@ use std::vec::Vec;
 
 const PADDR: u64 = 0x10_0000;
 
-/// The other side: sees the queue's memory as a device does.
-struct Device {
-    memory: SharedMemory,
-    size: u16,
-    seen: u16,
-    used: u16,
-}
-
-impl Device {
-    fn word16(&self, at: usize) -> &'static AtomicU16 {
-        &self.memory.words::<AtomicU16>(at, 1).unwrap()[0]
-    }
-
-    fn get(&self, at: usize) -> u16 {
-        self.word16(at).load(Ordering::Relaxed)
-    }
-
-    fn set(&self, at: usize, value: u16) {
-        self.word16(at).store(value, Ordering::Relaxed);
-    }
-
-    fn available(&self) -> usize {
-        16 * self.size as usize
-    }
-
-    fn used_ring(&self) -> usize {
-        used_offset(self.size)
-    }
-
-    /// The next chain: head, and its segments.
-    fn take(&mut self) -> Option<(u16, Vec<Segment>)> {
-        if self.seen == self.get(self.available() + 2) {
-            return None;
-        }
-        let head = self.get(self.available() + 4 + 2 * (self.seen % self.size) as usize);
-        self.seen = self.seen.wrapping_add(1);
-        let (mut at, mut chain) = (head, Vec::new());
-        loop {
-            let base = 16 * at as usize;
-            let paddr = self.memory.word64(base).unwrap().load(Ordering::Relaxed);
-            let flags = self.get(base + 12);
-            chain.push(Segment {
-                paddr,
-                len: self.memory.load32(base + 8).unwrap(),
-                writable: flags & 2 != 0,
-            });
-            if flags & 1 == 0 {
-                return Some((head, chain));
-            }
-            at = self.get(base + 14);
-        }
-    }
-
-    fn complete(&mut self, id: u32, len: u32) {
-        let at = self.used_ring() + 4 + 8 * (self.used % self.size) as usize;
-        self.memory.store32(at, id).unwrap();
-        self.memory.store32(at + 4, len).unwrap();
-        self.used = self.used.wrapping_add(1);
-        self.set(self.used_ring() + 2, self.used);
-    }
-
-    fn used_event(&self) -> u16 {
-        self.get(self.available() + 4 + 2 * self.size as usize)
-    }
-
-    fn set_avail_event(&self, index: u16) {
-        self.set(self.used_ring() + 4 + 8 * self.size as usize, index);
-    }
-}
-
-fn pair(size: u16, event_index: bool) -> (VirtQueue<16>, Device) {
+fn pair(size: u16, event_index: bool) -> (VirtQueue<16>, DeviceQueue) {
     let words = vec![u64::MAX; queue_bytes(size) / 8].into_boxed_slice();
     let memory = SharedMemory::from_static(Box::leak(words));
     let span = DmaSpan {
@@ -87,12 +18,7 @@ fn pair(size: u16, event_index: bool) -> (VirtQueue<16>, Device) {
         paddr: PADDR,
     };
     let queue = VirtQueue::new(span, size, event_index).unwrap();
-    let device = Device {
-        memory,
-        size,
-        seen: 0,
-        used: 0,
-    };
+    let device = DeviceQueue::new(span, size, queue.addresses());
     (queue, device)
 }
 
@@ -223,13 +149,13 @@ fn lengths_beyond_the_chain_are_named_and_the_chain_is_free() {
 #[test]
 fn index_jumps_stay_errors() {
     for jump in [1, 3, 4, 0x7fff, 0x8000, 0xffff] {
-        let (mut queue, device) = pair(4, false);
+        let (mut queue, mut device) = pair(4, false);
         queue.add(&buffer(1), 1).unwrap();
         queue.add(&buffer(2), 2).unwrap();
         if jump != 1 {
             let _ = queue.publish();
         }
-        device.set(device.used_ring() + 2, jump);
+        device.set_used_index(jump);
         let error = DeviceError::IndexJump {
             ours: 0,
             theirs: jump,
@@ -243,13 +169,13 @@ fn index_jumps_stay_errors() {
 #[test]
 fn flags_silence_both_sides() {
     let (mut queue, mut device) = pair(4, false);
-    device.set(device.used_ring(), 1);
+    device.set_no_notify(true);
     queue.add(&buffer(1), 1).unwrap();
     assert!(!queue.publish(), "the device polls");
     queue.quiet();
-    assert_eq!(device.get(device.available()), 1);
+    assert!(device.no_interrupt());
     assert_eq!(queue.arm(1), Ok(true));
-    assert_eq!(device.get(device.available()), 0);
+    assert!(!device.no_interrupt());
     let (head, _) = device.take().unwrap();
     device.complete(head.into(), 0);
     assert_eq!(
@@ -262,7 +188,7 @@ fn flags_silence_both_sides() {
 #[test]
 fn event_indices_silence_both_sides() {
     let (mut queue, mut device) = pair(8, true);
-    device.set_avail_event(1);
+    device.set_notify_at(1);
     queue.add(&buffer(1), 1).unwrap();
     assert!(!queue.publish(), "it waits for the second");
     queue.add(&buffer(2), 2).unwrap();
@@ -270,16 +196,16 @@ fn event_indices_silence_both_sides() {
     queue.add(&buffer(3), 3).unwrap();
     assert!(!queue.publish());
     assert_eq!(queue.arm(3), Ok(true));
-    assert_eq!(device.used_event(), 2);
+    assert_eq!(device.interrupt_at(), 2);
     for n in 0..3 {
         let (head, _) = device.take().unwrap();
         assert_eq!(queue.arm(3), Ok(true), "after {n}");
         device.complete(head.into(), 0);
     }
     assert_eq!(queue.arm(3), Ok(false));
-    assert!(passed(queue.taken.wrapping_add(2), device.used, 2));
+    assert!(passed(queue.taken.wrapping_add(2), device.used_index(), 2));
     queue.quiet();
-    assert!(!passed(device.used_event(), device.used, 0));
+    assert!(!passed(device.interrupt_at(), device.used_index(), 0));
 }
 
 #[derive(Clone, Copy, Debug)]
