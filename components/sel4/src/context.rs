@@ -119,6 +119,7 @@ impl Drop for Loan {
 }
 
 /// Counts a loan, or panics.
+#[inline]
 fn lend(exclusive: bool) -> Loan {
     // SAFETY: the thread's own IPC buffer starts with the counter, and only
     // this thread uses it; no reference is live, or the counter says so.

@@ -3,7 +3,7 @@
 //! Release kernels have no such system call; everything here does nothing then,
 //! and costs nothing.
 
-use crate::sys;
+use crate::{cap, sys, with_ipc_buffer_mut};
 use core::fmt;
 use sel4_bindings::syscall;
 
@@ -11,6 +11,25 @@ use sel4_bindings::syscall;
 pub fn debug_put_char(c: u8) {
     if let Some(number) = syscall::DEBUG_PUT_CHAR {
         sys::send_recv(number, c.into(), 0, [0; 4]);
+    }
+}
+
+impl cap::Tcb {
+    /// Corresponds to `seL4_DebugNameThread`: the name that the debug kernel's
+    /// messages give the thread, cut after 63 bytes.
+    ///
+    /// The debug kernel stops if this is not the capability of a thread.
+    pub fn debug_name(self, name: &[u8]) {
+        let Some(number) = syscall::DEBUG_NAME_THREAD else {
+            return;
+        };
+        with_ipc_buffer_mut(|buffer| {
+            let bytes = buffer.msg_bytes_mut();
+            let length = name.len().min(63);
+            bytes[..length].copy_from_slice(&name[..length]);
+            bytes[length] = 0;
+        });
+        sys::send_recv(number, self.bits(), 0, [0; 4]);
     }
 }
 

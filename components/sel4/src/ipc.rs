@@ -12,7 +12,8 @@
 //! their badge.
 
 use crate::{
-    Badge, IpcBuffer, Word, cap,
+    Badge, IpcBuffer, Word,
+    capability::{Cap, CapType, cap_type},
     context::{assert_not_lent, ipc_buffer_ptr},
     message_info::MessageInfo,
     sys::{self, Received, Registers},
@@ -29,6 +30,15 @@ pub const NUM_FAST_MESSAGE_REGISTERS: usize = 4;
 pub trait ConveysReplyAuthority {}
 
 impl ConveysReplyAuthority for () {}
+
+/// What messages can be sent to or received from: endpoints, and whatever is
+/// only known at run time, such as the reply capability that
+/// [`save_caller`](crate::AbsoluteCPtr::save_caller) keeps.
+pub trait IpcCapType: CapType {}
+
+impl IpcCapType for cap_type::Endpoint {}
+impl IpcCapType for cap_type::Notification {}
+impl IpcCapType for cap_type::Unspecified {}
 
 /// Up to four message words as an argument.
 pub trait FastMessages {
@@ -110,7 +120,7 @@ fn with_mrs(received: Received) -> RecvWithMRs {
     }
 }
 
-impl cap::Endpoint {
+impl<T: IpcCapType> Cap<T> {
     /// Corresponds to `seL4_Send`. Blocks until somebody receives.
     #[inline(always)]
     pub fn send(self, info: MessageInfo) {
@@ -169,7 +179,7 @@ impl cap::Endpoint {
 
     /// Corresponds to `seL4_SendWithMRs`.
     #[inline(always)]
-    pub fn send_with_mrs<T: FastMessages>(self, info: MessageInfo, messages: T) {
+    pub fn send_with_mrs<M: FastMessages>(self, info: MessageInfo, messages: M) {
         sys::send(
             syscall::Send,
             self.bits(),
@@ -180,7 +190,7 @@ impl cap::Endpoint {
 
     /// Corresponds to `seL4_NBSendWithMRs`.
     #[inline(always)]
-    pub fn nb_send_with_mrs<T: FastMessages>(self, info: MessageInfo, messages: T) {
+    pub fn nb_send_with_mrs<M: FastMessages>(self, info: MessageInfo, messages: M) {
         sys::send(
             syscall::NBSend,
             self.bits(),
@@ -203,7 +213,7 @@ impl cap::Endpoint {
 
     /// Corresponds to `seL4_CallWithMRs`.
     #[inline(always)]
-    pub fn call_with_mrs<T: FastMessages>(self, info: MessageInfo, messages: T) -> CallWithMRs {
+    pub fn call_with_mrs<M: FastMessages>(self, info: MessageInfo, messages: M) -> CallWithMRs {
         let words = messages.into_registers();
         let answer = sys::send_recv(syscall::Call, self.bits(), info.word(), words);
         CallWithMRs {
@@ -214,10 +224,10 @@ impl cap::Endpoint {
 
     /// Corresponds to `seL4_ReplyRecvWithMRs`.
     #[inline(always)]
-    pub fn reply_recv_with_mrs<T: FastMessages>(
+    pub fn reply_recv_with_mrs<M: FastMessages>(
         self,
         info: MessageInfo,
-        messages: T,
+        messages: M,
         _reply_authority: impl ConveysReplyAuthority,
     ) -> RecvWithMRs {
         let words = messages.into_registers();

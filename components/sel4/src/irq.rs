@@ -21,7 +21,7 @@ impl cap::IrqControl {
     }
 
     /// Corresponds to `seL4_IRQControl_GetIOAPIC`: `pin` of I/O APIC `ioapic`
-    /// shall raise user interrupt `vector` (0 to 107). `level` is 1 for
+    /// shall raise user interrupt `vector`, 0 to 107 whatever libsel4 says. `level` is 1 for
     /// level-triggered, `polarity` 1 for active low.
     pub fn irq_control_get_ioapic(
         self,
@@ -46,7 +46,7 @@ impl cap::IrqControl {
     }
 
     /// Corresponds to `seL4_IRQControl_GetMSI`: the device shall be programmed
-    /// to raise interrupt `vector` + 48.
+    /// to raise interrupt [`MSI_VECTOR_OFFSET`](crate::config::MSI_VECTOR_OFFSET) + `vector`.
     pub fn irq_control_get_msi(
         self,
         bus: Word,

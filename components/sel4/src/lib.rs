@@ -61,8 +61,8 @@ pub use error::{Error, Result};
 pub use fault::{CapFault, Fault, NullFault, UnknownSyscall, UserException, VmFault};
 pub use init_thread::suspend_self;
 pub use ipc::{
-    CallWithMRs, ConveysReplyAuthority, FastMessages, NUM_FAST_MESSAGE_REGISTERS, RecvWithMRs,
-    reply, r#yield,
+    CallWithMRs, ConveysReplyAuthority, FastMessages, IpcCapType, NUM_FAST_MESSAGE_REGISTERS,
+    RecvWithMRs, reply, r#yield,
 };
 pub use ipc_buffer::IpcBuffer;
 pub use message_info::{MessageInfo, MessageInfoBuilder};
@@ -91,6 +91,8 @@ pub mod config {
     pub const MAX_PRIORITY: Word = sel4_bindings::seL4_MaxPrio;
     /// Capabilities that one [`untyped_retype`](crate::cap::Untyped) can make.
     pub const RETYPE_FAN_OUT_LIMIT: usize = sel4_bindings::CONFIG_RETYPE_FAN_OUT_LIMIT as usize;
+    /// What a device that sends MSIs adds to the number of a user interrupt.
+    pub const MSI_VECTOR_OFFSET: Word = sel4_bindings::IRQ_OFFSET;
     /// Width of an endpoint's badge in bits, and of every badge as far as this
     /// crate goes.
     pub const BADGE_BITS: u32 = sel4_bindings::seL4_BadgeBits as u32;

@@ -6,9 +6,9 @@
 //! pointer of zero, which is kept in rax meanwhile; interrupts between have a
 //! stack of their own. Everything else survives.
 //!
-//! None of these functions is `unsafe`: a message can make the kernel do only
-//! what the thread holds capabilities for. Those that can change the thread's
-//! own memory are unsafe at the layer that knows ([`crate::cap`]).
+//! None of these functions is `unsafe`, as in rust-sel4: a message does what the
+//! thread holds capabilities for. That a thread can unmap its own stack with
+//! them is for whoever hands capabilities out.
 
 use crate::Word;
 use core::arch::asm;

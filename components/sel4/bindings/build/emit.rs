@@ -12,7 +12,7 @@ use crate::{
 use std::fmt::Write;
 
 /// Structures that the typed layer needs.
-const STRUCTS: [&str; 6] = [
+pub const STRUCTS: [&str; 6] = [
     "seL4_SlotRegion",
     "seL4_UntypedDesc",
     "seL4_BootInfo",
@@ -22,7 +22,7 @@ const STRUCTS: [&str; 6] = [
 ];
 
 /// Bit field blocks that the typed layer needs.
-const BLOCKS: [&str; 5] = [
+pub const BLOCKS: [&str; 5] = [
     "seL4_MessageInfo",
     "seL4_PrioProps",
     "seL4_CapRights",
@@ -31,7 +31,7 @@ const BLOCKS: [&str; 5] = [
 ];
 
 /// The union whose tags are the labels of faults.
-const FAULTS: &str = "seL4_Fault";
+pub const FAULTS: &str = "seL4_Fault";
 
 /// The whole of `bindings.rs`.
 pub fn bindings(kernel: &Kernel) -> Result<String, Error> {
@@ -83,7 +83,7 @@ fn line(out: &mut String, text: &str) {
 /// Every integer constant of the headers and the configuration.
 fn constants(kernel: &Kernel, out: &mut String) -> Result<(), Error> {
     for (name, value) in kernel.constants.values() {
-        if !(name.starts_with("seL4_") || name.starts_with("CONFIG_")) {
+        if !is_ours(name) {
             continue;
         }
         let kind = if value < 0 { "i64" } else { "u64" };
@@ -95,6 +95,18 @@ fn constants(kernel: &Kernel, out: &mut String) -> Result<(), Error> {
         line(out, &format!("pub const {FAULTS}_{tag}: u64 = {value};"));
     }
     Ok(())
+}
+
+/// Whether a constant of the headers is part of the bindings.
+pub fn is_ours(name: &str) -> bool {
+    ["seL4_", "CONFIG_", "IRQ_OFFSET", "VECTOR_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+/// The interface's name without libsel4's prefix.
+pub fn short(interface: &str) -> &str {
+    interface.strip_prefix("seL4_").unwrap_or(interface)
 }
 
 fn labels(kernel: &Kernel, out: &mut String) {
@@ -125,15 +137,18 @@ fn syscalls(kernel: &Kernel, out: &mut String) {
         line(out, &format!("({name:?}, {number}),"));
     }
     line(out, "];");
-    let debug_put_char = kernel.syscalls.iter().find(|call| call.0 == "DebugPutChar");
-    line(out, "/// `DebugPutChar`, where the kernel has it.");
-    line(
-        out,
-        &format!(
-            "pub const DEBUG_PUT_CHAR: Option<i64> = {:?};",
-            debug_put_char.map(|call| call.1)
-        ),
-    );
+    for (name, constant) in [
+        ("DebugPutChar", "DEBUG_PUT_CHAR"),
+        ("DebugNameThread", "DEBUG_NAME_THREAD"),
+    ] {
+        let call = kernel.syscalls.iter().find(|call| call.0 == name);
+        let number = call.map(|call| call.1);
+        line(out, &format!("/// `{name}`, where the kernel has it."));
+        line(
+            out,
+            &format!("pub const {constant}: Option<i64> = {number:?};"),
+        );
+    }
     line(out, "}");
 }
 
@@ -226,10 +241,7 @@ fn rust_type(kernel: &Kernel, c_type: &str) -> Result<String, Error> {
 
 /// The function that puts an invocation's message together.
 fn request(method: &Method, out: &mut String) {
-    let interface = method
-        .interface
-        .strip_prefix("seL4_")
-        .unwrap_or(&method.interface);
+    let interface = short(&method.interface);
     let parameters: Vec<String> = method
         .inputs
         .iter()

@@ -27,6 +27,8 @@ pub enum Kind {
 pub struct Param {
     /// Its name.
     pub name: String,
+    /// Its C type.
+    pub c_type: String,
     /// How it travels.
     pub kind: Kind,
 }
@@ -44,6 +46,8 @@ pub struct Method {
     pub label: u64,
     /// Input parameters in order, the invoked capability left out.
     pub inputs: Vec<Param>,
+    /// C types of the structures that the answer is written to.
+    pub out_structs: Vec<String>,
 }
 
 /// How the types of one kernel version travel.
@@ -113,20 +117,22 @@ fn method(node: Node<'_, '_>, label: u64, types: &Types<'_>) -> Result<Method, S
         .and_then(|parent| parent.attribute("name"))
         .ok_or("a method outside an interface")?
         .to_owned();
-    let mut inputs = Vec::new();
+    let (mut inputs, mut out_structs) = (Vec::new(), Vec::new());
     for param in node.children().filter(|n| n.has_tag_name("param")) {
-        if param.attribute("dir") != Some("in") {
-            continue;
-        }
         let name = param.attribute("name").ok_or("a param without `name`")?;
-        let type_name = param.attribute("type").ok_or("a param without `type`")?;
+        let c_type = param.attribute("type").ok_or("a param without `type`")?;
         let kind = types
-            .kind(type_name)
-            .ok_or_else(|| format!("parameter `{name}` has the unknown type `{type_name}`"))?;
-        inputs.push(Param {
-            name: name.to_owned(),
-            kind,
-        });
+            .kind(c_type)
+            .ok_or_else(|| format!("parameter `{name}` has the unknown type `{c_type}`"))?;
+        if param.attribute("dir") == Some("in") {
+            inputs.push(Param {
+                name: name.to_owned(),
+                c_type: c_type.to_owned(),
+                kind,
+            });
+        } else if matches!(kind, Kind::Words(_)) {
+            out_structs.push(c_type.to_owned());
+        }
     }
     Ok(Method {
         id: attribute("id")?,
@@ -134,6 +140,7 @@ fn method(node: Node<'_, '_>, label: u64, types: &Types<'_>) -> Result<Method, S
         interface,
         label,
         inputs,
+        out_structs,
     })
 }
 

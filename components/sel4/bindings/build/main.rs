@@ -15,6 +15,7 @@ mod emit;
 mod error;
 mod interface;
 mod kernel;
+mod oracle;
 mod prefix;
 mod syscalls;
 mod text;
@@ -33,14 +34,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the interface files and writes `$OUT_DIR/bindings.rs`.
+/// Reads the interface files; writes `bindings.rs` and, for the test that holds
+/// them against the kernel's own generators, `oracle.rs` into `$OUT_DIR`.
 fn generate() -> Result<(), Error> {
     let prefix = prefix::Prefix::from_env()?;
     let kernel = kernel::read(&prefix)?;
     for path in &kernel.files {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-    let out_dir = env::var_os("OUT_DIR").ok_or(Error::NoOutDir)?;
-    let path = PathBuf::from(out_dir).join("bindings.rs");
-    fs::write(&path, emit::bindings(&kernel)?).map_err(|cause| Error::Io { path, cause })
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or(Error::NoOutDir)?);
+    write(out_dir.join("bindings.rs"), &emit::bindings(&kernel)?)?;
+    write(out_dir.join("oracle.rs"), &oracle::questions(&kernel)?)
+}
+
+fn write(path: PathBuf, text: &str) -> Result<(), Error> {
+    fs::write(&path, text).map_err(|cause| Error::Io { path, cause })
 }
