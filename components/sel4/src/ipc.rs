@@ -7,6 +7,9 @@
 //! at most four words, no capability, and a callee of at least the caller's
 //! priority.
 //!
+//! Invocations of kernel objects use the IPC buffer too: they overwrite its
+//! capabilities and the words beyond the fourth. Fill it last, read it first.
+//!
 //! When a signal of a bound notification ends a `recv`, its message info is
 //! zero; after a `reply_recv` it is whatever was passed in. Tell signals by
 //! their badge.
