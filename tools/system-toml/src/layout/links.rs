@@ -1,0 +1,326 @@
+//! Which links there are: the tool's own, and those that the file asks for.
+
+use system_description::{
+    Lifecycle, PageSize, Protocol, Region, RingFormat, Role as Side, RootMonitor, map, quota,
+};
+
+use super::ROOT_NAME;
+use super::builder::{Builder, End, Hears, Sees, Wire};
+use crate::model::{Channel, Client};
+use crate::role::Role;
+
+/// Makes all devices, memory and links, in the same order every time.
+pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor>) {
+    let model = builder.model;
+    for (index, component) in model.components.iter().enumerate() {
+        for device in &component.devices {
+            builder.device(index, *device);
+        }
+        if component.heap_bytes > 0 {
+            builder.private(index, "heap", component.heap_bytes, Some(map::HEAP));
+        }
+        if let Some(client) = &component.client {
+            builder.private(index, "sockets", socket_memory(client), None);
+        }
+    }
+    let root_monitor = monitors(builder);
+    clocks(builder);
+    entropy(builder);
+    networks(builder);
+    clients(builder);
+    for channel in &model.channels {
+        custom(builder, channel);
+    }
+    (lifecycle(builder), root_monitor)
+}
+
+/// Bytes of the client library's book-keeping: a fixed part, and room for
+/// each socket and each outstanding request.
+pub(crate) fn socket_memory(client: &Client) -> u64 {
+    let per_socket = 512 * u64::from(client.sockets);
+    let per_request = 256 * u64::from(client.requests);
+    (16 * 1024 + per_socket + per_request).next_multiple_of(map::PAGE)
+}
+
+fn ring(offset: usize, layout: shared_ring::RingLayout) -> RingFormat {
+    RingFormat {
+        offset: offset as u64,
+        entry_bytes: layout.entry_bytes,
+        capacity: layout.capacity,
+        features: layout.features,
+    }
+}
+
+fn end(component: usize, name: impl Into<String>, control: Sees, hears: Hears) -> End {
+    End {
+        component,
+        name: name.into(),
+        control,
+        data: Sees::Nothing,
+        hears,
+    }
+}
+
+/// Everybody's log ring and counters, shared with the console.
+fn monitors(builder: &mut Builder<'_>) -> Option<RootMonitor> {
+    let console = builder.model.with_role(Role::Console).next()?;
+    let region = |builder: &mut Builder<'_>, name: &str| {
+        let rings = vec![ring(monitor_api::LOG_OFFSET, monitor_api::LOG_RING)];
+        let bytes = monitor_api::MONITOR_REGION as u64;
+        builder.shared(format!("{name}.monitor"), bytes, rings)
+    };
+    let count = builder.model.components.len();
+    for index in 0..count {
+        let name = builder.name(index);
+        let region = region(builder, &name);
+        builder.connect(
+            end(index, "monitor", Sees::Writes(region), Hears::Never),
+            end(
+                console,
+                format!("monitor.{name}"),
+                Sees::Writes(region),
+                Hears::Shared,
+            ),
+            Wire::new(Protocol::Monitor, index as u16),
+        );
+    }
+    let region = region(builder, ROOT_NAME);
+    let name = format!("monitor.{ROOT_NAME}");
+    let server = end(console, name, Sees::Writes(region), Hears::Shared);
+    let wire = Wire::new(Protocol::Monitor, count as u16);
+    let badge = builder.attach(server, ROOT_NAME, Side::Server, wire);
+    Some(RootMonitor {
+        region,
+        console: console as u16,
+        badge,
+    })
+}
+
+/// Clock page and alarms, for whoever may ask a timer driver.
+fn clocks(builder: &mut Builder<'_>) {
+    let model = builder.model;
+    for driver in model.with_role(Role::TimerDriver) {
+        let name = builder.name(driver);
+        let clock = builder.shared(format!("{name}.clock"), map::PAGE, Vec::new());
+        for (index, component) in model.components.iter().enumerate() {
+            if component.timer != Some(driver) {
+                continue;
+            }
+            let mut wire = Wire::new(Protocol::Timer, 0);
+            wire.calls = true;
+            let server = format!("timer.{}", component.name);
+            builder.connect(
+                end(index, "timer", Sees::Reads(clock), Hears::Own),
+                end(driver, server, Sees::Writes(clock), Hears::Never),
+                wire,
+            );
+        }
+    }
+}
+
+fn entropy(builder: &mut Builder<'_>) {
+    let model = builder.model;
+    for (index, component) in model.components.iter().enumerate() {
+        let Some(driver) = component.entropy else {
+            continue;
+        };
+        let mut wire = Wire::new(Protocol::Entropy, 0);
+        wire.calls = true;
+        let server = format!("entropy.{}", component.name);
+        builder.connect(
+            end(index, "entropy", Sees::Nothing, Hears::Never),
+            end(driver, server, Sees::Nothing, Hears::Never),
+            wire,
+        );
+    }
+}
+
+/// Frames between servers and drivers, requests between managers and servers.
+fn networks(builder: &mut Builder<'_>) {
+    let model = builder.model;
+    for (index, component) in model.components.iter().enumerate() {
+        if let (Some(nic), Some(network)) = (component.nic, &component.network) {
+            frames(builder, index, nic, network.mtu);
+        }
+        if let Some(server) = component.server {
+            requests(builder, index, server);
+        }
+    }
+}
+
+fn frames(builder: &mut Builder<'_>, server: usize, nic: usize, mtu: u32) {
+    let rings = [
+        nic_api::RX_FILLED_OFFSET,
+        nic_api::RX_FREE_OFFSET,
+        nic_api::TX_READY_OFFSET,
+        nic_api::TX_DONE_OFFSET,
+    ];
+    let rings = rings
+        .into_iter()
+        .map(|at| ring(at, nic_api::RING))
+        .collect();
+    let (server_name, nic_name) = (builder.name(server), builder.name(nic));
+    let bytes = nic_api::CONTROL_BYTES as u64;
+    let control = builder.shared(format!("{nic_name}.rings"), bytes, rings);
+    let buffers = nic_api::region_bytes(mtu as usize) as u64;
+    let data = builder.region(Region {
+        name: format!("{nic_name}.buffers"),
+        bytes: buffers.next_multiple_of(map::PAGE),
+        page: PageSize::Small,
+        contiguous: true,
+        owner: None,
+        rings: Vec::new(),
+    });
+    let side = |component, name: String| End {
+        component,
+        name,
+        control: Sees::Writes(control),
+        data: Sees::Writes(data),
+        hears: Hears::Own,
+    };
+    let mut wire = Wire::new(Protocol::Frames, 0);
+    wire.params[0] = mtu;
+    let client = side(server, "frames".to_owned());
+    builder.connect(client, side(nic, format!("frames.{server_name}")), wire);
+}
+
+fn requests(builder: &mut Builder<'_>, manager: usize, server: usize) {
+    let rings = [
+        socket_api::SERVER_REQUESTS_OFFSET,
+        socket_api::SERVER_COMPLETIONS_OFFSET,
+    ];
+    let rings = rings
+        .into_iter()
+        .map(|at| ring(at, socket_api::SERVER_RING))
+        .collect();
+    let name = builder.name(manager);
+    let bytes = socket_api::SERVER_CONTROL_BYTES as u64;
+    let control = builder.shared(format!("{name}.requests"), bytes, rings);
+    builder.connect(
+        end(manager, "server", Sees::Writes(control), Hears::Own),
+        end(
+            server,
+            format!("server.{name}"),
+            Sees::Writes(control),
+            Hears::Own,
+        ),
+        Wire::new(Protocol::Server, 0),
+    );
+}
+
+/// Socket requests between applications and managers; the data regions are
+/// mapped in the servers, not in the managers.
+fn clients(builder: &mut Builder<'_>) {
+    let model = builder.model;
+    for manager in model.with_role(Role::IoManager) {
+        let of_manager = |c: &Client| c.manager == manager;
+        let clients = model
+            .components
+            .iter()
+            .enumerate()
+            .filter_map(|(i, c)| Some((i, c.client.as_ref().filter(|c| of_manager(c))?)));
+        for (number, (index, client)) in clients.enumerate() {
+            sockets(builder, index, client, number as u16);
+        }
+    }
+}
+
+fn sockets(builder: &mut Builder<'_>, index: usize, client: &Client, number: u16) {
+    let rings = [socket_api::REQUESTS_OFFSET, socket_api::COMPLETIONS_OFFSET];
+    let rings = rings
+        .into_iter()
+        .map(|at| ring(at, socket_api::CLIENT_RING))
+        .collect();
+    let name = builder.name(index);
+    let bytes = socket_api::CLIENT_CONTROL_BYTES as u64;
+    let control = builder.shared(format!("{name}.requests"), bytes, rings);
+    let data = builder.region(Region {
+        name: format!("{name}.data"),
+        bytes: client.data_bytes,
+        page: client.grain,
+        contiguous: false,
+        owner: None,
+        rings: Vec::new(),
+    });
+    let mut wire = Wire::new(Protocol::Sockets, number);
+    wire.params[quota::SOCKETS] = client.sockets;
+    wire.params[quota::REQUESTS] = client.requests;
+    wire.params[quota::QUEUED_BYTES] = client.queued_bytes;
+    wire.params[quota::SHARE] = client.share;
+    let mut application = end(index, "sockets", Sees::Writes(control), Hears::Own);
+    application.data = Sees::Writes(data);
+    let at_manager = format!("sockets.{name}");
+    let mut manager = end(
+        client.manager,
+        at_manager,
+        Sees::Writes(control),
+        Hears::Shared,
+    );
+    manager.data = Sees::Size(data);
+    builder.connect(application, manager, wire);
+    if let Some(server) = builder.model.components[client.manager].server {
+        let mut at_server = end(
+            server,
+            format!("client-data.{name}"),
+            Sees::Nothing,
+            Hears::Never,
+        );
+        at_server.data = Sees::Writes(data);
+        let wire = Wire::new(Protocol::ClientData, number);
+        builder.attach(at_server, &name, Side::Server, wire);
+    }
+}
+
+fn custom(builder: &mut Builder<'_>, channel: &Channel) {
+    let data = match channel.memory_bytes {
+        0 => None,
+        bytes => Some(builder.region(Region {
+            name: format!("channel.{}", channel.name),
+            bytes,
+            page: channel.grain,
+            contiguous: false,
+            owner: None,
+            rings: Vec::new(),
+        })),
+    };
+    let side = |component, writes: bool, is_signalled: bool| End {
+        component,
+        name: channel.name.clone(),
+        control: Sees::Nothing,
+        data: match data {
+            None => Sees::Nothing,
+            Some(region) if writes => Sees::Writes(region),
+            Some(region) => Sees::Reads(region),
+        },
+        hears: if is_signalled {
+            Hears::Own
+        } else {
+            Hears::Never
+        },
+    };
+    let mut wire = Wire::new(Protocol::Custom, 0);
+    wire.calls = channel.call;
+    builder.connect(
+        side(channel.from, channel.write.from, channel.notify.to),
+        side(channel.to, channel.write.to, channel.notify.from),
+        wire,
+    );
+}
+
+/// The states of all components, for those that clean up behind others.
+fn lifecycle(builder: &mut Builder<'_>) -> Lifecycle {
+    let count = builder.model.components.len();
+    let bytes = size_of::<u32>() * count;
+    let region = builder.shared("lifecycle".to_owned(), bytes as u64, Vec::new());
+    let mut watchers = Vec::new();
+    for index in 0..count {
+        let role = builder.model.components[index].role;
+        if matches!(role, Role::Console | Role::IoManager | Role::NetServer) {
+            let watcher = end(index, "lifecycle", Sees::Reads(region), Hears::Own);
+            let wire = Wire::new(Protocol::Lifecycle, 0);
+            let badge = builder.attach(watcher, ROOT_NAME, Side::Client, wire);
+            watchers.push((index as u16, badge));
+        }
+    }
+    Lifecycle { region, watchers }
+}

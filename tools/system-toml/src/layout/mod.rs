@@ -1,0 +1,202 @@
+//! From the model to what the root task carries out.
+//!
+//! Problem: slots, addresses, badges and regions must be given out so that
+//! nothing overlaps and both ends of a link agree. Invariant: in each
+//! component slots and addresses are unique; a badge bit is shared only by
+//! links whose receiver looks at all of them anyway (clients of the I/O
+//! manager, logs at the console), and only when there are more than bits.
+
+mod builder;
+mod links;
+mod space;
+
+use std::fmt;
+
+use system_description::{
+    Component, Lifecycle, Record, RootMonitor, SystemDescription, Thread, ThreadRecord, map,
+    startup,
+};
+
+use crate::model::{self, Model};
+use builder::{Bits, Builder};
+
+/// The name under which the root task logs.
+pub(crate) const ROOT_NAME: &str = "root";
+
+/// Why a model cannot be laid out. The index says for which component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayoutError {
+    /// More links and interrupts than notification bits.
+    Bits(usize, u32),
+    /// Regions and devices exceed the address space.
+    Space(usize),
+    /// Start-up records exceed their page(s).
+    Records(usize),
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bits(_, n) => write!(f, "{n} links and interrupts need a badge bit each"),
+            Self::Space(_) => f.write_str("regions and devices exceed the address space"),
+            Self::Records(_) => f.write_str("start-up records exceed their space"),
+        }
+    }
+}
+
+impl std::error::Error for LayoutError {}
+
+/// Lays the system out; image numbers are the programs' indices.
+pub(crate) fn lay_out(
+    model: &Model,
+) -> Result<SystemDescription<String, Vec<u8>>, Vec<LayoutError>> {
+    // A first pass counts who is signalled by how many, so that the second
+    // can tell whether badge bits must be shared.
+    let mut counting = Builder::new(model, None);
+    links::build(&mut counting);
+    let bits = counting.bits();
+    let mut errors: Vec<LayoutError> = over_full(&bits);
+    let mut builder = Builder::new(model, Some(bits));
+    let (lifecycle, root_monitor) = links::build(&mut builder);
+    errors.extend(builder.too_large().map(LayoutError::Space));
+    let description = finish(model, builder, lifecycle, root_monitor);
+    errors.extend(too_long(&description));
+    if errors.is_empty() {
+        Ok(description)
+    } else {
+        Err(errors)
+    }
+}
+
+fn over_full(bits: &[Bits]) -> Vec<LayoutError> {
+    let over = |(index, bits): (usize, &Bits)| {
+        let need = bits.own + u32::from(bits.shared > 0);
+        (need > map::NOTIFICATION_BITS).then_some(LayoutError::Bits(index, need))
+    };
+    bits.iter().enumerate().filter_map(over).collect()
+}
+
+fn too_long(description: &SystemDescription<String, Vec<u8>>) -> impl Iterator<Item = LayoutError> {
+    let mut page = vec![0; map::STARTUP_MAX as usize];
+    description
+        .components
+        .iter()
+        .enumerate()
+        .filter_map(move |(index, component)| {
+            // The root task adds a record with the configuration space for
+            // each device.
+            let room = page.len() - 512 * component.devices.len();
+            let written = startup::write(component.records.iter().cloned(), &mut page[..room]);
+            written.is_err().then_some(LayoutError::Records(index))
+        })
+}
+
+fn finish(
+    model: &Model,
+    builder: Builder<'_>,
+    lifecycle: Lifecycle,
+    root_monitor: Option<RootMonitor>,
+) -> SystemDescription<String, Vec<u8>> {
+    let (drafts, regions) = builder.into_parts();
+    let components = model
+        .components
+        .iter()
+        .zip(drafts)
+        .enumerate()
+        .map(|(index, (component, draft))| {
+            let threads = threads(component);
+            let mut records = vec![Record::Component {
+                name: component.name.clone(),
+                system: model.name.clone(),
+                index: index as u16,
+            }];
+            records.extend(threads.iter().enumerate().map(thread_record));
+            records.extend(draft.memory);
+            records.extend(draft.links.into_iter().map(Record::Link));
+            records.extend(config(component));
+            Component {
+                name: component.name.clone(),
+                image: component.program as u16,
+                cnode_bits: draft.slots.cnode_bits(),
+                endpoint: draft.callers > 0,
+                threads,
+                mappings: draft.mappings,
+                caps: draft.caps,
+                devices: draft.devices,
+                records,
+            }
+        })
+        .collect();
+    SystemDescription {
+        name: model.name.clone(),
+        components,
+        regions,
+        lifecycle: Some(lifecycle),
+        root_monitor,
+    }
+}
+
+fn threads(component: &model::Component) -> Vec<Thread<String>> {
+    let thread = |(n, thread): (usize, &model::Thread)| {
+        let base = map::THREADS + n as u64 * map::THREAD_STRIDE;
+        Thread {
+            name: thread.name.clone(),
+            priority: thread.priority,
+            // Guard page, IPC buffer, guard page, stack; the last page of the
+            // stride stays unmapped too.
+            ipc_buffer: base + map::PAGE,
+            stack: base + 3 * map::PAGE,
+            stack_bytes: thread.stack_bytes,
+        }
+    };
+    component.threads.iter().enumerate().map(thread).collect()
+}
+
+fn thread_record((n, thread): (usize, &Thread<String>)) -> Record<String, Vec<u8>> {
+    Record::Thread(ThreadRecord {
+        name: thread.name.clone(),
+        index: n as u8,
+        ipc_buffer: thread.ipc_buffer,
+        stack: thread.stack,
+        stack_bytes: thread.stack_bytes,
+    })
+}
+
+/// The component's own configuration, and what the tool adds.
+fn config(component: &model::Component) -> impl Iterator<Item = Record<String, Vec<u8>>> {
+    let own = component.config.iter().cloned();
+    let log = [("log".to_owned(), component.log.clone())];
+    let network = component.network.iter().flat_map(network_config);
+    own.chain(log)
+        .chain(network)
+        .map(|(key, value)| Record::Config { key, value })
+}
+
+fn network_config(network: &model::Network) -> Vec<(String, String)> {
+    let join = |list: &[std::net::Ipv4Addr]| {
+        let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
+    let address = match network.address {
+        None => "dhcp".to_owned(),
+        Some((address, prefix)) => format!("{address}/{prefix}"),
+    };
+    let mut list = vec![
+        ("network.nic", "0".to_owned()),
+        ("network.address", address),
+        ("network.mtu", network.mtu.to_string()),
+        ("network.window", network.window_bytes.to_string()),
+    ];
+    if let Some(gateway) = network.gateway {
+        list.push(("network.gateway", gateway.to_string()));
+    }
+    if !network.dns.is_empty() {
+        list.push(("network.dns", join(&network.dns)));
+    }
+    if let Some(mac) = network.mac {
+        let octets: Vec<String> = mac.iter().map(|o| format!("{o:02x}")).collect();
+        list.push(("network.mac", octets.join(":")));
+    }
+    let owned = |(key, value): (&str, String)| (key.to_owned(), value);
+    list.into_iter().map(owned).collect()
+}

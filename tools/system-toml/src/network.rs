@@ -1,0 +1,102 @@
+//! A protocol server's network.
+
+use std::net::Ipv4Addr;
+
+use crate::keys;
+use crate::model::Network;
+use crate::raw::RawComponent;
+use crate::report::Diagnostic;
+use crate::rule::Rule;
+use crate::section::{Log, Section, size_of, u32_of};
+use crate::value::At;
+
+/// Reads and checks `placement` and `[component.NAME.network]`.
+pub(crate) fn read(log: &mut Log, raw: &RawComponent<'_>) -> Network {
+    if let Some(placement) = raw
+        .section
+        .text("placement")
+        .filter(|p| p.value == "kernel")
+    {
+        let message = "`placement = \"kernel\"` is not available yet";
+        log.push(
+            Diagnostic::error(Rule::KernelPlacement, &placement.span, message)
+                .label("only \"user\" works in this release")
+                .note("it will link the server into the I/O manager: one crossing less, and no isolation between the two"),
+        );
+    }
+    let empty = Section::empty();
+    let (section, span) = match &raw.network {
+        Some(at) => (&at.value, &at.span),
+        None => (&empty, &raw.name.span),
+    };
+    let gateways = section.addresses("gateway");
+    let address = section.network("address").map(|a| At::new(a.value, a.span));
+    match &address {
+        Some(At {
+            value: Some(own), ..
+        }) => check_static(log, *own, &gateways, section, span),
+        // A broken address says nothing about the others.
+        None if section.key_span("address").is_some() => {}
+        _ => check_dhcp(log, section),
+    }
+    Network {
+        address: address.and_then(|a| a.value),
+        gateway: gateways.first().map(|g| g.value),
+        dns: section
+            .addresses("dns")
+            .into_iter()
+            .map(|d| d.value)
+            .collect(),
+        mac: section.mac("mac").map(|m| m.value),
+        mtu: u32_of(section, &keys::NETWORK, "mtu"),
+        window_bytes: size_of(section, &keys::NETWORK, "window"),
+    }
+}
+
+fn check_dhcp(log: &mut Log, section: &Section<'_>) {
+    let given = section.key_span("address");
+    for key in ["gateway", "dns"] {
+        let Some(span) = section.key_span(key) else {
+            continue;
+        };
+        let message = format!("`{key}` is for static addresses; with DHCP the lease decides");
+        let mut diagnostic = Diagnostic::error(Rule::StaticWithDhcp, &span, message)
+            .label("would be ignored")
+            .help("remove it, or set `address` to address and prefix length: \"10.0.2.15/24\"");
+        if let Some(at) = &given {
+            diagnostic = diagnostic.related(at, "by DHCP");
+        }
+        log.push(diagnostic);
+    }
+}
+
+fn check_static(
+    log: &mut Log,
+    (address, prefix): (Ipv4Addr, u8),
+    gateways: &[At<Ipv4Addr>],
+    section: &Section<'_>,
+    span: &crate::report::Span,
+) {
+    let mask = u32::MAX << (32 - u32::from(prefix));
+    let network = |a: Ipv4Addr| u32::from(a) & mask;
+    let own = section.key_span("address").unwrap_or_else(|| span.clone());
+    for gateway in gateways {
+        let why = if network(gateway.value) != network(address) {
+            let base = Ipv4Addr::from(network(address));
+            format!("not in {base}/{prefix}")
+        } else if gateway.value == address {
+            "the system's own address".to_owned()
+        } else {
+            continue;
+        };
+        let message = format!("the gateway `{}` cannot be reached", gateway.value);
+        let diagnostic = Diagnostic::error(Rule::GatewayOutside, &gateway.span, message);
+        log.push(diagnostic.label(why).related(&own, "own network"));
+    }
+    if section.key_span("gateway").is_none() {
+        let message = "there is no `gateway`";
+        let base = Ipv4Addr::from(network(address));
+        let diagnostic = Diagnostic::warning(Rule::NoGateway, span, message);
+        log.push(diagnostic.label(format!("only {base}/{prefix} can be reached")));
+    }
+}

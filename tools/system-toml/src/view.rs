@@ -1,0 +1,305 @@
+//! What `inspect` and `check` show: components, capabilities, memory, trust.
+//!
+//! Invariant: everything here is read off the model and the description that
+//! the root task gets, so what is shown is what will be.
+
+use system_description::{DeviceKind, Grant, PageSize, SystemDescription};
+
+use crate::System;
+use crate::model::{Component, Model, ProgramSource};
+use crate::role::Role;
+
+/// Memory that the kernel, the root task and their objects take, in bytes.
+const KERNEL_BYTES: u64 = 16 << 20;
+/// Memory that a component takes beside what is named, in bytes: image,
+/// start-up page, page tables, kernel objects.
+const COMPONENT_BYTES: u64 = 512 << 10;
+
+/// Where the memory goes, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Kernel and root task; an allowance.
+    pub kernel: u64,
+    /// Images, page tables and kernel objects of components; an allowance.
+    pub components: u64,
+    /// Stacks and IPC buffers.
+    pub stacks: u64,
+    /// Heaps.
+    pub heaps: u64,
+    /// Data regions and channels.
+    pub data: u64,
+    /// Rings, logs, buffers of NICs, book-keeping.
+    pub other: u64,
+}
+
+impl Memory {
+    /// The parts, with what they are for.
+    #[must_use]
+    pub fn parts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("kernel and root task (allowance)", self.kernel),
+            (
+                "images and kernel objects of components (allowance)",
+                self.components,
+            ),
+            ("stacks", self.stacks),
+            ("heaps", self.heaps),
+            ("data regions and channels", self.data),
+            ("rings, logs and buffers", self.other),
+        ]
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Where the memory of a laid-out system goes.
+pub(crate) fn memory(model: &Model, description: &SystemDescription<String, Vec<u8>>) -> Memory {
+    let page = system_description::map::PAGE;
+    let threads = description.components.iter().flat_map(|c| &c.threads);
+    let heaps = model.components.iter().map(|c| c.heap_bytes).sum();
+    let clients = model.components.iter().filter_map(|c| c.client.as_ref());
+    let channels: u64 = model.channels.iter().map(|c| c.memory_bytes).sum();
+    let data = clients.map(|c| c.data_bytes).sum::<u64>() + channels;
+    let regions: u64 = description.regions.iter().map(|r| r.bytes).sum();
+    Memory {
+        kernel: KERNEL_BYTES,
+        components: COMPONENT_BYTES * model.components.len() as u64,
+        stacks: threads.map(|t| t.stack_bytes + page).sum(),
+        heaps,
+        data,
+        other: regions - heaps - data,
+    }
+}
+
+/// What `inspect` shows of a system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Its components, in order of start.
+    pub components: Vec<ComponentView>,
+    /// Where the memory goes.
+    pub memory: Memory,
+    /// Memory of the virtual machine, in bytes.
+    pub memory_bytes: u64,
+    /// What must be trusted, and why.
+    pub trust: Vec<String>,
+}
+
+/// What `inspect` shows of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentView {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Package or directory of its program.
+    pub program: String,
+    /// Names and priorities of its threads.
+    pub threads: Vec<(String, u8)>,
+    /// What it may do, one line each.
+    pub capabilities: Vec<String>,
+    /// What is mapped where, in order of address.
+    pub map: Vec<MapLine>,
+}
+
+/// A span of a component's address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapLine {
+    /// First address.
+    pub vaddr: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// What is there.
+    pub name: String,
+    /// Writable, or read-only.
+    pub writable: bool,
+    /// Grain, in bytes.
+    pub page: u64,
+}
+
+impl System {
+    /// The system as `inspect` shows it.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let components = self
+            .model
+            .components
+            .iter()
+            .zip(&self.description.components)
+            .map(|(component, made)| self.component_view(component, made))
+            .collect();
+        View {
+            name: self.model.name.clone(),
+            components,
+            memory: memory(&self.model, &self.description),
+            memory_bytes: self.model.memory_bytes,
+            trust: trust(&self.model),
+        }
+    }
+
+    fn component_view(
+        &self,
+        component: &Component,
+        made: &system_description::Component<String, Vec<u8>>,
+    ) -> ComponentView {
+        let program = match &self.model.programs[component.program].source {
+            ProgramSource::Package(package) => package.clone(),
+            ProgramSource::Path { directory, package } => {
+                let directory = directory.display();
+                match package {
+                    Some(package) => format!("{package} in {directory}"),
+                    None => directory.to_string(),
+                }
+            }
+        };
+        let threads = made
+            .threads
+            .iter()
+            .map(|t| (t.name.clone(), t.priority))
+            .collect();
+        ComponentView {
+            name: component.name.clone(),
+            role: component.role,
+            program,
+            threads,
+            capabilities: self.capabilities(made),
+            map: self.map(made),
+        }
+    }
+
+    fn capabilities(&self, made: &system_description::Component<String, Vec<u8>>) -> Vec<String> {
+        let name = |index: u16| &self.model.components[index as usize].name;
+        let mut lines = vec!["wait on its own notification".to_owned()];
+        if made.endpoint {
+            lines.push("receive calls on its own endpoint".to_owned());
+        }
+        for cap in &made.caps {
+            lines.push(match cap.grant {
+                Grant::Signal { component, badge } => {
+                    format!(
+                        "signal {} (bit {})",
+                        name(component),
+                        badge.trailing_zeros()
+                    )
+                }
+                Grant::Call { component, badge } => {
+                    let number = badge & !system_description::map::CALL_BADGE;
+                    format!("call {} (caller {number})", name(component))
+                }
+                Grant::IoPorts { first, last } => format!("use I/O ports {first:#x} to {last:#x}"),
+            });
+        }
+        for device in &made.devices {
+            lines.push(device_line(device));
+        }
+        lines
+    }
+
+    fn map(&self, made: &system_description::Component<String, Vec<u8>>) -> Vec<MapLine> {
+        let page = system_description::map::PAGE;
+        let mut lines = vec![MapLine {
+            vaddr: system_description::map::STARTUP,
+            bytes: page,
+            name: "start-up records".to_owned(),
+            writable: false,
+            page,
+        }];
+        for thread in &made.threads {
+            let mut line = |vaddr, bytes, what| {
+                lines.push(MapLine {
+                    vaddr,
+                    bytes,
+                    name: format!("{what} of thread {}", thread.name),
+                    writable: true,
+                    page,
+                });
+            };
+            line(thread.ipc_buffer, page, "IPC buffer");
+            line(thread.stack, thread.stack_bytes, "stack");
+        }
+        for mapping in &made.mappings {
+            let region = &self.description.regions[mapping.region as usize];
+            lines.push(MapLine {
+                vaddr: mapping.vaddr,
+                bytes: region.bytes,
+                name: region.name.clone(),
+                writable: mapping.writable,
+                page: match region.page {
+                    PageSize::Small => page,
+                    PageSize::Large => system_description::map::LARGE_PAGE,
+                },
+            });
+        }
+        for device in made.devices.iter().filter(|d| d.vaddr_bytes > 0) {
+            lines.push(MapLine {
+                vaddr: device.vaddr,
+                bytes: device.vaddr_bytes,
+                name: format!("windows of device {}", device.name),
+                writable: true,
+                page,
+            });
+        }
+        lines.sort_by_key(|l| l.vaddr);
+        lines
+    }
+}
+
+fn device_line(device: &system_description::DeviceGrant<String>) -> String {
+    let how = match &device.kind {
+        DeviceKind::Pci { vendor, nth, .. } => {
+            format!("PCI vendor {vendor:04x}, number {nth}, with DMA")
+        }
+        DeviceKind::Mmio { paddr, bytes, .. } => format!("{bytes} bytes at {paddr:#x}"),
+        DeviceKind::Ports { first, last, .. } => format!("I/O ports {first:#x} to {last:#x}"),
+    };
+    let irq = match &device.irq {
+        Some(irq) => format!(", interrupt (bit {})", irq.badge.trailing_zeros()),
+        None => String::new(),
+    };
+    format!("drive device {} ({how}{irq})", device.name)
+}
+
+/// What must be trusted, and why.
+fn trust(model: &Model) -> Vec<String> {
+    let mut notes = vec!["the kernel and the root task are trusted by everybody".to_owned()];
+    for component in &model.components {
+        let name = &component.name;
+        let dma = component
+            .devices
+            .iter()
+            .any(|d| model.devices[*d].has_dma());
+        if dma {
+            notes.push(format!(
+                "{name} is trusted by everybody: its device reads and writes memory by DMA, and there is no IOMMU support"
+            ));
+        }
+        match component.role {
+            Role::IoManager => notes.push(format!(
+                "{name} is trusted by its clients to pass requests on unchanged; it does not see their data"
+            )),
+            Role::NetServer => notes.push(format!(
+                "{name} sees the data regions of all clients of its I/O manager"
+            )),
+            Role::Console => notes.push(format!(
+                "{name} sees everybody's log and counters, and can end the system"
+            )),
+            Role::TimerDriver => notes.push(format!(
+                "{name} is trusted for time by those that use it: timeouts depend on it"
+            )),
+            Role::EntropyDriver => notes.push(format!(
+                "{name} is trusted for entropy by those that use it: it could predict their ports and sequence numbers"
+            )),
+            Role::NicDriver | Role::Application => {}
+        }
+    }
+    notes.push(
+        "all memory that is mapped can be executed: kernel 5.0.0 never sets the no-execute bit"
+            .to_owned(),
+    );
+    notes
+}

@@ -1,0 +1,127 @@
+//! The system at the top of the repository: loads without a word, and comes
+//! out of the payload's codec as it went in.
+
+use std::path::PathBuf;
+
+use system_description::{Protocol, Record, Role as Side, SystemDescription};
+use system_toml::{Role, System, load};
+
+fn system() -> System {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../system.toml");
+    load(&path).unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn it_loads_without_warnings() {
+    let system = system();
+    assert_eq!(system.warnings.to_string(), "");
+    assert_eq!(system.memory_mib, 128);
+    assert_eq!(system.forwards.len(), 2);
+    assert_eq!(system.programs.len(), 8);
+    assert!(system.uses_device("virtio-rng"));
+    assert!(!system.uses_device("e1000"));
+    let networks = system.networks();
+    assert_eq!(networks.len(), 1);
+    assert_eq!(networks[0].1.address, None);
+}
+
+#[test]
+fn it_survives_the_payload() {
+    let system = system();
+    let made = system.describe(|program| u16::try_from(program).unwrap() + 3);
+    let bytes = made.encode().unwrap();
+    let images = system.programs.len() + 3;
+    let read = SystemDescription::decode(&bytes, images).unwrap();
+    assert_eq!(read.components.len(), made.components.len());
+    assert!(read.components.iter().all(|c| c.image >= 3));
+    assert!(SystemDescription::decode(&bytes, images - 1).is_err());
+}
+
+/// Both ends of every link agree; each has what its protocol needs.
+#[test]
+fn links_come_in_pairs() {
+    let system = system();
+    let made = system.describe(|p| p as u16);
+    let links = |name: &str| -> Vec<_> {
+        let component = made.components.iter().find(|c| c.name == name).unwrap();
+        let links = component.records.iter().filter_map(|r| match r {
+            Record::Link(link) => Some(link.clone()),
+            _ => None,
+        });
+        links.collect()
+    };
+    let pairs = [
+        ("echo", "sockets", "io", "sockets.echo", Protocol::Sockets),
+        (
+            "echo",
+            "monitor",
+            "console",
+            "monitor.echo",
+            Protocol::Monitor,
+        ),
+        ("echo", "timer", "timer", "timer.echo", Protocol::Timer),
+        (
+            "net",
+            "entropy",
+            "entropy",
+            "entropy.net",
+            Protocol::Entropy,
+        ),
+        ("net", "frames", "nic", "frames.net", Protocol::Frames),
+        ("io", "server", "net", "server.io", Protocol::Server),
+    ];
+    for (client, at_client, server, at_server, protocol) in pairs {
+        let find = |component, name: &str| {
+            let found = links(component).into_iter().find(|l| l.name == name);
+            found.unwrap_or_else(|| panic!("{component} has no link {name}"))
+        };
+        let (c, s) = (find(client, at_client), find(server, at_server));
+        assert_eq!((c.protocol, s.protocol), (protocol, protocol));
+        assert_eq!((c.role, s.role), (Side::Client, Side::Server));
+        assert_eq!((c.peer.as_str(), s.peer.as_str()), (server, client));
+        assert_eq!(
+            (c.control.region, c.data.region),
+            (s.control.region, s.data.region)
+        );
+        assert_eq!((c.index, c.params), (s.index, s.params));
+        // Whoever is signalled has a badge bit, and the peer the capability.
+        assert_eq!(c.signal != 0, s.badge != 0, "{at_client}");
+        assert_eq!(s.signal != 0, c.badge != 0, "{at_client}");
+        assert_eq!(
+            c.call != 0,
+            matches!(protocol, Protocol::Timer | Protocol::Entropy)
+        );
+    }
+    let data = links("net")
+        .into_iter()
+        .find(|l| l.name == "client-data.echo");
+    let data = data.unwrap().data;
+    assert!(data.vaddr != 0 && data.bytes == 2 << 20);
+    let manager = links("io").into_iter().find(|l| l.name == "sockets.echo");
+    let manager = manager.unwrap().data;
+    assert_eq!((manager.vaddr, manager.bytes), (0, data.bytes));
+}
+
+#[test]
+fn rights_are_those_of_the_file() {
+    let view = system().view();
+    let component = |name: &str| view.components.iter().find(|c| c.name == name).unwrap();
+    let hello = component("hello");
+    assert_eq!(hello.role, Role::Application);
+    // No sockets, no timer, no device: it can log, nothing else.
+    assert_eq!(
+        hello.capabilities,
+        ["wait on its own notification", "signal console (bit 10)"]
+    );
+    let nic = component("nic").capabilities.join("\n");
+    assert!(
+        nic.contains("drive device virtio-net (PCI vendor 1af4"),
+        "{nic}"
+    );
+    assert!(
+        view.trust
+            .iter()
+            .any(|t| t.contains("nic") && t.contains("no IOMMU"))
+    );
+    assert!(view.memory.total() < view.memory_bytes);
+}
