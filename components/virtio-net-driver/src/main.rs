@@ -1,2 +1,113 @@
-//! Driver for virtio-net.
-fn main() {}
+//! The virtio-net driver as a component.
+//!
+//! Sleeps until the device interrupts or the server signals, then works in
+//! passes until there is nothing left. The interrupt is let through again
+//! only then, so one wake-up serves a whole batch.
+#![no_std]
+#![no_main]
+
+use component_runtime::{Component, Irq, Link, Protocol, Role};
+use virtio_net_driver::{Memory, Nic, NicError, Setup, StopReason};
+use virtio_queue::{DmaSpan, PciError, PciTransport};
+
+component_runtime::entry!(main);
+
+/// Why the driver cannot run.
+#[derive(Debug)]
+enum Failure {
+    /// system.toml did not give it this.
+    Lacks(&'static str),
+    /// The device's PCI structures are not usable.
+    Pci(PciError),
+    /// It could not be started.
+    Nic(NicError),
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Lacks(what) => write!(f, "system.toml gives the driver no {what}"),
+            Self::Pci(e) => write!(f, "{e}"),
+            Self::Nic(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+/// All that the running driver needs.
+struct Driver {
+    nic: Nic<PciTransport>,
+    server: Link,
+    irq: Irq,
+}
+
+fn start(component: &Component) -> Result<Driver, Failure> {
+    let device = component.devices().next().ok_or(Failure::Lacks("device"))?;
+    let irq = device.irq().ok_or(Failure::Lacks("interrupt"))?;
+    let server = component.link(Protocol::Frames, Role::Server);
+    let server = server.ok_or(Failure::Lacks("server"))?;
+    let (private, private_paddr) = component.dma("dma").ok_or(Failure::Lacks("dma memory"))?;
+    let window = |bar| device.bar(bar).and_then(|w| w.memory());
+    let transport = PciTransport::new(device.config_space(), window).map_err(Failure::Pci)?;
+    let memory = Memory {
+        private: DmaSpan {
+            memory: private,
+            paddr: private_paddr,
+        },
+        buffers: DmaSpan {
+            memory: server.data().ok_or(Failure::Lacks("frame buffers"))?,
+            paddr: server.data_paddr(),
+        },
+        control: server.control().ok_or(Failure::Lacks("rings"))?,
+    };
+    let [mtu, ..] = server.params();
+    let setup = Setup {
+        memory,
+        mtu,
+        counters: component_runtime::counters(component),
+    };
+    let nic = Nic::new(transport, setup).map_err(Failure::Nic)?;
+    Ok(Driver { nic, server, irq })
+}
+
+fn serve(
+    component: &Component,
+    driver: &mut Driver,
+) -> Result<core::convert::Infallible, StopReason> {
+    loop {
+        loop {
+            let outcome = driver.nic.poll()?;
+            if outcome.signal {
+                driver.server.signal();
+            }
+            if outcome.idle {
+                break;
+            }
+        }
+        driver.irq.ack();
+        if component.wait() & driver.irq.badge() != 0 {
+            driver.nic.interrupt()?;
+        }
+    }
+}
+
+fn main(component: &'static Component) -> ! {
+    match start(component) {
+        Ok(mut driver) => {
+            let info = driver.nic.info();
+            let [a, b, c, d, e, f] = info.mac;
+            log::info!(
+                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, mtu {}, features {:#x}",
+                info.mtu,
+                info.features
+            );
+            driver.server.signal();
+            if let Err(reason) = serve(component, &mut driver) {
+                log::error!("stopped: {reason}");
+            }
+        }
+        Err(failure) => log::error!("{failure}"),
+    }
+    loop {
+        component.wait();
+    }
+}
