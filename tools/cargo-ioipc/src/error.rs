@@ -18,7 +18,8 @@ pub enum Error {
     Kernel(sel4_kernel::Error),
     /// Programs that are needed are not on this machine.
     Host(MissingPackages),
-    /// The system description has mistakes; the text shows each of them.
+    /// The system description has mistakes; the text shows each of them, and
+    /// ends with a line end.
     System(String),
     /// Cargo did not build the components; it has said why already.
     Build(String),

@@ -1,107 +1,94 @@
 //! `cargo ioipc inspect`: what a built system consists of and who may do what.
 //!
 //! Problem: the description that people write names rights; what the root task
-//! carries out are slots, badges and addresses. This shows the second, read
-//! back from the image itself, so that it is what will run, and says where the
-//! isolation ends.
+//! carries out are slots, badges and addresses. This shows the second, beside
+//! the sizes of what was built, and says where the isolation ends.
 
 use std::fmt::{self, Write};
 
-use system_description::{
-    Component, DeviceGrant, DeviceKind, Grant, PageSize, SystemDescription, Thread,
-};
+use system_toml::show_size;
+use system_toml::view::{ComponentView, Memory, View};
 
+use crate::Prepared;
 use crate::components::Built;
-use crate::image::{self, ImageError};
-use crate::{Error, Prepared};
 
-type Description<'a> = SystemDescription<&'a str, &'a [u8]>;
+/// The report on a prepared system.
+#[derive(Debug)]
+pub struct Report<'a> {
+    prepared: &'a Prepared,
+    view: View,
+}
 
-/// The report on a prepared system, as text.
-///
-/// # Errors
-/// [`Error::Image`] or [`Error::System`] when the image does not read back.
-pub fn report(prepared: &Prepared) -> Result<String, Error> {
-    let payload = image::open(&prepared.image)?;
-    let bytes = payload.description().map_err(ImageError::Payload)?;
-    let description = SystemDescription::decode(bytes, payload.images())
-        .map_err(|error| Error::System(error.to_string()))?;
-    let mut text = String::new();
-    let writer = &mut text;
-    let written = overview(writer, prepared, &description)
-        .and_then(|()| components(writer, prepared, &description))
-        .and_then(|()| regions(writer, &description))
-        .and_then(|()| trust(writer, prepared, &description));
-    match written {
-        Ok(()) => Ok(text),
-        Err(fmt::Error) => Err(Error::System("the report cannot be written".to_owned())),
+impl<'a> Report<'a> {
+    /// Looks at a prepared system.
+    #[must_use]
+    pub fn new(prepared: &'a Prepared) -> Self {
+        Self {
+            view: prepared.plan.system.view(),
+            prepared,
+        }
     }
 }
 
-fn overview(out: &mut String, prepared: &Prepared, system: &Description<'_>) -> fmt::Result {
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        overview(&mut text, self.prepared, &self.view)?;
+        let programs = self.prepared.plan.system.model.components.iter();
+        for (component, made) in self.view.components.iter().zip(programs) {
+            component_part(&mut text, component, &self.prepared.programs[made.program])?;
+        }
+        memory(&mut text, &self.view.memory, self.view.memory_bytes)?;
+        writeln!(text, "\ntrust")?;
+        for note in &self.view.trust {
+            writeln!(text, "  {note}")?;
+        }
+        f.write_str(&text)
+    }
+}
+
+fn overview(out: &mut String, prepared: &Prepared, view: &View) -> fmt::Result {
     let kernel = &prepared.kernel;
     let variant = if kernel.is_debug() {
         "debug"
     } else {
         "release"
     };
-    let payload = prepared.image.bytes.len() - prepared.image.payload;
-    writeln!(out, "system {}", system.name)?;
-    writeln!(
-        out,
-        "  kernel     seL4 {} ({variant}), {}",
-        kernel.version(),
-        kernel.prefix().display()
-    )?;
-    writeln!(out, "  image      {}", prepared.file.display())?;
-    writeln!(
-        out,
-        "  size       {} in all: {} of components and description at {:#x}",
-        size(prepared.image.bytes.len() as u64),
-        size(payload as u64),
-        prepared.image.address
-    )?;
-    writeln!(out, "  memory     {} MiB", prepared.plan.memory_mib)
-}
-
-fn components(out: &mut String, prepared: &Prepared, system: &Description<'_>) -> fmt::Result {
-    for component in &system.components {
-        writeln!(out, "\ncomponent {}", component.name)?;
-        if let Some(built) = prepared.programs.get(usize::from(component.image)) {
-            program(out, built)?;
-        }
-        for part in &component.threads {
-            thread(out, part)?;
-        }
-        for mapping in &component.mappings {
-            let region = &system.regions[usize::from(mapping.region)];
-            let rights = if mapping.writable { "rw-" } else { "r--" };
-            row(
-                out,
-                "region",
-                &format!(
-                    "{:#010x} {rights} {:>9}  {}",
-                    mapping.vaddr,
-                    size(region.bytes),
-                    region.name
-                ),
-            )?;
-        }
-        capabilities(out, component, system)?;
-        for device in &component.devices {
-            row(out, "device", &device_text(device))?;
-        }
-    }
-    Ok(())
-}
-
-fn program(out: &mut String, built: &Built) -> fmt::Result {
-    let name = built.path.file_name().unwrap_or_default().to_string_lossy();
+    let image = &prepared.image;
+    writeln!(out, "system {}", view.name)?;
     row(
         out,
-        "program",
-        &format!("{name}, {}", size(built.bytes.len() as u64)),
+        "kernel",
+        &format!(
+            "seL4 {} ({variant}) in {}",
+            kernel.version(),
+            kernel.prefix().display()
+        ),
     )?;
+    row(out, "image", &prepared.file.display().to_string())?;
+    row(
+        out,
+        "",
+        &format!(
+            "{}, of which {} are components and description, at {:#x}",
+            size(image.bytes.len() as u64),
+            size((image.bytes.len() - image.payload) as u64),
+            image.address
+        ),
+    )
+}
+
+fn component_part(out: &mut String, component: &ComponentView, built: &Built) -> fmt::Result {
+    let (name, role) = (&component.name, component.role.word());
+    writeln!(out, "\ncomponent {name} ({role})")?;
+    let bytes = size(built.bytes.len() as u64);
+    row(out, "program", &format!("{}, {bytes}", component.program))?;
+    for (thread, priority) in &component.threads {
+        row(out, "thread", &format!("{thread}, priority {priority}"))?;
+    }
+    for capability in &component.capabilities {
+        row(out, "may", capability)?;
+    }
     for segment in &built.program.segments {
         let right = |bit: u32, letter| {
             if segment.flags & bit != 0 {
@@ -110,160 +97,41 @@ fn program(out: &mut String, built: &Built) -> fmt::Result {
                 '-'
             }
         };
-        row(
-            out,
-            "segment",
-            &format!(
-                "{:#010x} {}{}{} {:>9}",
-                segment.address,
-                right(4, 'r'),
-                right(2, 'w'),
-                right(1, 'x'),
-                size(segment.memory)
-            ),
-        )?;
-    }
-    Ok(())
-}
-
-fn thread(out: &mut String, thread: &Thread<&str>) -> fmt::Result {
-    row(
-        out,
-        "thread",
-        &format!(
-            "{:#010x} rw- {:>9}  stack of {}, priority {}",
-            thread.stack,
-            size(thread.stack_bytes),
-            thread.name,
-            thread.priority
-        ),
-    )
-}
-
-fn capabilities(
-    out: &mut String,
-    component: &Component<&str, &[u8]>,
-    system: &Description<'_>,
-) -> fmt::Result {
-    let name = |index: u16| system.components[usize::from(index)].name;
-    if component.endpoint {
-        row(out, "cap", "receive on its own endpoint")?;
-    }
-    for cap in &component.caps {
-        let text = match cap.grant {
-            Grant::Signal { component, badge } => {
-                format!("signal {} (badge {badge:#x})", name(component))
-            }
-            Grant::Call { component, badge } => {
-                format!("call {} (badge {badge:#x})", name(component))
-            }
-            Grant::IoPorts { first, last } => format!("I/O ports {first:#x} to {last:#x}"),
-        };
-        row(out, "cap", &format!("slot {:#04x}: {text}", cap.slot))?;
-    }
-    Ok(())
-}
-
-fn device_text(device: &DeviceGrant<&str>) -> String {
-    let what = match &device.kind {
-        DeviceKind::Pci {
-            vendor,
-            devices,
-            nth,
-        } => {
-            let ids: Vec<String> = devices.iter().map(|id| format!("{id:04x}")).collect();
-            format!("PCI {vendor:04x}:{} number {nth}", ids.join("|"))
-        }
-        DeviceKind::Mmio { paddr, bytes, .. } => format!("memory at {paddr:#x}, {}", size(*bytes)),
-        DeviceKind::Ports { first, last, .. } => format!("ports {first:#x} to {last:#x}"),
-    };
-    let interrupt = match &device.irq {
-        Some(irq) => format!(
-            "interrupt in slot {:#04x} (badge {:#x})",
-            irq.slot, irq.badge
-        ),
-        None => "no interrupt".to_owned(),
-    };
-    format!("{}: {what}, {interrupt}", device.name)
-}
-
-fn regions(out: &mut String, system: &Description<'_>) -> fmt::Result {
-    writeln!(out, "\nregions")?;
-    for (index, region) in system.regions.iter().enumerate() {
-        let users: Vec<String> = system
-            .components
+        let rights: String = [right(4, 'r'), right(2, 'w'), right(1, 'x')]
             .iter()
-            .flat_map(|component| {
-                let ours = component.mappings.iter();
-                ours.filter(|mapping| usize::from(mapping.region) == index)
-                    .map(|mapping| match mapping.writable {
-                        true => component.name.to_owned(),
-                        false => format!("{} (reads)", component.name),
-                    })
-            })
             .collect();
-        let page = match region.page {
-            PageSize::Small => "4 KiB",
-            PageSize::Large => "2 MiB",
+        map(out, segment.address, &rights, segment.memory, "program")?;
+    }
+    for line in &component.map {
+        let rights = if line.writable { "rw-" } else { "r--" };
+        let name = match line.page {
+            4096 => line.name.clone(),
+            page => format!("{} (pages of {})", line.name, show_size(page)),
         };
-        let contiguous = if region.contiguous {
-            ", contiguous"
-        } else {
-            ""
-        };
-        writeln!(
-            out,
-            "  {:>9}  {}, pages of {page}{contiguous}: {}",
-            size(region.bytes),
-            region.name,
-            users.join(", ")
-        )?;
+        map(out, line.vaddr, rights, line.bytes, &name)?;
     }
     Ok(())
 }
 
-/// Where the isolation between components ends.
-fn trust(out: &mut String, prepared: &Prepared, system: &Description<'_>) -> fmt::Result {
-    writeln!(out, "\ntrust")?;
-    writeln!(
-        out,
-        "  root-task: creates everything and keeps all memory and devices not handed out"
-    )?;
-    for component in &system.components {
-        let masters = |device: &DeviceGrant<_>| matches!(device.kind, DeviceKind::Pci { .. });
-        if component.devices.iter().any(masters) {
-            writeln!(
-                out,
-                "  {}: drives a device with direct memory access, and no IOMMU confines it: \
-                 trusted with all of memory",
-                component.name
-            )?;
-        }
-        for region in &component.mappings {
-            let region = &system.regions[usize::from(region.region)];
-            if region.contiguous && !component.devices.iter().any(masters) {
-                writeln!(
-                    out,
-                    "  {}: shares {} with a device: what it reads there may change under it",
-                    component.name, region.name
-                )?;
-            }
-        }
+fn map(out: &mut String, at: u64, rights: &str, bytes: u64, what: &str) -> fmt::Result {
+    let text = format!("{at:#010x} {rights} {:>9}  {what}", size(bytes));
+    row(out, "memory", &text)
+}
+
+fn memory(out: &mut String, memory: &Memory, machine: u64) -> fmt::Result {
+    writeln!(out, "\nmemory")?;
+    for (what, bytes) in memory.parts() {
+        writeln!(out, "  {:>9}  {what}", size(bytes))?;
     }
-    if prepared.kernel.version() == "5.0.0" {
-        writeln!(
-            out,
-            "  seL4 5.0.0 sets no page no-execute: data that a component can write, it can run"
-        )?;
-    }
-    Ok(())
+    let total = memory.total();
+    writeln!(out, "  {:>9}  in all, of {}", size(total), size(machine))
 }
 
 fn row(out: &mut String, kind: &str, text: &str) -> fmt::Result {
-    writeln!(out, "  {kind:<9}  {text}")
+    writeln!(out, "  {kind:<8} {text}")
 }
 
-/// A number of bytes as people read it.
+/// A number of bytes as people read it, rounded up.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -107,6 +108,12 @@ pub fn launch(options: &Options) -> Result<Running, Error> {
 pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let home = Home::find()?;
     let plan = plan::load(&options.system)?;
+    if options.progress {
+        eprint!(
+            "{}",
+            plan.system.warnings.render(std::io::stderr().is_terminal())
+        );
+    }
     let progress = options.show();
     let logs = home.workspace.products();
     let needs = sel4_kernel::needs(options.variant(), &home.workspace);
@@ -125,8 +132,11 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
         machine: Machine {
             memory_mib: plan.memory_mib,
             accel: options.accel,
-            net: options.net.clone(),
-            mac: plan.mac,
+            net: match plan.mac {
+                Some(_) => options.net.clone(),
+                None => Net::None,
+            },
+            mac: plan.mac.unwrap_or_default(),
             forwards: plan.forwards.clone(),
             pcap: options.pcap.clone(),
             extra: options.qemu_args.clone(),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -143,6 +144,11 @@ fn main() -> ExitCode {
     }
     match execute(Cli::parse_from(words).command) {
         Ok(status) => ExitCode::from(status),
+        // A report on a description shows what is an error by itself.
+        Err(Error::System(report)) => {
+            eprint!("{report}");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -160,13 +166,15 @@ fn execute(command: Command) -> Result<u8, Error> {
         Command::Run(arguments) => return run(&arguments.options(), &arguments.session()),
         Command::Check(system) => {
             let plan = plan::load(&system.system)?;
+            let warnings = &plan.system.warnings;
+            eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
             println!("{}: {} is sound", system.system.display(), plan.name);
         }
         Command::Inspect(arguments) => match &arguments.live {
             Some(question) => live(&arguments, question)?,
             None => print!(
                 "{}",
-                inspect::report(&prepare(&arguments.build.options())?)?
+                inspect::Report::new(&prepare(&arguments.build.options())?)
             ),
         },
     }

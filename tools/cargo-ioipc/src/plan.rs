@@ -1,13 +1,20 @@
-//! What the host tool needs of a system description.
+//! What building and booting need of a system description.
 
+use std::io::IsTerminal;
 use std::path::Path;
+
+use system_toml::{Forward as Forwarded, ForwardProtocol, ProgramSource, System};
 
 use crate::Error;
 use crate::components::Source;
-use crate::machine::Forward;
+use crate::machine::{Forward, Transport};
+
+/// Hardware address of the network device when the description names none:
+/// locally administered.
+const DEFAULT_MAC: [u8; 6] = [0x02, b'i', b'o', b'i', b'p', b'c'];
 
 /// A validated system, reduced to what building and booting it takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The system's name.
     pub name: String,
@@ -17,10 +24,13 @@ pub struct Plan {
     pub encoded: Vec<u8>,
     /// Memory of the machine in MiB.
     pub memory_mib: u32,
-    /// Hardware address of the network device.
-    pub mac: [u8; 6],
+    /// Hardware address of the network device; `None`: no component drives
+    /// one, so the machine has none.
+    pub mac: Option<[u8; 6]>,
     /// Ports that lead into the system.
     pub forwards: Vec<Forward>,
+    /// The system as its description says.
+    pub system: System,
 }
 
 /// Reads, checks and reduces a system description.
@@ -28,5 +38,42 @@ pub struct Plan {
 /// # Errors
 /// [`Error::System`] with every mistake in it.
 pub fn load(path: &Path) -> Result<Plan, Error> {
-    Err(Error::System(path.display().to_string()))
+    let colours = std::io::stderr().is_terminal();
+    let system = system_toml::load(path).map_err(|report| Error::System(report.render(colours)))?;
+    let description = system.describe(|program| program as u16);
+    let encoded = description.encode().map_err(|error| {
+        let path = path.display();
+        Error::System(format!("error: {path} cannot be encoded: {error}\n"))
+    })?;
+    let network = system.networks().first().map(|(_, network)| *network);
+    let configured = network.and_then(|network| network.mac);
+    Ok(Plan {
+        name: system.model.name.clone(),
+        programs: system.programs.iter().map(source).collect(),
+        encoded,
+        memory_mib: u32::try_from(system.memory_mib).unwrap_or(u32::MAX),
+        mac: system
+            .uses_device("virtio-net")
+            .then(|| configured.unwrap_or(DEFAULT_MAC)),
+        forwards: system.forwards.iter().map(forward).collect(),
+        system,
+    })
+}
+
+fn source(program: &system_toml::Program) -> Source {
+    match program.source.clone() {
+        ProgramSource::Package(name) => Source::Package(name),
+        ProgramSource::Path { directory, package } => Source::Path { directory, package },
+    }
+}
+
+fn forward(forward: &Forwarded) -> Forward {
+    Forward {
+        transport: match forward.protocol {
+            ForwardProtocol::Udp => Transport::Udp,
+            ForwardProtocol::Tcp => Transport::Tcp,
+        },
+        host: forward.host_port.unwrap_or(0),
+        guest: forward.guest_port,
+    }
 }

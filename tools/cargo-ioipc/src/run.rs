@@ -102,7 +102,7 @@ fn announce(prepared: &Prepared, running: &Running, options: &Options) {
         options.variant(),
         running.pid()
     );
-    if options.net != Net::User {
+    if options.net != Net::User || prepared.plan.mac.is_none() {
         return;
     }
     for forward in running.forwards() {
