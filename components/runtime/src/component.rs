@@ -5,6 +5,7 @@ use core::slice;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use sel4::cap;
+use shared_ring::SharedMemory;
 use system_description::startup::{HEADER_BYTES, Records, StartupError};
 
 use system_description::{Protocol, Record, Role, ThreadRecord, map};
@@ -176,7 +177,7 @@ impl Component {
         let (nth, (_, span)) = memories
             .enumerate()
             .take(32)
-            .find(|(_, (n, _))| *n == name)?;
+            .find(|(_, (n, span))| *n == name && span.paddr == 0)?;
         let base = NonNull::new(span.vaddr as *mut u8)?;
         let bit = 1 << nth;
         if TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
@@ -185,6 +186,18 @@ impl Component {
         // SAFETY: the root task maps this span for this component alone and
         // for good, and the bit above makes this the only reference.
         Some(unsafe { slice::from_raw_parts_mut(base.as_ptr(), span.bytes as usize) })
+    }
+
+    /// The private memory called `name` as a device sees it too: shared with
+    /// hardware, hence never a slice, and its physical address. `None` if
+    /// there is none, or if it is not contiguous.
+    #[must_use]
+    pub fn dma(&self, name: &str) -> Option<(SharedMemory, u64)> {
+        let found = self.records().find_map(|record| match record {
+            Record::Memory { name: n, span } if n == name && span.paddr != 0 => Some(span),
+            _ => None,
+        })?;
+        Some((crate::link::span(&found)?, found.paddr))
     }
 
     /// The component's own notification, bound to its first thread.

@@ -101,6 +101,10 @@ pub(crate) struct Builder<'m> {
     counted: Option<Vec<Bits>>,
 }
 
+/// Bytes of a driver's own DMA memory: two virtqueues of 256 descriptors and
+/// a header for each buffer, rounded up to a power of two.
+const DMA_BYTES: u64 = 32 << 10;
+
 impl<'m> Builder<'m> {
     pub(crate) fn new(model: &'m Model, counted: Option<Vec<Bits>>) -> Self {
         let draft = |_: &_| Draft {
@@ -161,11 +165,21 @@ impl<'m> Builder<'m> {
 
     /// Gives a component memory of its own, at `at` or where there is room.
     pub(crate) fn private(&mut self, component: usize, name: &str, bytes: u64, at: Option<u64>) {
+        self.own(component, name, bytes, at, false);
+    }
+
+    /// Gives a component contiguous memory of its own for its device's queues,
+    /// which must not lie where another component can write.
+    pub(crate) fn dma(&mut self, component: usize) {
+        self.own(component, "dma", DMA_BYTES, None, true);
+    }
+
+    fn own(&mut self, component: usize, name: &str, bytes: u64, at: Option<u64>, contiguous: bool) {
         let region = self.region(Region {
             name: format!("{}.{name}", self.name(component)),
             bytes,
             page: PageSize::Small,
-            contiguous: false,
+            contiguous,
             owner: Some(component as u16),
             rings: Vec::new(),
         });

@@ -16,6 +16,13 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
         for device in &component.devices {
             builder.device(index, *device);
         }
+        if component
+            .devices
+            .iter()
+            .any(|d| model.devices[*d].has_dma())
+        {
+            builder.dma(index);
+        }
         if component.heap_bytes > 0 {
             builder.private(index, "heap", component.heap_bytes, Some(map::HEAP));
         }
