@@ -66,9 +66,9 @@ fn thread_names(log: &mut Log, component: &RawComponent<'_>) {
     let mut seen: HashMap<&str, &Span> = HashMap::new();
     for name in &names {
         if component.threads.is_none()
-            && let Err(diagnostic) = crate::value::name(&name.value, &name.span, Rule::BadName)
+            && let Err(faults) = crate::value::name(&name.value, &name.span, Rule::BadName)
         {
-            log.push(*diagnostic);
+            log.extend(faults);
         }
         if let Some(first) = seen.insert(&name.value, &name.span) {
             let message = format!("two threads are called `{}`", name.value);
@@ -263,22 +263,24 @@ fn grain(
     log.push(diagnostic);
 }
 
+/// Bytes of heap that a server needs beside its connections: one queue for
+/// each UDP socket, reassembly, tables.
+fn server_base(network: &Network) -> u64 {
+    const UDP_SOCKET: u64 = 132 << 10;
+    const TABLES: u64 = 4 << 20;
+    u64::from(network.udp_sockets) * UDP_SOCKET + TABLES
+}
+
 /// Windows times connections against the server's heap [decision 10].
 fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
+    const BESIDE: u64 = 2 << 10;
     for (index, server) in model.components.iter().enumerate() {
-        let Some(Network { window_bytes, .. }) = server.network else {
+        let Some(network) = &server.network else {
             continue;
         };
-        let behind = |c: &&crate::Component| {
-            let manager = c.client.as_ref().map(|c| &model.components[c.manager]);
-            manager.is_some_and(|m| m.server == Some(index))
-        };
-        let clients = model.components.iter().filter(behind);
-        let sockets: u64 = clients
-            .filter_map(|c| c.client.as_ref())
-            .map(|c| u64::from(c.sockets))
-            .sum();
-        let need = 2 * window_bytes * sockets;
+        let connections = u64::from(network.connections);
+        let windows = connections * (2 * network.window_bytes + BESIDE);
+        let need = windows + server_base(network);
         if need <= server.heap_bytes {
             continue;
         }
@@ -286,19 +288,19 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
         let span = section
             .key_span("heap")
             .unwrap_or_else(|| server.span.clone());
-        let message = format!(
-            "the windows of all sockets do not fit the heap of `{}`",
-            server.name
-        );
+        let message = format!("the connections of `{}` do not fit its heap", server.name);
+        let mib = |bytes: u64| show_size(bytes.next_multiple_of(1 << 20));
+        let window = show_size(network.window_bytes);
         log.push(
-            Diagnostic::warning(Rule::WindowsExceedHeap, &span, message)
-                .label(format!("{} of heap", show_size(server.heap_bytes)))
+            Diagnostic::error(Rule::WindowsExceedHeap, &span, message)
+                .label(format!("{} of heap, {} needed", show_size(server.heap_bytes), mib(need)))
+                .note(format!("{connections} connections × 2 windows of {window}: {}", mib(windows)))
                 .note(format!(
-                    "{sockets} sockets × 2 windows of {} = {}",
-                    show_size(window_bytes),
-                    show_size(need)
+                    "{} UDP sockets, reassembly and tables: {}",
+                    network.udp_sockets,
+                    mib(server_base(network))
                 ))
-                .help("give the server more `heap`, its network a smaller `window`, or its clients fewer `sockets`"),
+                .help("give the server more `heap`, or its network a smaller `window`, fewer `connections` or `udp-sockets`"),
         );
     }
 }

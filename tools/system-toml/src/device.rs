@@ -64,10 +64,10 @@ pub(crate) fn read(log: &mut Log, described: &[Named<'_>]) -> Vec<Device> {
         // A device that could not be read stays known by name.
         let device = read_one(log, raw).unwrap_or(Device {
             name: raw.name.value.clone(),
-            kind: DeviceKind::Ports {
-                first: 0,
-                last: 0,
-                irq: None,
+            kind: DeviceKind::Pci {
+                vendor: 0,
+                devices: Vec::new(),
+                nth: 0,
             },
             window_bytes: 0,
             irq: false,

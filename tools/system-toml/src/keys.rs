@@ -20,6 +20,8 @@ pub enum Kind {
     Integer(i64, i64),
     /// A size in bytes: least, most, step.
     Size(u64, u64, u64),
+    /// A size in bytes that is a power of two: least, most.
+    Power(u64, u64),
     /// One of these words.
     Word(&'static [&'static str]),
     /// The name of a component.
@@ -34,7 +36,7 @@ pub enum Kind {
     Network,
     /// An IPv4 address.
     Ipv4,
-    /// A list of IPv4 addresses.
+    /// A list of up to three IPv4 addresses.
     Ipv4List,
     /// A MAC address.
     Mac,
@@ -219,7 +221,9 @@ pub(crate) static NETWORK: Table = Table {
         may("dns", Kind::Ipv4List, "by DHCP, or none"),
         may("mac", Kind::Mac, "that of the device"),
         may("mtu", Kind::Integer(576, 9000), "1500"),
-        may("window", Kind::Size(4 * KIB, MIB, KIB), "32 KiB"),
+        may("window", Kind::Power(4 * KIB, MIB), "64 KiB"),
+        may("connections", Kind::Integer(1, 4096), "256"),
+        may("udp-sockets", Kind::Integer(1, 4096), "64"),
     ],
 };
 
@@ -296,6 +300,10 @@ impl Kind {
             Self::Flag => "`true` or `false`",
             Self::Integer(min, max) => return format!("integer, {min} to {max}"),
             Self::Size(min, max, step) => return size_words(min, max, step),
+            Self::Power(min, max) => {
+                let (min, max) = (show_size(min), show_size(max));
+                return format!("size, {min} to {max}, a power of two");
+            }
             Self::Word(words) => return words_of(words),
             Self::Component => "name of a component",
             Self::ComponentOrFlag => "name of a component, `true` or `false`",
@@ -303,7 +311,7 @@ impl Kind {
             Self::Texts => "text or list of texts",
             Self::Network => "`\"dhcp\"`, or IPv4 address and prefix length",
             Self::Ipv4 => "IPv4 address",
-            Self::Ipv4List => "list of IPv4 addresses",
+            Self::Ipv4List => "list of up to three IPv4 addresses",
             Self::Mac => "MAC address",
             Self::Ports => "list of first and last port",
             Self::Program => "name of a package, or table with a path",

@@ -14,12 +14,14 @@
 //! out, or a [`Report`] with *every* mistake, in order of position.
 #![forbid(unsafe_code)]
 
+mod address;
 mod check;
 mod device;
 pub mod keys;
 mod layout;
 mod model;
 mod network;
+mod number;
 mod raw;
 mod report;
 mod resolve;
@@ -35,6 +37,7 @@ use std::path::{Path, PathBuf};
 use system_description::SystemDescription;
 use toml::de::DeTable;
 
+pub use layout::show_mac;
 pub use model::{
     Channel, Client, Component, Device, Ends, Forward, ForwardProtocol, Model, Network, Program,
     ProgramSource, Thread,

@@ -113,6 +113,10 @@ pub struct Network {
     pub mtu: u32,
     /// Bytes of a TCP window, each way.
     pub window_bytes: u64,
+    /// TCP connections with windows at one time, those half open included.
+    pub connections: u32,
+    /// UDP sockets that may be bound.
+    pub udp_sockets: u32,
 }
 
 /// Something that cargo builds.
@@ -267,6 +271,14 @@ impl Model {
         path.extend(server);
         path.extend(server.and_then(|s| self.components[s].nic));
         path
+    }
+
+    /// Sockets that all clients behind a protocol server may have open.
+    #[must_use]
+    pub fn sockets_behind(&self, server: usize) -> u32 {
+        let clients = self.components.iter().filter_map(|c| c.client.as_ref());
+        let behind = clients.filter(|c| self.components[c.manager].server == Some(server));
+        behind.map(|c| c.sockets).sum()
     }
 
     /// Components with this role.

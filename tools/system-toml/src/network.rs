@@ -50,6 +50,8 @@ pub(crate) fn read(log: &mut Log, raw: &RawComponent<'_>) -> Network {
         mac: section.mac("mac").map(|m| m.value),
         mtu: u32_of(section, &keys::NETWORK, "mtu"),
         window_bytes: size_of(section, &keys::NETWORK, "window"),
+        connections: u32_of(section, &keys::NETWORK, "connections"),
+        udp_sockets: u32_of(section, &keys::NETWORK, "udp-sockets"),
     }
 }
 

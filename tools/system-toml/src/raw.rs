@@ -81,8 +81,8 @@ fn tables<'a>(log: &mut Log, top: &Section<'a>, key: &str) -> Vec<(At<String>, &
     let mut found = Vec::new();
     for (name_text, value) in top.table(key).into_iter().flat_map(|t| t.value.iter()) {
         let at = At::new(name_text.get_ref().to_string(), name_text.span());
-        if let Err(diagnostic) = name(&at.value, &at.span, Rule::BadName) {
-            log.push(*diagnostic);
+        if let Err(faults) = name(&at.value, &at.span, Rule::BadName) {
+            log.extend(faults);
         }
         match value.get_ref() {
             DeValue::Table(table) => found.push((at, table)),
@@ -163,7 +163,11 @@ fn read_component<'a>(
     let network = below(log, "network", &keys::NETWORK);
     let mut config = Vec::new();
     if let Some(free) = section.table("config") {
-        read_config(log, "", free.value, &mut config);
+        let reserved = match role {
+            Some(Role::NetServer) => [&RESERVED[..], &RESERVED_OF_SERVER].concat(),
+            _ => RESERVED.to_vec(),
+        };
+        read_config(log, &reserved, "", free.value, &mut config);
     }
     RawComponent {
         name,
@@ -205,25 +209,39 @@ fn read_program(
     })
 }
 
-/// Keys that the tool sets itself, so that nobody else may.
-const RESERVED: [&str; 2] = ["log", "network"];
+/// Keys that the tool sets itself for every component.
+const RESERVED: [&str; 1] = ["log"];
+/// Keys that the tool sets itself for a protocol server.
+const RESERVED_OF_SERVER: [&str; 10] = [
+    "dhcp",
+    "ip",
+    "gateway",
+    "dns",
+    "mac",
+    "tcp-receive-window",
+    "tcp-send-buffer",
+    "max-connections",
+    "max-udp-sockets",
+    "max-sockets",
+];
 
 fn read_config<'a>(
     log: &mut Log,
+    reserved: &[&str],
     prefix: &str,
     table: &'a DeTable<'a>,
     config: &mut Vec<(String, String)>,
 ) {
     for (key, value) in table.iter() {
         let full = format!("{prefix}{}", key.get_ref());
-        if prefix.is_empty() && RESERVED.contains(&key.get_ref().as_ref()) {
+        if prefix.is_empty() && reserved.contains(&key.get_ref().as_ref()) {
             let message = format!("the configuration key `{full}` is set by the tool");
             let diagnostic = Diagnostic::error(Rule::ConfigReserved, &key.span(), message);
             log.push(diagnostic.label("choose another name"));
             continue;
         }
         match value.get_ref() {
-            DeValue::Table(below) => read_config(log, &format!("{full}."), below, config),
+            DeValue::Table(below) => read_config(log, reserved, &format!("{full}."), below, config),
             scalar => match free_text(scalar) {
                 Some(text) => config.push((full, text)),
                 None => log.push(bad_config(&full, &value.span())),

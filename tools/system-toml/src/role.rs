@@ -77,7 +77,7 @@ impl Role {
     /// Heap of a component that is not given one, in bytes.
     pub(crate) fn default_heap(self) -> u64 {
         match self {
-            Self::NetServer => 16 << 20,
+            Self::NetServer => 48 << 20,
             Self::IoManager => 4 << 20,
             _ => 0,
         }

@@ -54,7 +54,7 @@ pub(crate) fn read<'a>(
                     key,
                     key_span: name.span(),
                     value_span: value.span(),
-                    value: parsed.map_err(|d| log.push(*d)).ok(),
+                    value: parsed.map_err(|faults| log.extend(faults)).ok(),
                 });
             }
         }

@@ -178,7 +178,10 @@ impl<'m> Builder<'m> {
         let region = self.region(Region {
             name: format!("{}.{name}", self.name(component)),
             bytes,
-            page: PageSize::Small,
+            page: match (at, bytes.is_multiple_of(map::LARGE_PAGE)) {
+                (Some(_), true) => PageSize::Large,
+                _ => PageSize::Small,
+            },
             contiguous,
             owner: Some(component as u16),
             rings: Vec::new(),

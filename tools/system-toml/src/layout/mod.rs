@@ -113,7 +113,7 @@ fn finish(
             records.extend(threads.iter().enumerate().map(thread_record));
             records.extend(draft.memory);
             records.extend(draft.links.into_iter().map(Record::Link));
-            records.extend(config(component));
+            records.extend(config(model, index));
             Component {
                 name: component.name.clone(),
                 image: component.program as u16,
@@ -163,40 +163,46 @@ fn thread_record((n, thread): (usize, &Thread<String>)) -> Record<String, Vec<u8
 }
 
 /// The component's own configuration, and what the tool adds.
-fn config(component: &model::Component) -> impl Iterator<Item = Record<String, Vec<u8>>> {
-    let own = component.config.iter().cloned();
-    let log = [("log".to_owned(), component.log.clone())];
-    let network = component.network.iter().flat_map(network_config);
-    own.chain(log)
-        .chain(network)
-        .map(|(key, value)| Record::Config { key, value })
+fn config(model: &Model, index: usize) -> Vec<Record<String, Vec<u8>>> {
+    let component = &model.components[index];
+    let mut list = vec![("log.level".to_owned(), component.log.clone())];
+    if let Some(network) = &component.network {
+        list.extend(network_config(network, model.sockets_behind(index)));
+    }
+    list.extend(component.config.iter().cloned());
+    let record = |(key, value)| Record::Config { key, value };
+    list.into_iter().map(record).collect()
 }
 
-fn network_config(network: &model::Network) -> Vec<(String, String)> {
-    let join = |list: &[std::net::Ipv4Addr]| {
-        let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
-        texts.join(",")
-    };
-    let address = match network.address {
-        None => "dhcp".to_owned(),
-        Some((address, prefix)) => format!("{address}/{prefix}"),
-    };
-    let mut list = vec![
-        ("network.nic", "0".to_owned()),
-        ("network.address", address),
-        ("network.mtu", network.mtu.to_string()),
-        ("network.window", network.window_bytes.to_string()),
-    ];
+/// A protocol server's network in the words of its own configuration.
+fn network_config(network: &model::Network, sockets: u32) -> Vec<(String, String)> {
+    let mut list = Vec::new();
+    let mut add = |key: &str, value: String| list.push((key.to_owned(), value));
+    match network.address {
+        None => add("dhcp", true.to_string()),
+        Some((address, prefix)) => add("ip", format!("{address}/{prefix}")),
+    }
     if let Some(gateway) = network.gateway {
-        list.push(("network.gateway", gateway.to_string()));
+        add("gateway", gateway.to_string());
     }
     if !network.dns.is_empty() {
-        list.push(("network.dns", join(&network.dns)));
+        let texts: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
+        add("dns", texts.join(","));
     }
     if let Some(mac) = network.mac {
-        let octets: Vec<String> = mac.iter().map(|o| format!("{o:02x}")).collect();
-        list.push(("network.mac", octets.join(":")));
+        add("mac", show_mac(mac));
     }
-    let owned = |(key, value): (&str, String)| (key.to_owned(), value);
-    list.into_iter().map(owned).collect()
+    add("tcp-receive-window", network.window_bytes.to_string());
+    add("tcp-send-buffer", network.window_bytes.to_string());
+    add("max-connections", network.connections.to_string());
+    add("max-udp-sockets", network.udp_sockets.to_string());
+    // One number more for each socket: the manager names a connection before
+    // it is accepted.
+    add("max-sockets", (2 * sockets).clamp(1024, 16384).to_string());
+    list
+}
+
+/// A MAC address as people write it.
+pub fn show_mac(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
