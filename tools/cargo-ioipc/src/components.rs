@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,6 +47,10 @@ const PROFILE: &[&str] = &[
     "profile.component.debug='line-tables-only'",
 ];
 
+/// Feature that components whose library is also tested on the host put their
+/// program behind; switched on where a package has it.
+const PROGRAM: &str = "program";
+
 /// Where a program's source is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
@@ -72,7 +77,8 @@ pub struct Built {
 }
 
 /// Builds `sources` against `kernel` and returns the programs in that order.
-/// A source that occurs twice is built once. Compiler messages are shown on
+/// A source that occurs twice is built once. `features` are switched on beside
+/// the usual ones (`PACKAGE/FEATURE`, of the project's workspace). Compiler messages are shown on
 /// standard error in any case.
 ///
 /// # Errors
@@ -80,11 +86,13 @@ pub struct Built {
 /// the result cannot be loaded.
 pub fn build(
     sources: &[Source],
+    features: &[String],
     kernel: &Kernel,
     home: &Home,
     show_progress: bool,
 ) -> Result<Vec<Built>, Error> {
     let packages = packages(sources, home)?;
+    let _lock = lock(&directory(kernel, home))?;
     let mut distinct: Vec<&Package> = packages.iter().collect();
     distinct.sort();
     distinct.dedup();
@@ -103,6 +111,13 @@ pub fn build(
     }
     for (workspace, packages) in workspaces {
         let mut command = command(workspace, &packages, kernel, home);
+        if workspace == home.workspace.root {
+            command.args(
+                features
+                    .iter()
+                    .map(|feature| format!("--features={feature}")),
+            );
+        }
         executables.extend(run(&mut command, &progress)?);
     }
     packages
@@ -117,6 +132,28 @@ pub fn build(
             load(path)
         })
         .collect()
+}
+
+/// Where cargo builds for a kernel. One directory for each variant: its
+/// interface differs, so that sharing one would build everything anew at every
+/// change of variant.
+fn directory(kernel: &Kernel, home: &Home) -> PathBuf {
+    let variant = if kernel.is_debug() {
+        "debug"
+    } else {
+        "release"
+    };
+    home.workspace.products().join("components").join(variant)
+}
+
+/// Keeps other processes from replacing a program between its being built and
+/// its being read. Ends with the file.
+fn lock(directory: &Path) -> Result<File, Error> {
+    std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    let path = directory.join(".ioipc-lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    file.lock().map_err(Error::io("lock", &path))?;
+    Ok(file)
 }
 
 /// Reads and checks a built program.
@@ -139,6 +176,8 @@ struct Package {
     workspace: PathBuf,
     manifest: PathBuf,
     name: String,
+    /// Whether its program is only built with the feature [`PROGRAM`].
+    gated: bool,
 }
 
 /// Asks cargo where the packages of `sources` are.
@@ -200,25 +239,20 @@ fn members(directory: &Path) -> Result<Vec<Package>, Error> {
             workspace: text(&metadata["workspace_root"]).into(),
             manifest: text(&package["manifest_path"]).into(),
             name: text(&package["name"]),
+            gated: package["features"].get(PROGRAM).is_some(),
         })
         .collect())
 }
 
 /// The invocation of cargo that builds `packages` of one workspace.
 fn command(workspace: &Path, packages: &[&Package], kernel: &Kernel, home: &Home) -> Command {
-    let variant = if kernel.is_debug() {
-        "debug"
-    } else {
-        "release"
-    };
-    let products = home.workspace.products().join("components");
     let mut command = cargo(workspace);
     command
         .args(["build", "--quiet", "--profile", "component"])
         .args(["--target", TARGET])
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--target-dir")
-        .arg(products.join(variant))
+        .arg(directory(kernel, home))
         .arg("--manifest-path")
         .arg(workspace.join("Cargo.toml"))
         .env(PREFIX_VARIABLE, kernel.prefix())
@@ -231,6 +265,9 @@ fn command(workspace: &Path, packages: &[&Package], kernel: &Kernel, home: &Home
     }
     for package in packages {
         command.args(["--package", &package.name]);
+        if package.gated {
+            command.arg(format!("--features={}/{PROGRAM}", package.name));
+        }
     }
     if std::io::stderr().is_terminal() {
         command.args(["--color", "always"]);
@@ -319,7 +356,7 @@ fn artifact(line: &str, progress: &Progress) -> Option<(PathBuf, PathBuf)> {
     }
     let fresh = message["fresh"].as_bool() == Some(true);
     if let (false, Some(name)) = (fresh, message["target"]["name"].as_str()) {
-        progress.step(&format!("compiled {name}"));
+        progress.detail(&format!("compiled {name}"));
     }
     let executable = message["executable"].as_str()?;
     let manifest = message["manifest_path"].as_str()?;

@@ -32,6 +32,8 @@ pub struct Options {
     pub pcap: Option<PathBuf>,
     /// Further arguments for QEMU.
     pub qemu_args: Vec<OsString>,
+    /// Features of the project's components to switch on (`PACKAGE/FEATURE`).
+    pub features: Vec<String>,
     /// Copy the serial port to standard output.
     pub echo_serial: bool,
     /// Show progress on standard error.
@@ -47,6 +49,7 @@ impl Default for Options {
             net: Net::default(),
             pcap: None,
             qemu_args: Vec::new(),
+            features: Vec::new(),
             echo_serial: false,
             progress: false,
         }
@@ -123,7 +126,13 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     drop(progress);
     let mut sources = vec![Source::Package("root-task".to_owned())];
     sources.extend(plan.programs.iter().cloned());
-    let mut programs = components::build(&sources, &kernel, &home, options.progress)?;
+    let mut programs = components::build(
+        &sources,
+        &options.features,
+        &kernel,
+        &home,
+        options.progress,
+    )?;
     let root_task = programs.remove(0);
     let bytes: Vec<Vec<u8>> = programs.iter().map(|built| built.bytes.clone()).collect();
     let image = image::build(&root_task.bytes, &plan.encoded, &bytes)?;

@@ -54,7 +54,7 @@ fn make() -> Result<(Kernel, PathBuf, tempfile::TempDir), Error> {
         directory: package,
         package: None,
     };
-    let built = components::build(&[source], &kernel, &home, false)?;
+    let built = components::build(&[source], &[], &kernel, &home, false)?;
     let image = image::build(&built[0].bytes, b"description", &[])?;
     let file = scratch.path().join("image.elf");
     fs::write(&file, &image.bytes).unwrap_or_else(|error| panic!("{error}"));

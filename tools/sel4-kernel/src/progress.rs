@@ -61,6 +61,13 @@ impl Progress {
         }
     }
 
+    /// A detail of the step, too fine for a log.
+    pub fn detail(&self, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(message.to_owned());
+        }
+    }
+
     /// One more step of a bar is done.
     pub fn advance(&self) {
         if let Some(bar) = &self.bar {
