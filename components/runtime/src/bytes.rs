@@ -151,6 +151,14 @@ pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn rust_eh_personality() {}
 
+/// Where the prebuilt `alloc` would go on unwinding; a panic ends before.
+#[cfg(not(test))]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub extern "C" fn _Unwind_Resume() -> ! {
+    naked_asm!("ud2")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

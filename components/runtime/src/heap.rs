@@ -48,10 +48,20 @@ impl core::error::Error for NoHeap {}
 /// # Errors
 /// [`NoHeap`] if the component has none or was here before.
 pub fn init(component: &Component) -> Result<(), NoHeap> {
-    let memory = component.memory("heap").ok_or(NoHeap)?;
-    // SAFETY: the span is exclusive and lasts as long as the component, and
-    // `memory` gives it out only once, so the heap was empty before.
-    unsafe { HEAP.0.lock().init(memory.as_mut_ptr(), memory.len()) };
+    init_with(component.memory("heap").ok_or(NoHeap)?)
+}
+
+/// Gives the allocator `memory`; for the root task, which no page describes.
+///
+/// # Errors
+/// [`NoHeap`] if it has memory already.
+pub fn init_with(memory: &'static mut [u8]) -> Result<(), NoHeap> {
+    let mut heap = HEAP.0.lock();
+    if heap.size() != 0 {
+        return Err(NoHeap);
+    }
+    // SAFETY: the span is exclusive and lasts for good, and the heap is empty.
+    unsafe { heap.init(memory.as_mut_ptr(), memory.len()) };
     Ok(())
 }
 

@@ -90,7 +90,7 @@ impl Link {
 }
 
 /// The memory of `span`, if it is mapped.
-fn span(span: &Span) -> Option<SharedMemory> {
+pub(crate) fn span(span: &Span) -> Option<SharedMemory> {
     if span.bytes == 0 {
         return None;
     }

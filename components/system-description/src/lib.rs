@@ -28,7 +28,7 @@ pub mod startup;
 
 #[cfg(feature = "alloc")]
 pub use description::{
-    Component, DeviceGrant, DeviceKind, Grant, GrantedCap, Lifecycle, Mapping, PageSize, Region,
+    Component, DescriptionError, DeviceGrant, DeviceKind, Grant, GrantedCap, Lifecycle, Mapping, PageSize, Region,
     RingFormat, RootMonitor, SystemDescription, Thread,
 };
 pub use record::{

@@ -1,0 +1,289 @@
+//! Protection domains and their threads.
+//!
+//! Invariant: a component's CSpace holds what the description grants, its own
+//! notification and endpoint, and one capability per thread to report that
+//! thread's faults with; the latter carry a badge, so a component can report
+//! nobody's faults but its own.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use root_task::elf::{Image, Segment};
+use root_task::pci::Function;
+use sel4::init_thread;
+use sel4::{
+    AbsoluteCPtr, CNodeCapData, CPtr, CapRights, FrameObjectType, ObjectBlueprint, UserContext, cap,
+};
+use system_description::map::{self, PAGE, slot};
+use system_description::{Component as Description, Record, Thread, startup};
+
+use crate::failure::{Cause, Context, Failure};
+use crate::kernel::{Kernel, Pool, cap_in, place};
+use crate::space::{Access, Space, Windows};
+
+/// Slot of the capability that thread `n` reports its faults with, minus `n`.
+const FAULTS: u32 = 0x20;
+
+/// Marks a fault in the badge of the supervisor's endpoint.
+const FAULT_BADGE: u64 = 1 << 24;
+
+/// The badge that faults of a thread arrive with.
+#[must_use]
+pub fn fault_badge(component: usize, thread: usize) -> u64 {
+    FAULT_BADGE | (component as u64) << 8 | thread as u64
+}
+
+/// Component and thread of a fault badge.
+#[must_use]
+pub fn faulting(badge: u64) -> (usize, usize) {
+    ((badge & !FAULT_BADGE) as usize >> 8, badge as usize & 0xff)
+}
+
+/// A component, built or being built.
+#[derive(Debug)]
+pub struct Component {
+    /// Where all its private objects come from.
+    pub pool: Pool,
+    /// Its address space.
+    pub space: Space,
+    /// Slots of frames from elsewhere that are mapped there.
+    pub mapped: Vec<usize>,
+    /// Its notification.
+    pub notification: cap::Notification,
+    /// Its endpoint, if it can be called.
+    pub endpoint: Option<cap::Endpoint>,
+    /// PCI functions that it drives.
+    pub functions: Vec<Function>,
+    cnode: cap::CNode,
+    cnode_bits: u8,
+    threads: Vec<cap::Tcb>,
+}
+
+impl Component {
+    /// Makes what other components may refer to: CSpace, address space,
+    /// notification, endpoint.
+    ///
+    /// # Errors
+    /// As [`Kernel::object`].
+    pub fn create(
+        kernel: &mut Kernel,
+        description: &Description<&str, &[u8]>,
+    ) -> Result<Self, Cause> {
+        let mut pool = Pool::default();
+        let cnode_bits = description.cnode_bits;
+        if !(6..=16).contains(&cnode_bits) {
+            return Err(Cause::Rule("its CSpace has an impossible size"));
+        }
+        let size_bits = cnode_bits.into();
+        let cnode = kernel.object(&mut pool, ObjectBlueprint::CNode { size_bits })?;
+        let notification = kernel.notification(&mut pool)?;
+        let endpoint = match description.endpoint {
+            true => Some(kernel.endpoint(&mut pool)?),
+            false => None,
+        };
+        let this = Self {
+            space: Space::new(kernel, &mut pool)?,
+            pool,
+            mapped: Vec::new(),
+            notification,
+            endpoint,
+            functions: Vec::new(),
+            cnode,
+            cnode_bits,
+            threads: Vec::new(),
+        };
+        let own = this.place(slot::NOTIFICATION)?;
+        own.copy(&absolute(notification), CapRights::read_write())?;
+        if let Some(endpoint) = endpoint {
+            let own = this.place(slot::ENDPOINT)?;
+            own.copy(&absolute(endpoint), CapRights::read_only())?;
+        }
+        Ok(this)
+    }
+
+    /// A slot of the component's CSpace.
+    ///
+    /// # Errors
+    /// [`Cause::Rule`] if it has no such slot.
+    pub fn place(&self, slot: u32) -> Result<AbsoluteCPtr, Cause> {
+        if slot == 0 || slot >> self.cnode_bits != 0 {
+            return Err(Cause::Rule("a capability is to go outside its CSpace"));
+        }
+        let bits = self.cnode_bits.into();
+        Ok(self.cnode.absolute_cptr_from_bits_with_depth(slot.into(), bits))
+    }
+
+    /// Loads the program.
+    ///
+    /// # Errors
+    /// If the image is refused, and as [`Kernel::object`].
+    pub fn load(
+        &mut self,
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        file: &[u8],
+    ) -> Result<u64, Failure> {
+        let image = Image::parse(file, map::IMAGE_END)?;
+        for segment in &image.segments {
+            self.load_segment(kernel, windows, segment)
+                .context(format_args!("segment at {:#x}", segment.first_page))?;
+        }
+        Ok(image.entry)
+    }
+
+    fn load_segment(
+        &mut self,
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        segment: &Segment<'_>,
+    ) -> Result<(), Cause> {
+        let access = if segment.writable {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        for n in 0..segment.pages {
+            let (offset, bytes) = segment.page(n);
+            let at = segment.first_page + n as u64 * PAGE;
+            self.page(kernel, windows, at, access, (offset, bytes))?;
+        }
+        Ok(())
+    }
+
+    /// A private page at `vaddr`, zero but for `bytes` from `offset` on.
+    fn page(
+        &mut self,
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        vaddr: u64,
+        access: Access,
+        (offset, bytes): (usize, &[u8]),
+    ) -> Result<cap::Granule, Cause> {
+        let kind = FrameObjectType::GRANULE.blueprint();
+        let frame: cap::Granule = kernel.object(&mut self.pool, kind)?;
+        let slot = frame.bits() as usize;
+        if !bytes.is_empty() {
+            windows.fill_page(kernel, slot, |page| {
+                if let Some(to) = page.get_mut(offset..offset + bytes.len()) {
+                    to.copy_from_slice(bytes);
+                }
+            })?;
+        }
+        self.space.map(kernel, &mut self.pool, (slot, false), vaddr, access)?;
+        Ok(frame)
+    }
+
+    /// Makes thread number `n`, which will start at `entry`, but not before
+    /// [`Component::start`].
+    ///
+    /// # Errors
+    /// As [`Kernel::object`].
+    pub fn add_thread(
+        &mut self,
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        (n, thread): (usize, &Thread<&str>),
+        entry: u64,
+        (faults, badge): (cap::Endpoint, u64),
+    ) -> Result<(), Cause> {
+        let guarded = thread.stack_bytes > 0
+            && thread.stack.is_multiple_of(PAGE)
+            && thread.stack_bytes.is_multiple_of(PAGE)
+            && n < map::MAX_THREADS as usize;
+        if !guarded {
+            return Err(Cause::Rule("its stack does not consist of pages"));
+        }
+        for at in (thread.stack..thread.stack + thread.stack_bytes).step_by(PAGE as usize) {
+            self.page(kernel, windows, at, Access::Write, (0, &[]))?;
+        }
+        let buffer = self.page(kernel, windows, thread.ipc_buffer, Access::Write, (0, &[]))?;
+        let fault_slot = FAULTS + n as u32;
+        let send = CapRights::new(true, true, false, true);
+        self.place(fault_slot)?.mint(&absolute(faults), send, badge)?;
+        let tcb: cap::Tcb = kernel.object(&mut self.pool, ObjectBlueprint::Tcb)?;
+        tcb.tcb_configure(
+            CPtr::from_bits(fault_slot.into()),
+            self.cnode,
+            CNodeCapData::skip(sel4::WORD_SIZE - usize::from(self.cnode_bits)),
+            self.space.cap(),
+            thread.ipc_buffer,
+            buffer,
+        )?;
+        let authority = init_thread::slot::TCB.cap();
+        tcb.tcb_set_sched_params(authority, 0, thread.priority.into())?;
+        if n == 0 {
+            tcb.tcb_bind_notification(self.notification)?;
+        } else {
+            let own = kernel.notification(&mut self.pool)?;
+            let at = self.place(slot::THREAD_NOTIFICATION + n as u32)?;
+            at.copy(&absolute(own), CapRights::read_write())?;
+        }
+        let mut registers = UserContext::default();
+        *registers.pc_mut() = entry;
+        *registers.sp_mut() = thread.stack + thread.stack_bytes;
+        *registers.c_param_mut(0) = n as u64;
+        tcb.tcb_write_all_registers(false, &mut registers)?;
+        self.threads.push(tcb);
+        Ok(())
+    }
+
+    /// Writes and maps the start-up page.
+    ///
+    /// # Errors
+    /// If the records do not fit, and as [`Kernel::object`].
+    pub fn introduce(
+        &mut self,
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        records: Vec<Record<&str, &[u8]>>,
+    ) -> Result<(), Cause> {
+        let mut pages = vec![0; map::STARTUP_MAX as usize];
+        let used = startup::write(records, &mut pages)?;
+        for (n, page) in pages[..used].chunks(PAGE as usize).enumerate() {
+            let at = map::STARTUP + n as u64 * PAGE;
+            self.page(kernel, windows, at, Access::Read, (0, page))?;
+        }
+        Ok(())
+    }
+
+    /// Lets all threads run. A thread that blocks in the kernel makes its
+    /// system call again.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn start(&self) -> Result<(), Cause> {
+        for thread in &self.threads {
+            thread.tcb_resume()?;
+        }
+        Ok(())
+    }
+
+    /// Stops all threads.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stop(&self) -> Result<(), Cause> {
+        for thread in &self.threads {
+            thread.tcb_suspend()?;
+        }
+        Ok(())
+    }
+
+    /// Reclaims the component: what it maps of others is unmapped, the rest
+    /// ceases to exist.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn destroy(self, kernel: &mut Kernel) -> Result<(), Cause> {
+        self.stop()?;
+        for slot in self.mapped {
+            cap_in::<sel4::cap_type::UnspecifiedPage>(slot).frame_unmap()?;
+        }
+        kernel.release(self.pool)
+    }
+}
+
+/// Where a capability of the root task's lies.
+pub fn absolute<T: sel4::CapType>(cap: sel4::Cap<T>) -> AbsoluteCPtr {
+    place(cap.bits() as usize)
+}

@@ -1,0 +1,121 @@
+//! Memory that components share.
+//!
+//! Invariant: a region's memory is free again only when no living component
+//! maps it or knows its physical address, and every mapping was removed.
+
+use alloc::vec::Vec;
+
+use sel4::FrameObjectType;
+use shared_ring::RingLayout;
+use system_description::map::{LARGE_PAGE, PAGE};
+use system_description::{PageSize, Region as Description};
+
+use crate::component::Component;
+use crate::failure::{Cause, Context, Failure};
+use crate::kernel::{Kernel, Pool};
+use crate::space::{Access, Windows};
+
+/// A region of the system.
+#[derive(Debug)]
+pub struct Region {
+    /// Slots of its frames, in order of address.
+    pub frames: Vec<usize>,
+    /// Whether the frames have 2 MiB.
+    pub large: bool,
+    /// Its physical address if it is contiguous, otherwise 0.
+    pub paddr: u64,
+    pool: Pool,
+    /// Whether a component maps the original capabilities. The others map
+    /// copies: the kernel allows one mapping per capability.
+    originals_mapped: bool,
+}
+
+impl Region {
+    /// Makes the frames and formats the rings.
+    ///
+    /// # Errors
+    /// That the memory is exhausted, or a ring does not fit.
+    pub fn create(
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        description: &Description<&str>,
+    ) -> Result<Self, Failure> {
+        Self::make(kernel, windows, description)
+            .context(format_args!("region {}", description.name))
+    }
+
+    fn make(
+        kernel: &mut Kernel,
+        windows: &mut Windows,
+        description: &Description<&str>,
+    ) -> Result<Self, Cause> {
+        let large = description.page == PageSize::Large;
+        let (kind, size) = if large {
+            (FrameObjectType::LargePage, LARGE_PAGE)
+        } else {
+            (FrameObjectType::GRANULE, PAGE)
+        };
+        if description.bytes == 0 || !description.bytes.is_multiple_of(size) {
+            return Err(Cause::Rule("its size is not a multiple of its page size"));
+        }
+        let mut pool = Pool::default();
+        let (frames, paddr) =
+            kernel.frames(&mut pool, kind, description.bytes, description.contiguous)?;
+        if !description.rings.is_empty() {
+            windows.with_region(kernel, &frames, large, |memory| {
+                for ring in &description.rings {
+                    let layout = RingLayout {
+                        entry_bytes: ring.entry_bytes,
+                        capacity: ring.capacity,
+                        features: ring.features,
+                    };
+                    let at = memory.slice(ring.offset as usize, layout.bytes())?;
+                    layout.format(&at)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Self {
+            frames,
+            large,
+            paddr: if description.contiguous { paddr } else { 0 },
+            pool,
+            originals_mapped: false,
+        })
+    }
+
+    /// Maps the region at `vaddr` of `component`.
+    ///
+    /// # Errors
+    /// As [`Kernel::object`].
+    pub fn map(
+        &mut self,
+        kernel: &mut Kernel,
+        component: &mut Component,
+        vaddr: u64,
+        access: Access,
+    ) -> Result<(), Cause> {
+        let size = if self.large { LARGE_PAGE } else { PAGE };
+        let copy = core::mem::replace(&mut self.originals_mapped, true);
+        for (n, &frame) in self.frames.iter().enumerate() {
+            let slot = if copy {
+                kernel.copy(&mut component.pool, frame)?
+            } else {
+                frame
+            };
+            let at = vaddr + n as u64 * size;
+            let page = (slot, self.large);
+            component.space.map(kernel, &mut component.pool, page, at, access)?;
+            component.mapped.push(slot);
+        }
+        Ok(())
+    }
+
+    /// Gives the memory back. Nobody may map it any more.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn release(self, kernel: &mut Kernel) -> Result<(), Cause> {
+        kernel.release(self.pool)
+    }
+}
