@@ -42,24 +42,24 @@ struct Driver {
 
 fn start(component: &Component) -> Result<Driver, Failure> {
     let device = component.devices().next().ok_or(Failure::Lacks("device"))?;
-    let irq = device.irq().ok_or(Failure::Lacks("interrupt"))?;
+    let irq = device.irq.ok_or(Failure::Lacks("interrupt"))?;
     let server = component.link(Protocol::Frames, Role::Server);
     let server = server.ok_or(Failure::Lacks("server"))?;
     let (private, private_paddr) = component.dma("dma").ok_or(Failure::Lacks("dma memory"))?;
     let window = |bar| device.bar(bar).and_then(|w| w.memory());
-    let transport = PciTransport::new(device.config_space(), window).map_err(Failure::Pci)?;
+    let transport = PciTransport::new(device.config_space, window).map_err(Failure::Pci)?;
     let memory = Memory {
         private: DmaSpan {
             memory: private,
             paddr: private_paddr,
         },
         buffers: DmaSpan {
-            memory: server.data().ok_or(Failure::Lacks("frame buffers"))?,
-            paddr: server.data_paddr(),
+            memory: server.data.ok_or(Failure::Lacks("frame buffers"))?,
+            paddr: server.data_paddr,
         },
-        control: server.control().ok_or(Failure::Lacks("rings"))?,
+        control: server.control.ok_or(Failure::Lacks("rings"))?,
     };
-    let [mtu, ..] = server.params();
+    let [mtu, ..] = server.params;
     let setup = Setup {
         memory,
         mtu,
@@ -69,23 +69,25 @@ fn start(component: &Component) -> Result<Driver, Failure> {
     Ok(Driver { nic, server, irq })
 }
 
-fn serve(
-    component: &Component,
-    driver: &mut Driver,
-) -> Result<core::convert::Infallible, StopReason> {
+/// Works until something is wrong beyond repair.
+fn serve(component: &Component, driver: &mut Driver) -> StopReason {
     loop {
-        loop {
-            let outcome = driver.nic.poll()?;
-            if outcome.signal {
-                driver.server.signal();
-            }
-            if outcome.idle {
-                break;
+        match driver.nic.poll() {
+            Err(reason) => return reason,
+            Ok(outcome) => {
+                if outcome.signal {
+                    driver.server.signal();
+                }
+                if !outcome.idle {
+                    continue;
+                }
             }
         }
         driver.irq.ack();
-        if component.wait() & driver.irq.badge() != 0 {
-            driver.nic.interrupt()?;
+        if component.wait() & driver.irq.badge != 0
+            && let Err(reason) = driver.nic.interrupt()
+        {
+            return reason;
         }
     }
 }
@@ -101,9 +103,8 @@ fn main(component: &'static Component) -> ! {
                 info.features
             );
             driver.server.signal();
-            if let Err(reason) = serve(component, &mut driver) {
-                log::error!("stopped: {reason}");
-            }
+            let reason = serve(component, &mut driver);
+            log::error!("stopped: {reason}");
         }
         Err(failure) => log::error!("{failure}"),
     }
