@@ -2,6 +2,7 @@
 //! that rule and no other, and `fixtures/RULE.txt` is the whole message.
 //! `BLESS=1 cargo test -p system-toml` rewrites the messages; read the
 //! difference before you commit it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,0 +1,324 @@
+//! Properties of the layout, over random systems: nothing overlaps, both ends
+//! of every link agree, and the root task can carry everything out.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use proptest::prelude::*;
+use system_description::{
+    Component, Grant, LinkRecord, PageSize, Protocol, Record, SystemDescription, map, startup,
+};
+use system_toml::parse;
+
+type Description = SystemDescription<String, Vec<u8>>;
+
+const INFRASTRUCTURE: &str = r#"
+[system]
+name = "random"
+memory = "3 GiB"
+[component.console]
+program = "console"
+devices = ["serial", "exit"]
+[component.timer]
+program = "hpet-driver"
+devices = ["hpet"]
+[component.entropy]
+program = "virtio-rng-driver"
+devices = ["virtio-rng"]
+[component.nic]
+program = "virtio-net-driver"
+devices = ["virtio-net"]
+[component.io]
+program = "io-manager"
+[component.net]
+program = "net-server"
+"#;
+
+#[derive(Clone, Debug)]
+struct Application {
+    sockets: bool,
+    large: bool,
+    data_pages: u64,
+    heap_pages: u64,
+    stack_pages: u64,
+    threads: u8,
+}
+
+fn application() -> impl Strategy<Value = Application> {
+    let sizes = (64..600u64, 0..600u64, 1..64u64, 1..=16u8);
+    (any::<bool>(), any::<bool>(), sizes).prop_map(|(sockets, large, sizes)| Application {
+        sockets,
+        large,
+        data_pages: sizes.0,
+        heap_pages: sizes.1,
+        stack_pages: sizes.2,
+        threads: sizes.3,
+    })
+}
+
+#[derive(Clone, Debug)]
+struct Channel {
+    from: usize,
+    to: usize,
+    pages: u64,
+    notify: &'static str,
+    write: &'static str,
+    call: bool,
+}
+
+fn channel() -> impl Strategy<Value = Channel> {
+    let word = || prop::sample::select(vec!["both", "from", "to", "none"]);
+    (
+        0..50usize,
+        0..50usize,
+        1..40u64,
+        word(),
+        word(),
+        any::<bool>(),
+    )
+        .prop_map(|(from, to, pages, notify, write, call)| Channel {
+            from,
+            to,
+            pages,
+            notify,
+            write,
+            call,
+        })
+}
+
+fn text(mtu: u32, applications: &[Application], channels: &[Channel]) -> String {
+    let mut text = INFRASTRUCTURE.to_owned();
+    writeln!(text, "[component.net.network]\nmtu = {mtu}").unwrap();
+    for (n, a) in applications.iter().enumerate() {
+        writeln!(text, "[component.a{n}]\nprogram = \"app\"").unwrap();
+        writeln!(
+            text,
+            "threads = {}\nheap = {}",
+            a.threads,
+            a.heap_pages * 4096
+        )
+        .unwrap();
+        writeln!(text, "stack = {}", a.stack_pages * 4096).unwrap();
+        if a.sockets {
+            let (grain, page) = if a.large {
+                ("2 MiB", 2 << 20)
+            } else {
+                ("4 KiB", 4096)
+            };
+            let data = (a.data_pages * 4096).next_multiple_of(page);
+            writeln!(text, "sockets = \"io\"\ngrain = \"{grain}\"\ndata = {data}").unwrap();
+        }
+    }
+    for (n, c) in channels.iter().enumerate() {
+        let (from, to) = (c.from % applications.len(), c.to % applications.len());
+        if from != to {
+            writeln!(text, "[channel.c{n}]\nfrom = \"a{from}\"\nto = \"a{to}\"").unwrap();
+            writeln!(
+                text,
+                "memory = {}\nnotify = \"{}\"",
+                c.pages * 4096,
+                c.notify
+            )
+            .unwrap();
+            writeln!(text, "write = \"{}\"\ncall = {}", c.write, c.call).unwrap();
+        }
+    }
+    text
+}
+
+fn links(component: &Component<String, Vec<u8>>) -> Vec<&LinkRecord<String>> {
+    let link = |record: &'_ Record<String, Vec<u8>>| matches!(record, Record::Link(_));
+    let records = component.records.iter().filter(|r| link(r));
+    records
+        .filter_map(|r| match r {
+            Record::Link(link) => Some(link),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Slots are unique, and inside the CSpace.
+fn check_slots(component: &Component<String, Vec<u8>>) {
+    let mut slots: Vec<u32> = component.caps.iter().map(|c| c.slot).collect();
+    for device in &component.devices {
+        slots.extend(device.irq.iter().map(|i| i.slot));
+        slots.extend(Some(device.ports).filter(|p| *p != 0));
+    }
+    let unique: BTreeSet<u32> = slots.iter().copied().collect();
+    assert_eq!(unique.len(), slots.len(), "{}", component.name);
+    for slot in unique {
+        assert!(slot >= map::slot::FIRST_ASSIGNED && slot < 1 << component.cnode_bits);
+    }
+}
+
+/// Whether links of this kind may share a badge bit at this end.
+fn may_share(link: &LinkRecord<String>) -> bool {
+    link.role == system_description::Role::Server
+        && matches!(link.protocol, Protocol::Sockets | Protocol::Monitor)
+}
+
+/// Badges are single bits below the call badge; what must not be shared is
+/// not, also not with what may be.
+fn check_badges(component: &Component<String, Vec<u8>>) {
+    let irqs = component
+        .devices
+        .iter()
+        .filter_map(|d| d.irq)
+        .map(|i| i.badge);
+    let own = links(component)
+        .into_iter()
+        .filter(|l| l.badge != 0 && !may_share(l))
+        .map(|l| l.badge);
+    let own: Vec<u64> = irqs.chain(own).collect();
+    let unique: BTreeSet<u64> = own.iter().copied().collect();
+    assert_eq!(unique.len(), own.len(), "{}", component.name);
+    let all = links(component)
+        .into_iter()
+        .map(|l| l.badge)
+        .filter(|b| *b != 0);
+    for badge in all.chain(unique.iter().copied()) {
+        assert!(badge.is_power_of_two() && badge < 1 << map::NOTIFICATION_BITS);
+    }
+    let mut shared = links(component).into_iter().filter(|l| may_share(l));
+    assert!(shared.all(|l| l.badge != 0 && !unique.contains(&l.badge)));
+}
+
+/// Everything that is mapped is aligned, in its range, and apart.
+fn check_space(description: &Description, component: &Component<String, Vec<u8>>) {
+    let mut spans = vec![(map::STARTUP, map::STARTUP + map::STARTUP_MAX)];
+    for (n, thread) in component.threads.iter().enumerate() {
+        let base = map::THREADS + n as u64 * map::THREAD_STRIDE;
+        // The page below each, and the last of the area, stay unmapped.
+        spans.push((thread.ipc_buffer - map::PAGE, thread.ipc_buffer + map::PAGE));
+        spans.push((thread.stack - map::PAGE, thread.stack + thread.stack_bytes));
+        assert!(thread.ipc_buffer > base);
+        assert!(thread.stack + thread.stack_bytes < base + map::THREAD_STRIDE);
+    }
+    for mapping in &component.mappings {
+        let region = &description.regions[mapping.region as usize];
+        let page = match region.page {
+            PageSize::Small => map::PAGE,
+            PageSize::Large => map::LARGE_PAGE,
+        };
+        assert!(mapping.vaddr.is_multiple_of(page) && region.bytes.is_multiple_of(page));
+        assert!(mapping.vaddr >= map::HEAP && region.bytes > 0);
+        spans.push((mapping.vaddr, mapping.vaddr + region.bytes));
+    }
+    for device in component.devices.iter().filter(|d| d.vaddr_bytes > 0) {
+        assert!(device.vaddr.is_multiple_of(map::PAGE));
+        spans.push((device.vaddr, device.vaddr + device.vaddr_bytes));
+    }
+    spans.sort_unstable();
+    assert!(spans.windows(2).all(|w| w[0].1 <= w[1].0), "{spans:x?}");
+    assert!(spans.last().unwrap().1 <= map::REGIONS_END);
+}
+
+/// A link's spans are mappings; its capabilities are in its slots and reach
+/// the peer with the badge that the peer's end expects.
+fn check_links(description: &Description, component: &Component<String, Vec<u8>>) {
+    let names: BTreeSet<&str> = links(component).iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names.len(), links(component).len(), "names are unique");
+    for link in links(component) {
+        for span in [link.control, link.data].iter().filter(|s| s.vaddr != 0) {
+            let mapping = component.mappings.iter().find(|m| m.region == span.region);
+            assert_eq!(mapping.unwrap().vaddr, span.vaddr);
+            let region = &description.regions[span.region as usize];
+            assert_eq!(region.bytes, span.bytes);
+        }
+        let grant = |slot| {
+            component
+                .caps
+                .iter()
+                .find(|c| c.slot == slot)
+                .unwrap()
+                .grant
+        };
+        if link.signal != 0 {
+            let Grant::Signal {
+                component: to,
+                badge,
+            } = grant(link.signal)
+            else {
+                panic!("{} cannot signal", link.name);
+            };
+            let peer = &description.components[to as usize];
+            assert_eq!(peer.name, link.peer);
+            let expects = links(peer).into_iter().any(|l| {
+                l.badge == badge && l.protocol == link.protocol && l.peer == component.name
+            });
+            assert!(expects, "{} does not expect {}", peer.name, component.name);
+        }
+        if link.call != 0 {
+            let Grant::Call {
+                component: to,
+                badge,
+            } = grant(link.call)
+            else {
+                panic!("{} cannot call", link.name);
+            };
+            assert_eq!(badge, map::CALL_BADGE | u64::from(link.index));
+            assert!(description.components[to as usize].endpoint);
+        }
+    }
+}
+
+/// Callers of one endpoint have different numbers.
+fn check_callers(description: &Description) {
+    let mut callers: BTreeMap<u16, BTreeSet<u64>> = BTreeMap::new();
+    let caps = description.components.iter().flat_map(|c| &c.caps);
+    for cap in caps {
+        if let Grant::Call { component, badge } = cap.grant {
+            assert!(callers.entry(component).or_default().insert(badge));
+        }
+    }
+    for (index, component) in description.components.iter().enumerate() {
+        assert_eq!(component.endpoint, callers.contains_key(&(index as u16)));
+    }
+}
+
+/// Rings lie in their regions, apart from each other.
+fn check_rings(description: &Description) {
+    for region in &description.regions {
+        let mut end = 0;
+        for ring in &region.rings {
+            assert!(ring.offset >= end && ring.offset.is_multiple_of(64));
+            let layout = shared_ring::RingLayout::new(ring.entry_bytes, ring.capacity);
+            end = ring.offset + layout.bytes() as u64;
+        }
+        assert!(end <= region.bytes, "{}", region.name);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_overlaps_and_ends_agree(
+        mtu in 576..=9000u32,
+        applications in prop::collection::vec(application(), 1..45),
+        channels in prop::collection::vec(channel(), 0..20),
+    ) {
+        let text = text(mtu, &applications, &channels);
+        let system = parse("random.toml", Path::new("."), &text);
+        let system = system.unwrap_or_else(|report| panic!("{report}"));
+        let description = system.describe(|program| program as u16);
+        for component in &description.components {
+            check_slots(component);
+            check_badges(component);
+            check_space(&description, component);
+            check_links(&description, component);
+            let mut page = vec![0; map::STARTUP_MAX as usize];
+            startup::write(component.records.iter().cloned(), &mut page).unwrap();
+            prop_assert_eq!(
+                startup::Records::new(&page).unwrap().count(),
+                component.records.len()
+            );
+        }
+        check_callers(&description);
+        check_rings(&description);
+        let bytes = description.encode().unwrap();
+        prop_assert!(SystemDescription::decode(&bytes, system.programs.len()).is_ok());
+    }
+}
