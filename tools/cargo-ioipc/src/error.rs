@@ -48,6 +48,8 @@ pub enum Error {
         /// The last serial lines.
         tail: String,
     },
+    /// A benchmark has no figures.
+    Bench(Box<crate::bench::BenchError>),
     /// The running system said something that cannot be understood.
     Reply(String),
     /// The host's file system or network refused.
@@ -79,6 +81,7 @@ impl fmt::Display for Error {
                 write!(f, "{} cannot be loaded: {problem}", path.display())
             }
             Self::Image(error) => error.fmt(f),
+            Self::Bench(error) => error.fmt(f),
             Self::Emulator { outcome, tail } => {
                 write!(f, "the emulator ended unexpectedly ({outcome})")?;
                 indented(f, tail)
@@ -111,6 +114,7 @@ impl core::error::Error for Error {
             Self::Kernel(error) => Some(error),
             Self::Host(missing) => Some(missing),
             Self::Image(error) => Some(error),
+            Self::Bench(error) => Some(&**error),
             Self::Io { source, .. } => Some(source),
             _ => None,
         }

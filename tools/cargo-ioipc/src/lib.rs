@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod components;
 pub mod control;
 pub mod elf_check;

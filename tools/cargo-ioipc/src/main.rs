@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cargo_ioipc::run::{Session, run};
-use cargo_ioipc::{Accel, Error, Home, Net, Options, control, inspect, plan, prepare};
+use cargo_ioipc::{Accel, Error, Home, Net, Options, bench, control, inspect, plan, prepare};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Build, run, check and inspect systems of isolated components on seL4.
@@ -30,6 +30,9 @@ enum Command {
     Check(System),
     /// Show components, capabilities, memory and trust.
     Inspect(Inspect),
+    /// Measure guest instructions per packet and per byte.
+    #[command(subcommand)]
+    Bench(Measure),
 }
 
 /// Which system.
@@ -85,6 +88,58 @@ struct Inspect {
     /// serial monitor.
     #[arg(long, value_name = "QUESTION", num_args = 0..=1, default_missing_value = "resources")]
     live: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measure {
+    /// The echo service over UDP and TCP, with the figures of other systems.
+    Echo(MeasureEcho),
+}
+
+#[derive(Args, Debug)]
+struct MeasureEcho {
+    #[command(flatten)]
+    system: System,
+    /// Runs of each load; the median and the range are shown.
+    #[arg(long, default_value_t = bench::MIN_RUNS)]
+    runs: usize,
+    /// A tenth of each load: for a look, not for the record.
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Exit with status 1 if a figure is over the project's limit.
+    #[arg(long)]
+    strict: bool,
+    /// A further argument for QEMU; repeatable.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    qemu_arg: Vec<OsString>,
+}
+
+impl MeasureEcho {
+    /// Measures and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let options = Options {
+            system: self.system.system.clone(),
+            qemu_args: self.qemu_arg.clone(),
+            progress: true,
+            ..Options::default()
+        };
+        let (runs, quick) = (self.runs, self.quick);
+        let bench = bench::Bench {
+            options,
+            runs,
+            quick,
+            plugin: None,
+        };
+        let report = bench::echo(&bench, |what| eprintln!("measuring: {what}"))?;
+        print!("{report}");
+        if let Some(file) = &self.json {
+            report.write_json(file)?;
+        }
+        Ok(u8::from(self.strict && !report.excesses().is_empty()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -170,6 +225,7 @@ fn execute(command: Command) -> Result<u8, Error> {
             eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
             println!("{}: {} is sound", system.system.display(), plan.name);
         }
+        Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
         Command::Inspect(arguments) => match &arguments.live {
             Some(question) => live(&arguments, question)?,
             None => print!(

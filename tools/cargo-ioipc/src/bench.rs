@@ -1,0 +1,198 @@
+//! `cargo ioipc bench echo`: guest instructions per packet and per byte.
+//!
+//! Problem: without hardware virtualisation, times say little about a system;
+//! the instructions that it executes say much, and repeat. A figure is only
+//! worth printing if the work was done and nothing else was counted.
+//!
+//! Invariants: release image, one processor, user and kernel together; every
+//! reply is checked, and a run that lost or changed one is an error, not a
+//! figure; bursts have exactly the stated size; what the system executes when
+//! nothing happens is measured and shown. Caches, TLB and DMA are not in it.
+
+mod figures;
+mod measure;
+mod plugin;
+mod report;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use echo_load::{Held, LoadError};
+use insn_count::{Counter, FileError};
+
+use crate::machine::Transport;
+use crate::running::ECHO_PORT;
+use crate::{Error, Home, Options, Running, prepare};
+
+pub use figures::{Load, Peer, Series, loads};
+pub use measure::{Figure, Idle};
+pub use report::{Report, Row};
+
+/// Runs of a load, at least.
+pub const MIN_RUNS: usize = 5;
+/// Idle TCP connections of the second half.
+pub const IDLE_CONNECTIONS: usize = 64;
+/// How long the system may take to boot under the counter.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// What to boot; `release` is set, and the counter added.
+    pub options: Options,
+    /// Runs of each load; [`MIN_RUNS`] or more.
+    pub runs: usize,
+    /// A tenth of each load: for a look, not for the record.
+    pub quick: bool,
+    /// The counter plugin; built from the project's sources if none is given.
+    pub plugin: Option<PathBuf>,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self {
+            options: Options::default(),
+            runs: MIN_RUNS,
+            quick: false,
+            plugin: None,
+        }
+    }
+}
+
+/// Why there are no figures.
+#[derive(Debug)]
+pub enum BenchError {
+    /// The counter plugin could not be built or found.
+    Plugin(String),
+    /// The counter file could not be read: QEMU did not load the plugin.
+    Counter(FileError),
+    /// The load generator failed.
+    Load {
+        /// Which load.
+        name: String,
+        /// Why.
+        error: LoadError,
+    },
+    /// Replies were lost or wrong: the system's fault.
+    Imperfect {
+        /// Which load.
+        name: String,
+        /// What came back.
+        outcome: echo_load::Outcome,
+    },
+    /// The system does not forward its echo ports.
+    NoEcho,
+    /// Fewer runs than a median needs.
+    TooFewRuns(usize),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plugin(why) => write!(f, "no instruction counter: {why}"),
+            Self::Counter(error) => write!(f, "instruction counter: {error}"),
+            Self::Load { name, error } => write!(f, "{name}: {error}"),
+            Self::Imperfect { name, outcome } => {
+                write!(f, "{name}: the system did not echo everything: {outcome}")
+            }
+            Self::NoEcho => {
+                write!(
+                    f,
+                    "the system forwards no UDP and TCP port {ECHO_PORT} (echo)"
+                )
+            }
+            Self::TooFewRuns(runs) => write!(f, "{runs} runs give no median; {MIN_RUNS} at least"),
+        }
+    }
+}
+
+impl core::error::Error for BenchError {}
+
+impl From<BenchError> for Error {
+    fn from(error: BenchError) -> Self {
+        Self::Bench(Box::new(error))
+    }
+}
+
+/// Boots the system under the instruction counter and measures all loads;
+/// `say` is told what is being measured.
+///
+/// # Errors
+/// Those of [`prepare`] and of booting, and [`Error::Bench`].
+pub fn echo(bench: &Bench, mut say: impl FnMut(&str)) -> Result<Report, Error> {
+    if bench.runs < MIN_RUNS {
+        return Err(BenchError::TooFewRuns(bench.runs).into());
+    }
+    let plugin = match &bench.plugin {
+        Some(path) => path.clone(),
+        None => plugin::build(&Home::find()?)?,
+    };
+    let scratch = tempfile::tempdir().map_err(Error::io("make", "a scratch directory"))?;
+    let counts = scratch.path().join("insn.bin");
+    let mut options = bench.options.clone();
+    options.release = true;
+    let mut argument = OsString::from(plugin);
+    argument.push(",counts=");
+    argument.push(&counts);
+    options.qemu_args.extend(["-plugin".into(), argument]);
+    say("building");
+    let mut running = prepare(&options)?.boot()?;
+    running.wait_ready(BOOT)?;
+    let counter = Counter::open(&counts).map_err(BenchError::Counter)?;
+    let report = measure_all(bench, &running, counter, &mut say)?;
+    running.stop();
+    Ok(report)
+}
+
+fn measure_all(
+    bench: &Bench,
+    running: &Running,
+    mut counter: Counter,
+    say: &mut impl FnMut(&str),
+) -> Result<Report, BenchError> {
+    let address = |transport| {
+        running
+            .address(transport, ECHO_PORT)
+            .ok_or(BenchError::NoEcho)
+    };
+    let (udp, tcp) = (address(Transport::Udp)?, address(Transport::Tcp)?);
+    say("idle");
+    let idle = measure::idle(&mut counter)?;
+    let mut rows = Vec::new();
+    let mut held = None;
+    for series in [Series::Plain, Series::BesideIdle] {
+        if series == Series::BesideIdle {
+            let opened = Held::open(tcp, IDLE_CONNECTIONS);
+            held = Some(opened.map_err(named("idle connections"))?);
+        }
+        for load in loads(series, bench.quick) {
+            say(&format!("{load}{}", series.suffix()));
+            let to = if load.is_udp() { udp } else { tcp };
+            let figure = measure::figure(&load, to, bench.runs, &mut counter)?;
+            rows.push(Row {
+                series,
+                load,
+                figure,
+            });
+        }
+    }
+    if let Some(mut held) = held {
+        // They were open to the end, or the second half means nothing.
+        let outcome = held.check(64).map_err(named("idle connections"))?;
+        measure::perfect("idle connections", outcome)?;
+    }
+    Ok(Report {
+        idle,
+        rows,
+        runs: bench.runs,
+        quick: bench.quick,
+    })
+}
+
+/// Names the load in an error of the generator.
+fn named(name: &str) -> impl FnOnce(LoadError) -> BenchError {
+    let name = name.to_owned();
+    move |error| BenchError::Load { name, error }
+}

@@ -1,0 +1,277 @@
+//! The figures as a table, as JSON, and held against the project's limits.
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::launch::write_atomically;
+
+use super::{Figure, Idle, Load, Series};
+
+/// How much idle connections may change the figure of a load.
+const IDLE_CONNECTIONS_EFFECT: f64 = 0.10;
+
+/// What stands beside every figure.
+const NOTE: &str = "Guest instructions, user and kernel, release image, one CPU under \
+emulation; caches, TLB and DMA are not in it.";
+
+/// One load and its figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Under which circumstances.
+    pub series: Series,
+    /// The load.
+    pub load: Load,
+    /// Its figure.
+    pub figure: Figure,
+}
+
+/// All figures of a system.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The idle system.
+    pub idle: Idle,
+    /// The loads, in order.
+    pub rows: Vec<Row>,
+    /// Runs of each.
+    pub runs: usize,
+    /// Whether the loads were a tenth of the usual.
+    pub quick: bool,
+}
+
+impl Row {
+    fn name(&self) -> String {
+        format!("{}{}", self.load, self.series.suffix())
+    }
+
+    fn json(&self, idle: &Idle) -> Value {
+        let figure = &self.figure;
+        json!({
+            "load": self.load.to_string(),
+            "idle_connections": self.series == Series::BesideIdle,
+            "unit": self.load.unit(),
+            "instructions": figure.median,
+            "min": figure.range.0,
+            "max": figure.range.1,
+            "user": figure.user,
+            "kernel": figure.kernel,
+            "syscalls": figure.syscalls,
+            "units_per_run": figure.units,
+            "seconds": figure.seconds,
+            "idle_share": self.idle_share(idle),
+            "limit": self.load.limit(),
+            "peer": self.load.peer().map(|peer| json!({
+                "name": peer.name,
+                "instructions": peer.figure,
+                "ratio": figure.median / peer.figure,
+            })),
+        })
+    }
+
+    /// The share of the figure that the system would also have executed idle.
+    fn idle_share(&self, idle: &Idle) -> f64 {
+        let counted = self.figure.median * self.figure.units as f64;
+        if counted > 0.0 {
+            idle.per_second * self.figure.seconds / counted
+        } else {
+            0.0
+        }
+    }
+}
+
+impl Report {
+    /// The figure of a load in a series.
+    fn find(&self, series: Series, load: &Load) -> Option<&Row> {
+        self.rows
+            .iter()
+            .find(|row| row.series == series && row.load == *load)
+    }
+
+    /// What exceeds the project's limits, in words; empty if all is well.
+    pub fn excesses(&self) -> Vec<String> {
+        let mut excesses = Vec::new();
+        for row in &self.rows {
+            let (name, median) = (row.name(), row.figure.median);
+            if let Some(limit) = row.load.limit().filter(|limit| median > *limit) {
+                excesses.push(format!(
+                    "{name}: {} instead of {} at most",
+                    amount(median),
+                    amount(limit)
+                ));
+            }
+            if row.series == Series::BesideIdle
+                && let Some(plain) = self.find(Series::Plain, &row.load)
+                && (median / plain.figure.median - 1.0).abs() > IDLE_CONNECTIONS_EFFECT
+            {
+                let change = (median / plain.figure.median - 1.0) * 100.0;
+                excesses.push(format!("{name}: {change:+.1} % instead of 10 % at most"));
+            }
+        }
+        excesses
+    }
+
+    /// Writes [`Report::json`] to a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_json(&self, file: &Path) -> Result<(), Error> {
+        write_atomically(file, format!("{:#}\n", self.json()).as_bytes())
+    }
+
+    /// Everything, for programs.
+    pub fn json(&self) -> Value {
+        json!({
+            "note": NOTE,
+            "runs": self.runs,
+            "quick": self.quick,
+            "idle_instructions_per_second": {
+                "median": self.idle.per_second,
+                "min": self.idle.range.0,
+                "max": self.idle.range.1,
+            },
+            "rows": self.rows.iter().map(|row| row.json(&self.idle)).collect::<Vec<_>>(),
+            "excesses": self.excesses(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:46} {:>9} {:>19} {:>9} {:>8} {:>8} {:>6} {:>9} {:>6}",
+            "instructions per packet, message or byte",
+            "median",
+            "min - max",
+            "user",
+            "kernel",
+            "syscalls",
+            "idle",
+            "sDDF",
+            "ratio"
+        )?;
+        for row in &self.rows {
+            let figure = &row.figure;
+            let range = format!("{} - {}", amount(figure.range.0), amount(figure.range.1));
+            let peer = row.load.peer();
+            writeln!(
+                f,
+                "{:46} {:>9} {range:>19} {:>9} {:>8} {:>8} {:>5.1}% {:>9} {:>6}",
+                row.name(),
+                amount(figure.median),
+                amount(figure.user),
+                amount(figure.kernel),
+                figure
+                    .syscalls
+                    .map_or("-".to_owned(), |calls| format!("{calls:.3}")),
+                row.idle_share(&self.idle) * 100.0,
+                peer.map_or("-".to_owned(), |peer| amount(peer.figure)),
+                peer.map_or("-".to_owned(), |peer| format!(
+                    "{:.2}",
+                    figure.median / peer.figure
+                )),
+            )?;
+        }
+        let (low, high) = self.idle.range;
+        let idle = amount(self.idle.per_second);
+        writeln!(
+            f,
+            "Idle: {idle} instructions a second ({} - {}); they are included above,",
+            amount(low),
+            amount(high)
+        )?;
+        writeln!(
+            f,
+            "`idle` being their share. Medians of {} runs, every reply checked, none lost.",
+            self.runs
+        )?;
+        if self.quick {
+            writeln!(f, "Quick loads: for a look, not for the record.")?;
+        }
+        writeln!(f, "{NOTE}")?;
+        writeln!(
+            f,
+            "sDDF: release 0.7 on seL4 16 MCS, the same emulator and loads; ratio = ours / theirs."
+        )?;
+        self.excesses()
+            .iter()
+            .try_for_each(|excess| writeln!(f, "over the limit: {excess}"))
+    }
+}
+
+/// A number with as many digits as it is worth.
+fn amount(value: f64) -> String {
+    match value {
+        0.0..100.0 => format!("{value:.2}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(plain: f64, beside: f64) -> Report {
+        let figure = |median| Figure {
+            median,
+            range: (median, median),
+            user: median,
+            kernel: 0.0,
+            syscalls: Some(3.0),
+            units: 2000,
+            seconds: 0.5,
+        };
+        let load = Load::Udp {
+            size: 64,
+            outstanding: 1,
+            count: 2000,
+        };
+        let row = |series, median| Row {
+            series,
+            load,
+            figure: figure(median),
+        };
+        let rows = vec![row(Series::Plain, plain), row(Series::BesideIdle, beside)];
+        let idle = Idle {
+            per_second: 40_000.0,
+            range: (39_000.0, 41_000.0),
+        };
+        Report {
+            idle,
+            rows,
+            runs: 5,
+            quick: false,
+        }
+    }
+
+    #[test]
+    fn limits_are_noticed() {
+        assert!(report(19_000.0, 20_000.0).excesses().is_empty());
+        assert_eq!(report(20_001.0, 19_000.0).excesses().len(), 1);
+        let slower = report(10_000.0, 11_100.0).excesses();
+        assert_eq!(
+            slower,
+            ["UDP 64 B, 1 outstanding, 64 idle connections: +11.0 % instead of 10 % at most"]
+        );
+    }
+
+    #[test]
+    fn table_and_json_say_the_same() {
+        let report = report(8_500.0, 8_600.0);
+        let (text, json) = (report.to_string(), report.json());
+        assert!(
+            text.contains("8500") && text.contains("0.50") && text.contains(NOTE),
+            "{text}"
+        );
+        assert_eq!(json["rows"][0]["peer"]["ratio"], 0.5);
+        assert_eq!(json["rows"][1]["idle_connections"], true);
+        // 20 000 idle instructions in 17 million.
+        let share = json["rows"][0]["idle_share"].as_f64();
+        assert!(
+            share.is_some_and(|share| (share - 0.001_176).abs() < 1e-5),
+            "{share:?}"
+        );
+    }
+}
