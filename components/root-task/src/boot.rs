@@ -57,7 +57,7 @@ extern "C" fn start(boot_info: *const sel4::BootInfo) -> ! {
 pub fn set_up_heap() {
     // SAFETY: nothing else refers to `HEAP`; the allocator refuses a second
     // call's reference.
-    let memory = unsafe { &mut *(&raw mut HEAP.0) };
+    let memory: &'static mut [u8] = unsafe { &mut *(&raw mut HEAP).cast::<[u8; HEAP_BYTES]>() };
     component_runtime::heap::init_with(memory).ok();
 }
 
@@ -87,7 +87,10 @@ pub fn payload() -> Result<Payload<'static>, Failure> {
         .map_err(|_| PayloadError::Magic)?;
     let loads = |p: &&_| ProgramHeader::p_type(*p, LittleEndian) == PT_LOAD;
     let last = headers.iter().rfind(loads).ok_or(PayloadError::Magic)?;
-    let (start, bytes) = (last.p_vaddr.get(LittleEndian), last.p_memsz.get(LittleEndian));
+    let (start, bytes) = (
+        last.p_vaddr.get(LittleEndian),
+        last.p_memsz.get(LittleEndian),
+    );
     // SAFETY: the kernel loaded that segment, and nothing writes to it: it is
     // either the payload or one of ours, which is then refused for its magic.
     let segment = unsafe { slice::from_raw_parts(start as *const u8, bytes as usize) };

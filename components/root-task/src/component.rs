@@ -110,7 +110,9 @@ impl Component {
             return Err(Cause::Rule("a capability is to go outside its CSpace"));
         }
         let bits = self.cnode_bits.into();
-        Ok(self.cnode.absolute_cptr_from_bits_with_depth(slot.into(), bits))
+        Ok(self
+            .cnode
+            .absolute_cptr_from_bits_with_depth(slot.into(), bits))
     }
 
     /// Loads the program.
@@ -169,7 +171,8 @@ impl Component {
                 }
             })?;
         }
-        self.space.map(kernel, &mut self.pool, (slot, false), vaddr, access)?;
+        self.space
+            .map(kernel, &mut self.pool, (slot, false), vaddr, access)?;
         Ok(frame)
     }
 
@@ -199,7 +202,8 @@ impl Component {
         let buffer = self.page(kernel, windows, thread.ipc_buffer, Access::Write, (0, &[]))?;
         let fault_slot = FAULTS + n as u32;
         let send = CapRights::new(true, true, false, true);
-        self.place(fault_slot)?.mint(&absolute(faults), send, badge)?;
+        self.place(fault_slot)?
+            .mint(&absolute(faults), send, badge)?;
         let tcb: cap::Tcb = kernel.object(&mut self.pool, ObjectBlueprint::Tcb)?;
         tcb.tcb_configure(
             CPtr::from_bits(fault_slot.into()),

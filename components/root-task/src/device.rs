@@ -81,7 +81,11 @@ impl Devices {
         let slot = kernel.slots(&mut Pool::default(), 1)?;
         init_thread::slot::IO_PORT_CONTROL
             .cap()
-            .ioport_control_issue(CONFIG_ADDRESS.into(), (CONFIG_DATA + 3).into(), &place(slot))
+            .ioport_control_issue(
+                CONFIG_ADDRESS.into(),
+                (CONFIG_DATA + 3).into(),
+                &place(slot),
+            )
             .context("PCI configuration ports")?;
         let mut config = ConfigPorts(crate::kernel::cap_in(slot));
         let functions = pci::enumerate(&mut config).context("enumerating PCI")?;
@@ -147,7 +151,9 @@ impl Devices {
     fn find(&mut self, vendor: u16, devices: &[u16], nth: u8) -> Result<Function, Cause> {
         let matches = |f: &&Found| f.vendor == vendor && devices.contains(&f.device);
         let found = self.functions.iter().filter(matches).nth(nth.into());
-        let at = found.ok_or(Cause::Rule("the machine has no such device"))?.at;
+        let at = found
+            .ok_or(Cause::Rule("the machine has no such device"))?
+            .at;
         if self.taken.contains(&at) {
             return Err(Cause::Rule("another component has it"));
         }
@@ -256,7 +262,8 @@ impl Devices {
 
     /// The pins of a dead component's devices can be given away again.
     pub fn release_pins(&mut self, devices: &[DeviceGrant<&str>]) {
-        self.pins.retain(|_, name| devices.iter().all(|d| d.name != name));
+        self.pins
+            .retain(|_, name| devices.iter().all(|d| d.name != name));
     }
 }
 

@@ -251,7 +251,10 @@ mod tests {
         let good = || load(CODE, 0x40_0000, 0x100, 0x100);
         let refused = |file: Vec<u8>| Image::parse(&file, END).unwrap_err();
         assert_eq!(refused(vec![0; 100]), ElfError::Malformed);
-        assert_eq!(refused(elf(ET_DYN, 0x40_0000, &[good()])), ElfError::NotStatic);
+        assert_eq!(
+            refused(elf(ET_DYN, 0x40_0000, &[good()])),
+            ElfError::NotStatic
+        );
         for kind in [PT_DYNAMIC, PT_INTERP] {
             let dynamic = Part { kind, ..good() };
             assert_eq!(

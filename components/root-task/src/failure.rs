@@ -1,7 +1,7 @@
 //! What went wrong, with what.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::fmt::{self, Display};
 
 use root_task::elf::ElfError;
@@ -119,7 +119,7 @@ impl<T, E: Into<Failure>> Context<T> for Result<T, E> {
         self.map_err(|error| {
             let failure = error.into();
             Failure {
-                about: format!("{}: {}", about.to_string(), failure.about),
+                about: format!("{}: {}", about, failure.about),
                 ..failure
             }
         })

@@ -177,7 +177,11 @@ impl Kernel {
                 let largest = (left.ilog2() as u8).saturating_add(kind.bits() as u8);
                 largest.min(LARGEST_BITS.max(kind.bits() as u8))
             };
-            let piece = self.largest_piece(pool, bits, if contiguous { bits } else { kind.bits() as u8 })?;
+            let piece = self.largest_piece(
+                pool,
+                bits,
+                if contiguous { bits } else { kind.bits() as u8 },
+            )?;
             let count = left.min(1 << (piece.1 - kind.bits() as u8));
             if frames.is_empty() {
                 paddr = self.untypeds.paddr(piece.0);
@@ -190,7 +194,12 @@ impl Kernel {
 
     /// A piece of 2^`bits` bytes, or the largest that is left, at least
     /// 2^`least`.
-    fn largest_piece(&mut self, pool: &mut Pool, bits: u8, least: u8) -> Result<(Piece, u8), Cause> {
+    fn largest_piece(
+        &mut self,
+        pool: &mut Pool,
+        bits: u8,
+        least: u8,
+    ) -> Result<(Piece, u8), Cause> {
         for bits in (least..=bits).rev() {
             match self.piece(pool, bits) {
                 Ok(piece) => return Ok((piece, bits)),
@@ -243,7 +252,13 @@ impl Kernel {
             let piece = self.untypeds.take_device(at, bits, cut)?;
             let piece = piece.ok_or(Cause::Rule("no free device memory there"))?;
             pool.pieces.push(piece);
-            self.fill(pool, piece, kind, 1 << (bits - kind.bits() as u8), &mut frames)?;
+            self.fill(
+                pool,
+                piece,
+                kind,
+                1 << (bits - kind.bits() as u8),
+                &mut frames,
+            )?;
             at += 1 << bits;
         }
         Ok(frames)

@@ -105,7 +105,9 @@ impl Region {
             };
             let at = vaddr + n as u64 * size;
             let page = (slot, self.large);
-            component.space.map(kernel, &mut component.pool, page, at, access)?;
+            component
+                .space
+                .map(kernel, &mut component.pool, page, at, access)?;
             component.mapped.push(slot);
         }
         Ok(())

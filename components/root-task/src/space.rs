@@ -158,7 +158,8 @@ impl Windows {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Cause> {
         let page = (slot, false);
-        self.space.map(kernel, &mut self.pool, page, SCRATCH, Access::Write)?;
+        self.space
+            .map(kernel, &mut self.pool, page, SCRATCH, Access::Write)?;
         // SAFETY: the page was just mapped there, nobody else runs that could
         // use it, and the reference ends before it is unmapped.
         fill(unsafe { slice::from_raw_parts_mut(SCRATCH as *mut u8, PAGE as usize) });
@@ -199,7 +200,9 @@ impl Windows {
         for &frame in frames {
             copies.push(kernel.copy(&mut self.pool, frame)?);
         }
-        let at = self.next.next_multiple_of(if large { LARGE_PAGE } else { PAGE });
+        let at = self
+            .next
+            .next_multiple_of(if large { LARGE_PAGE } else { PAGE });
         let memory = self.map_all(kernel, &copies, large, at)?;
         self.next = at + memory.len() as u64;
         if self.next > REGION {
@@ -219,7 +222,8 @@ impl Windows {
         let mut vaddr = at;
         for &slot in frames {
             let frame = (slot, large);
-            self.space.map(kernel, &mut self.pool, frame, vaddr, Access::Write)?;
+            self.space
+                .map(kernel, &mut self.pool, frame, vaddr, Access::Write)?;
             vaddr += size;
         }
         let base = NonNull::new(at as *mut u8).ok_or(Cause::Rule("no address"))?;

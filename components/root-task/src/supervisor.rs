@@ -83,9 +83,7 @@ impl Report {
                 (kind, fault.addr(), fault.ip())
             }
             Fault::CapFault(fault) => (Kind::Capability, fault.addr(), fault.ip()),
-            Fault::UnknownSyscall(fault) => {
-                (Kind::SystemCall, fault.syscall(), fault.fault_ip())
-            }
+            Fault::UnknownSyscall(fault) => (Kind::SystemCall, fault.syscall(), fault.fault_ip()),
             Fault::UserException(fault) => {
                 let ip = fault.fault_ip();
                 match fault.number() {
@@ -113,7 +111,9 @@ impl System {
         for (index, component) in self.components.iter().enumerate() {
             if let Some(component) = component {
                 self.set_state(index, State::Running)?;
-                component.start().context(self.plan.components[index].name)?;
+                component
+                    .start()
+                    .context(self.plan.components[index].name)?;
             }
         }
         self.tell_watchers();
@@ -182,7 +182,8 @@ impl System {
         ));
         self.devices.silence(&component).context("devices")?;
         component.destroy(&mut self.kernel).context(name)?;
-        self.devices.release_pins(&self.plan.components[index].devices);
+        self.devices
+            .release_pins(&self.plan.components[index].devices);
         self.release_regions(index)?;
         self.set_state(index, State::Dead)?;
         self.wake_callers(index)?;
@@ -200,7 +201,11 @@ impl System {
         for number in 0..self.regions.len() {
             let region = &self.plan.regions[number];
             let goes = region.owner.is_some_and(|owner| !self.alive(owner.into()));
-            if goes && self.users(number).all(|user| user == index || !self.alive(user)) {
+            if goes
+                && self
+                    .users(number)
+                    .all(|user| user == index || !self.alive(user))
+            {
                 let name = region.name;
                 if let Some(region) = self.regions[number].take() {
                     region.release(&mut self.kernel).context(name)?;
@@ -214,7 +219,10 @@ impl System {
     fn users(&self, number: usize) -> impl Iterator<Item = usize> + '_ {
         let components = self.plan.components.iter().enumerate();
         components.filter_map(move |(index, component)| {
-            let maps = component.mappings.iter().any(|m| usize::from(m.region) == number);
+            let maps = component
+                .mappings
+                .iter()
+                .any(|m| usize::from(m.region) == number);
             let told = component.records.iter().any(|record| match record {
                 Record::Link(link) => [link.control, link.data]
                     .iter()
@@ -237,7 +245,9 @@ impl System {
             .collect();
         for caller in callers {
             if let Some(component) = &self.components[caller] {
-                component.start().context(self.plan.components[caller].name)?;
+                component
+                    .start()
+                    .context(self.plan.components[caller].name)?;
             }
         }
         Ok(())

@@ -101,8 +101,7 @@ pub fn build(boot_info: BootInfoPtr) -> Result<System, Failure> {
             .context(format_args!("component {}", description.name))?;
     }
     let monitor = monitor(&mut site, &mut own, &plan, &components).context("root monitor")?;
-    let (states, watchers) =
-        watch(&mut site, &mut own, &plan, &components).context("lifecycle")?;
+    let (states, watchers) = watch(&mut site, &mut own, &plan, &components).context("lifecycle")?;
     Ok(System {
         kernel,
         plan,
@@ -156,7 +155,10 @@ impl Site<'_> {
             };
             self.regions[usize::from(mapping.region)]
                 .map(kernel, component, mapping.vaddr, access)
-                .context(format_args!("region {} at {:#x}", mapping.region, mapping.vaddr))?;
+                .context(format_args!(
+                    "region {} at {:#x}",
+                    mapping.region, mapping.vaddr
+                ))?;
         }
         let mut granted: Vec<Granted> = Vec::new();
         for device in &description.devices {
@@ -167,7 +169,9 @@ impl Site<'_> {
         let devices = description.devices.iter().zip(&granted);
         let devices = devices.map(|(d, g)| Record::Device(g.record(d.name)));
         let records = located.chain(devices).collect();
-        component.introduce(self.kernel, self.windows, records).context("start-up page")
+        component
+            .introduce(self.kernel, self.windows, records)
+            .context("start-up page")
     }
 
     /// The record with physical addresses filled in.
@@ -192,12 +196,7 @@ impl Site<'_> {
 }
 
 /// Puts a capability into the CSpace of component `index`.
-fn grant(
-    components: &[Component],
-    index: usize,
-    slot: u32,
-    grant: Grant,
-) -> Result<(), Failure> {
+fn grant(components: &[Component], index: usize, slot: u32, grant: Grant) -> Result<(), Failure> {
     let at = components[index].place(slot)?;
     match grant {
         Grant::Signal { component, badge } => {
@@ -224,7 +223,11 @@ fn signal(
     badge: u64,
 ) -> Result<cap::Notification, Cause> {
     let slot = kernel.slots(own, 1)?;
-    place(slot).mint(&absolute(component.notification), CapRights::write_only(), badge)?;
+    place(slot).mint(
+        &absolute(component.notification),
+        CapRights::write_only(),
+        badge,
+    )?;
     Ok(cap_in(slot))
 }
 
@@ -238,7 +241,9 @@ fn monitor(
         return Ok(None);
     };
     let region = &site.regions[usize::from(place.region)];
-    let memory = site.windows.keep(site.kernel, &region.frames, region.large)?;
+    let memory = site
+        .windows
+        .keep(site.kernel, &region.frames, region.large)?;
     let page = CounterPage::create(memory)?;
     let console = usize::from(place.console);
     Ok(Some(Monitor {
@@ -264,7 +269,9 @@ fn watch(
         return Ok((None, Vec::new()));
     };
     let region = &site.regions[usize::from(lifecycle.region)];
-    let memory = site.windows.keep(site.kernel, &region.frames, region.large)?;
+    let memory = site
+        .windows
+        .keep(site.kernel, &region.frames, region.large)?;
     for index in 0..components.len() {
         lifecycle::write(&memory, index as u16, State::NotStarted)?;
     }

@@ -7,7 +7,7 @@
 //! start-up page alone, which the root task wrote and nobody can change, so
 //! the spans handed out here stay mapped as long as the component runs.
 //!
-//! ```ignore
+//! ```text
 //! #![no_std]
 //! #![no_main]
 //! component_runtime::entry!(main);
