@@ -62,23 +62,23 @@ pub(super) const CASES: &[Case] = &[
         };
         (0..16).map(|bit| aim.frame(&flipped(bit))).collect()
     }),
-    Case::new("ip-source-loopback", Reason::IpSource, |aim| {
+    Case::new("ip-source-loopback", Reason::Source, |aim| {
         forged(aim, Ipv4Addr::LOCALHOST)
     }),
-    Case::new("ip-source-broadcast", Reason::IpSource, |aim| {
+    Case::new("ip-source-broadcast", Reason::Source, |aim| {
         forged(aim, Ipv4Addr::BROADCAST)
     }),
-    Case::new("ip-source-multicast", Reason::IpSource, |aim| {
+    Case::new("ip-source-multicast", Reason::Source, |aim| {
         forged(aim, Ipv4Addr::new(224, 0, 0, 1))
     }),
-    Case::new("ip-source-unspecified", Reason::IpSource, |aim| {
+    Case::new("ip-source-unspecified", Reason::Source, |aim| {
         forged(aim, Ipv4Addr::UNSPECIFIED)
     }),
-    Case::new("ip-source-subnet-broadcast", Reason::IpSource, |aim| {
+    Case::new("ip-source-subnet-broadcast", Reason::Source, |aim| {
         let broadcast = aim.to.1.to_bits() | 0xff;
         forged(aim, broadcast.into())
     }),
-    Case::new("ip-source-own-udp", Reason::IpSource, |aim| {
+    Case::new("ip-source-own-udp", Reason::Source, |aim| {
         let own = aim.to.1;
         forged(aim, own)
     }),

@@ -4,18 +4,22 @@ use super::{Aim, Case, Reason};
 use crate::wire::{BROADCAST, Ipv4, PROTO_UDP, TYPE_ARP, TYPE_IPV4, arp, ethernet, udp};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ethernet-empty", Reason::Ethernet, |_| vec![Vec::new()]),
-    Case::new("ethernet-one-byte", Reason::Ethernet, |_| vec![vec![0x52]]),
-    Case::new("ethernet-no-type", Reason::Ethernet, |aim| cut(aim, 13)),
+    Case::new("ethernet-empty", Reason::Runt, |_| vec![Vec::new()]),
+    Case::new("ethernet-one-byte", Reason::Runt, |_| vec![vec![0x52]]),
+    Case::new("ethernet-no-type", Reason::Runt, |aim| cut(aim, 13)),
     Case::new("ethernet-no-payload", Reason::IpHeader, |aim| cut(aim, 14)),
-    Case::new("ethernet-unknown-type", Reason::Ethernet, |aim| {
+    Case::new("ethernet-unknown-type", Reason::Ethertype, |aim| {
         retype(aim, 0x88b5)
     }),
-    Case::new("ethernet-length-field", Reason::Ethernet, |aim| {
+    Case::new("ethernet-length-field", Reason::Ethertype, |aim| {
         retype(aim, 0x0040)
     }),
-    Case::new("ethernet-ipv6", Reason::Ethernet, |aim| retype(aim, 0x86dd)),
-    Case::new("ethernet-vlan", Reason::Ethernet, |aim| retype(aim, 0x8100)),
+    Case::new("ethernet-ipv6", Reason::Ethertype, |aim| {
+        retype(aim, 0x86dd)
+    }),
+    Case::new("ethernet-vlan", Reason::Ethertype, |aim| {
+        retype(aim, 0x8100)
+    }),
     Case::new("ethernet-other-destination", Reason::NotForUs, |aim| {
         let packet = aim.packet(100);
         vec![ethernet(
@@ -25,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
             &packet,
         )]
     }),
-    Case::new("ethernet-multicast-source", Reason::Ethernet, |aim| {
+    Case::new("ethernet-multicast-source", Reason::Source, |aim| {
         let packet = aim.packet(100);
         vec![ethernet(
             aim.to.0,
@@ -34,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
             &packet,
         )]
     }),
-    Case::new("ethernet-broadcast-source", Reason::Ethernet, |aim| {
+    Case::new("ethernet-broadcast-source", Reason::Source, |aim| {
         let packet = aim.packet(100);
         vec![ethernet(aim.to.0, BROADCAST, TYPE_IPV4, &packet)]
     }),

@@ -30,8 +30,10 @@ pub enum Reason {
     /// The device or its emulation may drop it before any software sees it:
     /// frames longer than the link allows.
     Device,
-    /// Ethernet: too short, unknown type, forged multicast source.
-    Ethernet,
+    /// Shorter than an Ethernet header.
+    Runt,
+    /// Ethernet type that nobody here speaks.
+    Ethertype,
     /// Well-formed, but for another Ethernet or IP address.
     NotForUs,
     /// ARP packet that is malformed or lies about its owner.
@@ -40,8 +42,9 @@ pub enum Reason {
     IpHeader,
     /// IPv4 header checksum.
     IpChecksum,
-    /// IPv4 source that nobody can have: loopback, broadcast, multicast, ours.
-    IpSource,
+    /// Ethernet or IPv4 source that no other host can have: multicast,
+    /// broadcast, loopback, the guest's own.
+    Source,
     /// Fragments that overlap, exceed 64 KiB, or never become whole.
     Fragment,
     /// IP protocol that nobody here speaks.
@@ -71,12 +74,13 @@ impl Reason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Device => "device",
-            Self::Ethernet => "ethernet",
+            Self::Runt => "runt",
+            Self::Ethertype => "ethertype",
             Self::NotForUs => "not-for-us",
             Self::Arp => "arp",
             Self::IpHeader => "ip-header",
             Self::IpChecksum => "ip-checksum",
-            Self::IpSource => "ip-source",
+            Self::Source => "source",
             Self::Fragment => "fragment",
             Self::Protocol => "protocol",
             Self::UdpHeader => "udp-header",
@@ -88,6 +92,36 @@ impl Reason {
             Self::Backlog => "backlog",
             Self::Legal => "legal",
             Self::Any => "any",
+        }
+    }
+
+    /// Names of our protocol server's counters, one of which moves at least;
+    /// none where no drop is certain.
+    pub fn counters(self) -> &'static [&'static str] {
+        match self {
+            Self::Device | Self::Legal | Self::Any => &[],
+            Self::Runt => &["drop_runt"],
+            Self::Ethertype => &["drop_ethertype"],
+            Self::NotForUs => &["drop_not_our_mac", "drop_not_our_address"],
+            Self::Arp => &["drop_bad_arp", "drop_arp_flood"],
+            Self::IpHeader => &["drop_bad_ip_header"],
+            Self::IpChecksum => &["drop_ip_checksum"],
+            Self::Source => &["drop_bad_source"],
+            Self::Fragment => &[
+                "drop_bad_fragment",
+                "drop_fragment_overlap",
+                "drop_fragment_table_full",
+                "drop_fragment_timeout",
+            ],
+            Self::Protocol | Self::NoSocket => &["drop_no_socket"],
+            Self::UdpHeader | Self::TcpHeader => &["drop_bad_transport_header"],
+            Self::UdpChecksum | Self::TcpChecksum => &["drop_bad_checksum"],
+            Self::Icmp => &[
+                "drop_bad_transport_header",
+                "drop_bad_checksum",
+                "drop_no_socket",
+            ],
+            Self::Backlog => &["drop_backlog_overflow", "drop_no_connection_slot"],
         }
     }
 

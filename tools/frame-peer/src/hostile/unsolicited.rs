@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("unasked-tcp-syn-ack", Reason::NoSocket, |aim| {
         stray(aim, Tcp::SYN | Tcp::ACK, b"")
     }),
-    Case::new("tcp-land", Reason::IpSource, |aim| {
+    Case::new("tcp-land", Reason::Source, |aim| {
         let (guest, port) = (aim.to.1, aim.tcp_port);
         let segment = Tcp::new(port, port, Tcp::SYN).segment(guest, guest, &[]);
         let packet = Ipv4::new(guest, guest, PROTO_TCP).packet(&segment);
