@@ -1,0 +1,182 @@
+//! Is this frame a packet that we should look at, and if not, why not?
+//!
+//! Problem: anything may arrive. Invariant: what leaves this module has
+//! complete headers, lengths inside the frame, checksums that were verified
+//! (by the device or here, once), and addresses that a host may use. Nothing
+//! here panics: every access goes through smoltcp's checked views.
+
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Packet, IpProtocol, Ipv4Address,
+    Ipv4Packet, TcpPacket, UdpPacket,
+};
+
+use crate::counters::Counter;
+
+/// Bytes of an Ethernet header.
+pub(crate) const ETHERNET: usize = 14;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Class {
+    Arp,
+    Ipv4(Datagram),
+}
+
+/// The checked facts of an IPv4 header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram {
+    pub src: Ipv4Address,
+    pub dst: Ipv4Address,
+    pub protocol: IpProtocol,
+    pub ident: u16,
+    /// Bytes of the frame before the payload.
+    pub payload_at: usize,
+    /// Bytes of payload, inside the frame.
+    pub payload_len: usize,
+    pub more_fragments: bool,
+    /// In bytes.
+    pub fragment_offset: usize,
+    pub src_mac: EthernetAddress,
+}
+
+/// The checked facts of a transport header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transport {
+    Udp { src_port: u16, dst_port: u16, len: usize },
+    Tcp(Segment),
+    Icmp,
+    Other,
+}
+
+/// The checked facts of a TCP header (RFC 9293, 3.1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub src_port: u16,
+    pub dst_port: u16,
+    pub seq: u32,
+    pub ack: Option<u32>,
+    pub syn: bool,
+    pub fin: bool,
+    pub rst: bool,
+    /// Bytes of payload.
+    pub len: u32,
+}
+
+impl Segment {
+    /// The sequence number behind the segment.
+    pub fn end(&self) -> u32 {
+        self.seq
+            .wrapping_add(self.len)
+            .wrapping_add(u32::from(self.syn))
+            .wrapping_add(u32::from(self.fin))
+    }
+}
+
+/// Whether an address can be a single host's.
+pub(crate) fn is_host(address: Ipv4Address) -> bool {
+    !(address.is_unspecified()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_loopback()
+        || address.octets()[0] == 0
+        || address.octets()[0] >= 240)
+}
+
+/// Checks a frame as far as the IPv4 header; the error is why it is dropped.
+pub(crate) fn frame(bytes: &[u8], mac: [u8; 6]) -> Result<Class, Counter> {
+    let frame = EthernetFrame::new_checked(bytes).map_err(|_| Counter::DropRunt)?;
+    let dst = frame.dst_addr();
+    if dst.0 != mac && !dst.is_broadcast() {
+        return Err(Counter::DropNotOurMac);
+    }
+    let src_mac = frame.src_addr();
+    if !src_mac.is_unicast() {
+        return Err(Counter::DropBadSource);
+    }
+    match frame.ethertype() {
+        EthernetProtocol::Ipv4 => ipv4(frame.payload(), src_mac, dst.is_broadcast()),
+        EthernetProtocol::Arp => Ok(Class::Arp),
+        _ => Err(Counter::DropEthertype),
+    }
+}
+
+fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, Counter> {
+    let packet = Ipv4Packet::new_checked(bytes).map_err(|_| Counter::DropBadIpHeader)?;
+    let (header, total) = (usize::from(packet.header_len()), usize::from(packet.total_len()));
+    // RFC 791, 3.1; `new_checked` has compared the lengths with the frame.
+    if packet.version() != 4 || header < 20 || total < header {
+        return Err(Counter::DropBadIpHeader);
+    }
+    if !packet.verify_checksum() {
+        return Err(Counter::DropIpChecksum);
+    }
+    let src = packet.src_addr();
+    if !is_host(src) && !(src.is_unspecified() && to_all) {
+        return Err(Counter::DropBadSource);
+    }
+    Ok(Class::Ipv4(Datagram {
+        src,
+        dst: packet.dst_addr(),
+        protocol: packet.next_header(),
+        ident: packet.ident(),
+        payload_at: ETHERNET + header,
+        payload_len: total - header,
+        more_fragments: packet.more_frags(),
+        fragment_offset: usize::from(packet.frag_offset()),
+        src_mac,
+    }))
+}
+
+/// Checks the transport header of a whole datagram; `verified` says that the
+/// device has verified its checksum.
+pub(crate) fn transport(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Transport, Counter> {
+    match ip.protocol {
+        IpProtocol::Udp => udp(payload, ip, verified),
+        IpProtocol::Tcp => tcp(payload, ip, verified).map(Transport::Tcp),
+        IpProtocol::Icmp => {
+            let packet = Icmpv4Packet::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
+            if packet.verify_checksum() {
+                Ok(Transport::Icmp)
+            } else {
+                Err(Counter::DropChecksum)
+            }
+        }
+        _ => Ok(Transport::Other),
+    }
+}
+
+fn udp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Transport, Counter> {
+    let packet = UdpPacket::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
+    let len = usize::from(packet.len());
+    if packet.dst_port() == 0 || len < 8 {
+        return Err(Counter::DropBadTransport);
+    }
+    if !verified && !packet.verify_checksum(&ip.src.into(), &ip.dst.into()) {
+        return Err(Counter::DropChecksum);
+    }
+    Ok(Transport::Udp {
+        src_port: packet.src_port(),
+        dst_port: packet.dst_port(),
+        len: len - 8,
+    })
+}
+
+fn tcp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Segment, Counter> {
+    let packet = TcpPacket::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
+    if packet.src_port() == 0 || packet.dst_port() == 0 || packet.header_len() < 20 {
+        return Err(Counter::DropBadTransport);
+    }
+    if !verified && !packet.verify_checksum(&ip.src.into(), &ip.dst.into()) {
+        return Err(Counter::DropChecksum);
+    }
+    Ok(Segment {
+        src_port: packet.src_port(),
+        dst_port: packet.dst_port(),
+        seq: packet.seq_number().0 as u32,
+        ack: packet.ack().then(|| packet.ack_number().0 as u32),
+        syn: packet.syn(),
+        fin: packet.fin(),
+        rst: packet.rst(),
+        len: packet.payload().len() as u32,
+    })
+}

@@ -1,0 +1,173 @@
+//! Counters and gauges, each with a name, in one flat table.
+//!
+//! Problem: a dropped packet must leave a trace that says why. Invariant:
+//! every place that drops something adds to a counter of its own; the table
+//! is plain numbers, which the program copies to where others may read them.
+
+macro_rules! counters {
+    ($($(#[$meta:meta])* $variant:ident = $name:literal,)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Counter { $($(#[$meta])* $variant,)* }
+
+        impl Counter {
+            /// All counters, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// Their names, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+        }
+    };
+}
+
+counters! {
+    /// Frames received.
+    FramesReceived = "frames_received",
+    /// Frames sent.
+    FramesSent = "frames_sent",
+    /// Requests taken.
+    Requests = "requests",
+    /// Completions given.
+    Completions = "completions",
+    /// Payload bytes copied from clients.
+    BytesFromClients = "bytes_from_clients",
+    /// Payload bytes copied to clients.
+    BytesToClients = "bytes_to_clients",
+    /// Bytes of received frames copied into private memory.
+    BytesFromDriver = "bytes_from_driver",
+    /// Bytes of frames copied to the driver.
+    BytesToDriver = "bytes_to_driver",
+    /// Sockets shown to smoltcp, over all calls.
+    SocketsShown = "sockets_shown",
+    /// Connections accepted from a listener's queue or by it.
+    ConnectionsAccepted = "connections_accepted",
+    /// Connections opened by us.
+    ConnectionsOpened = "connections_opened",
+    /// Segments answered or absorbed in TIME-WAIT.
+    TimeWaitSegments = "time_wait_segments",
+    /// Datagrams put together from fragments.
+    Reassembled = "datagrams_reassembled",
+    /// Fragments sent.
+    FragmentsSent = "fragments_sent",
+
+    /// Faults of the driver.
+    DriverFaults = "driver_faults",
+    /// Faults of the manager.
+    ManagerFaults = "manager_faults",
+    /// Requests refused as malformed.
+    BadRequests = "bad_requests",
+    /// Completions that found no room.
+    CompletionsLost = "completions_lost",
+
+    /// Dropped: shorter than an Ethernet header.
+    DropRunt = "drop_runt",
+    /// Dropped: Ethernet destination not ours.
+    DropNotOurMac = "drop_not_our_mac",
+    /// Dropped: neither ARP nor IPv4.
+    DropEthertype = "drop_ethertype",
+    /// Dropped: ARP malformed.
+    DropBadArp = "drop_bad_arp",
+    /// Dropped: ARP over the rate limit.
+    DropArpFlood = "drop_arp_flood",
+    /// Dropped: IPv4 header malformed or truncated.
+    DropBadIpHeader = "drop_bad_ip_header",
+    /// Dropped: IPv4 header checksum.
+    DropIpChecksum = "drop_ip_checksum",
+    /// Dropped: IPv4 source not a host.
+    DropBadSource = "drop_bad_source",
+    /// Dropped: IPv4 destination not ours.
+    DropNotOurAddress = "drop_not_our_address",
+    /// Dropped: UDP, TCP or ICMP header malformed or truncated.
+    DropBadTransport = "drop_bad_transport_header",
+    /// Dropped: UDP, TCP or ICMP checksum.
+    DropChecksum = "drop_bad_checksum",
+    /// Dropped: fragment malformed (length, offset beyond 64 KiB).
+    DropBadFragment = "drop_bad_fragment",
+    /// Dropped whole: fragments overlap (RFC 5722).
+    DropFragmentOverlap = "drop_fragment_overlap",
+    /// Dropped: no room to put fragments together.
+    DropFragmentTable = "drop_fragment_table_full",
+    /// Dropped: fragments did not complete in time.
+    DropFragmentTimeout = "drop_fragment_timeout",
+    /// No socket for a datagram or segment (answered within the rate).
+    DropNoSocket = "drop_no_socket",
+    /// Dropped: datagram from another than the connected peer.
+    DropNotPeer = "drop_not_peer",
+    /// Dropped: the socket's receive queue is full (slow reader).
+    DropReceiveQueue = "drop_receive_queue_full",
+    /// A connection refused or a half-open one evicted: backlog full.
+    DropBacklog = "drop_backlog_overflow",
+    /// A connection refused: no connection slot free.
+    DropNoConnection = "drop_no_connection_slot",
+    /// Not answered: over the rate limit of unsolicited answers.
+    DropReplyRate = "drop_reply_rate",
+    /// A frame not sent: no room at the driver.
+    DropSendRoom = "drop_no_send_buffer",
+    /// TIME-WAIT entries given up early for newer ones.
+    TimeWaitRecycled = "time_wait_recycled",
+    /// Connections that ended by timeout.
+    ConnectionTimeouts = "connection_timeouts",
+
+    /// Gauge: sockets in use.
+    SocketsInUse = "sockets_in_use",
+    /// Gauge: TCP connection slots (with their buffers) free.
+    ConnectionsFree = "connections_free",
+    /// Gauge: UDP receive queues free.
+    UdpQueuesFree = "udp_queues_free",
+    /// Gauge: connections half open.
+    HalfOpen = "half_open",
+    /// Gauge: connections in TIME-WAIT.
+    TimeWait = "time_wait",
+    /// Gauge: requests pending.
+    RequestsPending = "requests_pending",
+    /// Gauge: datagrams being put together.
+    Reassembling = "reassembling",
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct Counters([u64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; Counter::ALL.len()])
+    }
+}
+
+impl Counters {
+    /// Adds one.
+    #[inline]
+    pub fn add(&mut self, counter: Counter) {
+        self.add_n(counter, 1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add_n(&mut self, counter: Counter, n: u64) {
+        let slot = &mut self.0[counter as usize];
+        *slot = slot.wrapping_add(n);
+    }
+
+    /// Sets a gauge.
+    #[inline]
+    pub(crate) fn set(&mut self, counter: Counter, value: u64) {
+        self.0[counter as usize] = value;
+    }
+
+    /// One value.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// All values, in the order of [`Counter::NAMES`].
+    #[must_use]
+    pub fn values(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Counter::NAMES.iter().copied().zip(self.0)
+    }
+}

@@ -1,0 +1,379 @@
+//! The server: what it holds, and one round of its work.
+//!
+//! Problem: frames, requests and timers compete for one thread. Invariant: a
+//! round takes at most a batch of each, does the work that they caused, and
+//! says whether more is waiting; between rounds nothing is half done. Work is
+//! kept as a queue of ids, so that a socket without work is never visited.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use socket_api::{Completion, Request, Status};
+
+use crate::address::Dhcp;
+use crate::bucket::Bucket;
+use crate::config::{Config, ConfigError};
+use crate::counters::{Counter, Counters};
+use crate::environment::{Environment, ManagerFault};
+use crate::flows::Flows;
+use crate::lists::{Links, List};
+use crate::pending::{Pending, Waiting};
+use crate::random::Random;
+use crate::reassembly::Reassembly;
+use crate::resolve::Resolver;
+use crate::sockets::{Connection, Socket, UDP_DATAGRAMS, UdpQueue};
+use crate::stack::{Address, Stack};
+use crate::time_wait::TimeWait;
+use crate::timers::Timers;
+use crate::wire::{Facts, LARGEST};
+
+/// Frames, and requests, in one round at most.
+pub(crate) const BATCH: usize = 64;
+/// Largest MTU that is used, whatever the driver says.
+const MOST_MTU: u32 = 9216;
+/// Smallest (RFC 791, 3.2).
+const LEAST_MTU: u32 = 576;
+
+/// What to do after a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wakeup {
+    /// Call again at once: a batch was full.
+    pub more: bool,
+    /// Call at this time at the latest, in nanoseconds.
+    pub deadline_ns: Option<u64>,
+}
+
+/// The result of running one piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    Done,
+    /// Its share of the round is used up.
+    Again,
+    /// The driver has no room.
+    Blocked,
+}
+
+/// What an id in the work queue or the timers means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Id {
+    Connection(u32),
+    Socket(u32),
+    Dhcp,
+    Dns,
+    TimeWait,
+    Reassembly,
+}
+
+/// The protocol server. See the crate's documentation.
+pub struct Server {
+    pub(crate) config: Config,
+    pub(crate) stack: Stack,
+    pub(crate) counters: Counters,
+    pub(crate) random: Random,
+    pub(crate) pending: Pending,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) sockets_used: u32,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) links: Links,
+    pub(crate) free: List,
+    pub(crate) half_open: u32,
+    pub(crate) udp: Vec<UdpQueue>,
+    pub(crate) udp_free: Vec<u32>,
+    pub(crate) udp_out: UdpQueue,
+    pub(crate) flows: Flows,
+    pub(crate) time_wait: TimeWait,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) resolver: Resolver,
+    pub(crate) dhcp: Option<Dhcp>,
+    /// `AwaitAddress` requests.
+    pub(crate) awaiting: List,
+    /// Work that waits for an ARP answer.
+    pub(crate) neighbours: Vec<u32>,
+    pub(crate) arp_rate: Bucket,
+    pub(crate) reply_rate: Bucket,
+    pub(crate) timers: Timers,
+    work: VecDeque<u32>,
+    queued: Vec<bool>,
+    frame: Vec<u8>,
+}
+
+impl Server {
+    /// Makes a server for a NIC with this MAC address, MTU and checksum
+    /// offload, seeded with entropy. All memory is taken here:
+    /// [`Config::heap_bytes`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a size is out of range.
+    pub fn new(
+        config: Config,
+        mac: [u8; 6],
+        mtu: u32,
+        offload: bool,
+        seed: [u8; 32],
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mac = config.mac.unwrap_or(mac);
+        if mac[0] & 1 != 0 || mac == [0; 6] {
+            return Err(ConfigError::Malformed("a unicast MAC address"));
+        }
+        let mut random = Random::new(seed);
+        let mtu = mtu.clamp(LEAST_MTU, MOST_MTU) as usize;
+        let facts = Facts { mac, mtu, offload };
+        let ids = config.max_connections + config.max_sockets + 4;
+        let (links, free) = Links::with_all(config.max_connections);
+        let (window, send) = (config.tcp_receive_window, config.tcp_send_buffer);
+        let queue = || UdpQueue::new(config.udp_receive_queue, 0, UDP_DATAGRAMS as usize);
+        let flows = config.max_connections + config.time_wait_entries;
+        let mut server = Self {
+            stack: Stack::new(facts, &mut random),
+            counters: Counters::default(),
+            pending: Pending::new(),
+            sockets: alloc::vec![Socket::FREE; config.max_sockets],
+            sockets_used: 0,
+            connections: (0..config.max_connections)
+                .map(|_| Connection::new(window, send))
+                .collect(),
+            links,
+            free,
+            half_open: 0,
+            udp: (0..config.max_udp_sockets).map(|_| queue()).collect(),
+            udp_free: (0..config.max_udp_sockets as u32).rev().collect(),
+            udp_out: UdpQueue::new(0, LARGEST, 1),
+            flows: Flows::new(flows, &mut random),
+            time_wait: TimeWait::new(config.time_wait_entries, config.time_wait_ms),
+            reassembly: Reassembly::new(config.reassembly_slots),
+            resolver: Resolver::new(config.dns_queries, config.dns),
+            dhcp: None,
+            awaiting: List::EMPTY,
+            neighbours: Vec::with_capacity(256),
+            arp_rate: Bucket::new(config.reply_rate),
+            reply_rate: Bucket::new(config.reply_rate),
+            timers: Timers::new(ids),
+            work: VecDeque::with_capacity(ids),
+            queued: alloc::vec![false; ids],
+            frame: alloc::vec![0; MOST_MTU as usize + 14],
+            random,
+            config,
+        };
+        server.start_address();
+        Ok(server)
+    }
+
+    /// Own address, once there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<smoltcp::wire::Ipv4Cidr> {
+        self.stack.address.map(|a: Address| a.cidr)
+    }
+
+    /// The counters, with the gauges as of the last round.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// One round at time `now_ns` (monotonic).
+    pub fn poll(&mut self, now_ns: u64, env: &mut impl Environment) -> Wakeup {
+        self.stack.now = self.stack.now.max(now_ns / 1000);
+        self.due();
+        let mut more = self.frames(env);
+        more |= self.take_requests(env);
+        more |= self.run_work(env);
+        self.gauges();
+        let deadline_ns = self.timers.next().map(|us| us.saturating_mul(1000));
+        Wakeup { more, deadline_ns }
+    }
+
+    /// Microseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.stack.now
+    }
+
+    fn due(&mut self) {
+        let now = self.now();
+        while let Some(id) = self.timers.pop_due(now) {
+            self.wake_number(id);
+        }
+    }
+
+    fn frames(&mut self, env: &mut impl Environment) -> bool {
+        let mut frame = core::mem::take(&mut self.frame);
+        let mut taken = 0;
+        while taken < BATCH {
+            taken += 1;
+            match env.receive_frame(&mut frame) {
+                Ok(Some(received)) => {
+                    self.counters.add(Counter::FramesReceived);
+                    let bytes = &frame[..received.len.min(frame.len())];
+                    self.counters.add_n(Counter::BytesFromDriver, bytes.len() as u64);
+                    self.frame_in(bytes, received.verified, env);
+                }
+                Ok(None) => {
+                    taken = 0;
+                    break;
+                }
+                Err(fault) => {
+                    self.counters.add(Counter::DriverFaults);
+                    log::debug!("{fault}");
+                    if matches!(fault, crate::environment::DriverFault::Ring(_)) {
+                        taken = 0;
+                        break;
+                    }
+                }
+            }
+        }
+        self.frame = frame;
+        taken == BATCH
+    }
+
+    fn take_requests(&mut self, env: &mut impl Environment) -> bool {
+        for _ in 0..BATCH {
+            match env.next_request() {
+                Ok(Some(request)) => {
+                    self.counters.add(Counter::Requests);
+                    self.request(&request, env);
+                }
+                Ok(None) => return false,
+                Err(fault @ ManagerFault::Ring(_)) => {
+                    self.counters.add(Counter::ManagerFaults);
+                    log::debug!("{fault}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn run_work(&mut self, env: &mut impl Environment) -> bool {
+        let mut more = false;
+        for _ in 0..self.work.len() {
+            let Some(number) = self.work.pop_front() else {
+                break;
+            };
+            self.queued[number as usize] = false;
+            let run = match self.id(number) {
+                Id::Connection(c) => self.service(c, env),
+                Id::Socket(s) => self.service_socket(s, env),
+                Id::Dhcp => self.service_dhcp(env),
+                Id::Dns => self.service_dns(env),
+                Id::TimeWait => self.expire_time_wait(),
+                Id::Reassembly => self.expire_fragments(),
+            };
+            if run != Run::Done {
+                self.wake_number(number);
+                more |= run == Run::Again;
+            }
+        }
+        // Work that this work caused, in the next round.
+        more || (!self.work.is_empty() && env.frame_room() > 0)
+    }
+
+    fn expire_fragments(&mut self) -> Run {
+        let expired = self.reassembly.expire(self.now());
+        self.counters.add_n(Counter::DropFragmentTimeout, expired);
+        self.set_timer(Id::Reassembly, self.reassembly.deadline());
+        Run::Done
+    }
+
+    fn gauges(&mut self) {
+        let gauges = [
+            (Counter::SocketsInUse, self.sockets_used),
+            (Counter::ConnectionsFree, self.free.len),
+            (Counter::UdpQueuesFree, self.udp_free.len() as u32),
+            (Counter::HalfOpen, self.half_open),
+            (Counter::TimeWait, self.time_wait.len()),
+            (Counter::RequestsPending, self.pending.len()),
+            (Counter::Reassembling, self.reassembly.active),
+        ];
+        for (gauge, value) in gauges {
+            self.counters.set(gauge, u64::from(value));
+        }
+    }
+
+    fn number(&self, id: Id) -> u32 {
+        let connections = self.connections.len() as u32;
+        let specials = connections + self.sockets.len() as u32;
+        match id {
+            Id::Connection(c) => c,
+            Id::Socket(s) => connections + s,
+            Id::Dhcp => specials,
+            Id::Dns => specials + 1,
+            Id::TimeWait => specials + 2,
+            Id::Reassembly => specials + 3,
+        }
+    }
+
+    fn id(&self, number: u32) -> Id {
+        let connections = self.connections.len() as u32;
+        let specials = connections + self.sockets.len() as u32;
+        match number {
+            c if c < connections => Id::Connection(c),
+            s if s < specials => Id::Socket(s - connections),
+            n if n == specials => Id::Dhcp,
+            n if n == specials + 1 => Id::Dns,
+            n if n == specials + 2 => Id::TimeWait,
+            _ => Id::Reassembly,
+        }
+    }
+
+    /// Puts something in the work queue, once.
+    pub(crate) fn wake(&mut self, id: Id) {
+        self.wake_number(self.number(id));
+    }
+
+    pub(crate) fn wake_number(&mut self, number: u32) {
+        let queued = &mut self.queued[number as usize];
+        if !*queued {
+            *queued = true;
+            self.work.push_back(number);
+        }
+    }
+
+    /// Sets when something is to be woken, in microseconds.
+    pub(crate) fn set_timer(&mut self, id: Id, deadline: Option<u64>) {
+        let number = self.number(id);
+        self.timers.set(number, deadline);
+    }
+
+    /// Has something woken when an ARP answer comes.
+    pub(crate) fn await_neighbour(&mut self, id: Id) {
+        let number = self.number(id);
+        if self.neighbours.len() < self.neighbours.capacity() && !self.neighbours.contains(&number) {
+            self.neighbours.push(number);
+        }
+    }
+
+    /// Wakes what waits for a neighbour.
+    pub(crate) fn neighbour_found(&mut self) {
+        while let Some(number) = self.neighbours.pop() {
+            self.wake_number(number);
+        }
+    }
+
+    /// Answers with a completion.
+    pub(crate) fn complete(&mut self, completion: &Completion, env: &mut impl Environment) {
+        if env.complete(completion) {
+            self.counters.add(Counter::Completions);
+        } else {
+            self.counters.add(Counter::CompletionsLost);
+        }
+    }
+
+    /// Answers a request with a status alone.
+    pub(crate) fn answer(&mut self, request: &Request, status: Status, env: &mut impl Environment) {
+        self.complete(&request.complete(status), env);
+    }
+
+    /// Answers a request that waited, with what was done of it.
+    pub(crate) fn answer_waiting(
+        &mut self,
+        waiting: &Waiting,
+        status: Status,
+        env: &mut impl Environment,
+    ) {
+        let completion = Completion {
+            len: waiting.done,
+            ..waiting.request.complete(status)
+        };
+        self.complete(&completion, env);
+    }
+}

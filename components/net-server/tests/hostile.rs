@@ -1,0 +1,423 @@
+//! Packets and requests that nobody should send.
+
+mod support;
+
+use net_server::Counter;
+use proptest::prelude::*;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::*;
+use socket_api::{Op, Request, SocketKind, Status};
+use support::*;
+
+fn ip_frame(ident: u16, offset: usize, more: bool, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 34 + payload.len()];
+    EthernetRepr {
+        src_addr: EthernetAddress(PEER_MAC),
+        dst_addr: EthernetAddress(SERVER_MAC),
+        ethertype: EthernetProtocol::Ipv4,
+    }
+    .emit(&mut EthernetFrame::new_unchecked(&mut frame));
+    let caps = ChecksumCapabilities::default();
+    let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+    Ipv4Repr {
+        src_addr: PEER_IP,
+        dst_addr: SERVER_IP,
+        next_header: protocol,
+        payload_len: payload.len(),
+        hop_limit: 64,
+    }
+    .emit(&mut packet, &caps);
+    packet.set_ident(ident);
+    packet.set_dont_frag(false);
+    packet.set_more_frags(more);
+    packet.set_frag_offset(offset as u16);
+    packet.fill_checksum();
+    frame[34..].copy_from_slice(payload);
+    frame
+}
+
+fn udp_bytes(dst_port: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 8 + payload.len()];
+    UdpRepr { src_port: 4000, dst_port }.emit(
+        &mut UdpPacket::new_unchecked(&mut bytes),
+        &PEER_IP.into(),
+        &SERVER_IP.into(),
+        payload.len(),
+        |b| b.copy_from_slice(payload),
+        &ChecksumCapabilities::default(),
+    );
+    bytes
+}
+
+fn fragments(ident: u16, datagram: &[u8], step: usize) -> Vec<Vec<u8>> {
+    let parts = datagram.chunks(step).enumerate();
+    parts
+        .map(|(i, part)| {
+            let more = (i + 1) * step < datagram.len();
+            ip_frame(ident, i * step, more, IpProtocol::Udp, part)
+        })
+        .collect()
+}
+
+fn udp_world() -> World {
+    let mut w = World::new(small());
+    w.open(0, SocketKind::Udp);
+    ok(&w.bind(0, 7));
+    // The peer's hardware address becomes known.
+    let peer = w.peer_udp(4001);
+    let to = smoltcp::wire::IpEndpoint::new(SERVER_IP.into(), 7);
+    w.udp(peer).send_slice(b"hello", to).unwrap();
+    ok(&w.call(World::recv(0, 0, 10)));
+    w
+}
+
+#[test]
+fn the_largest_datagram_goes_both_ways_in_fragments() {
+    let mut w = udp_world();
+    let data = pattern(65507, 3);
+    let mut parts = fragments(9, &udp_bytes(7, &data), 1480);
+    parts.reverse();
+    w.env.to_server.extend(parts);
+    let got = w.call(World::recv(0, 0, 65507));
+    assert_eq!((got.len, got.arg), (65507, 65507));
+    assert!(w.region()[..65507] == data[..]);
+    w.log = Some(vec![]);
+    let mut send = World::send(0, 0, 65507);
+    send.address = got.address;
+    ok(&w.call(send));
+    let mut back = vec![0; 65515];
+    let (mut bytes, mut ended) = (0, false);
+    for frame in w.log.take().unwrap() {
+        assert!(frame.len() <= 1514);
+        let ip = Ipv4Packet::new_checked(&frame[14..]).unwrap();
+        assert!(ip.verify_checksum() && !ip.dont_frag());
+        let at = ip.frag_offset() as usize;
+        back[at..at + ip.payload().len()].copy_from_slice(ip.payload());
+        bytes += ip.payload().len();
+        ended |= !ip.more_frags();
+    }
+    assert!(ended && bytes == 65515);
+    let udp = UdpPacket::new_checked(&back[..]).unwrap();
+    assert!(udp.verify_checksum(&SERVER_IP.into(), &PEER_IP.into()));
+    assert!(udp.payload() == data);
+    assert_eq!(w.count(Counter::FragmentsSent), 45);
+}
+
+#[test]
+fn overlapping_fragments_are_dropped_whole() {
+    let mut w = udp_world();
+    let bytes = udp_bytes(7, &pattern(64, 1));
+    let frames = [
+        ip_frame(5, 0, true, IpProtocol::Udp, &bytes[..32]),
+        ip_frame(5, 24, true, IpProtocol::Udp, &[0xff; 16]),
+        ip_frame(5, 32, false, IpProtocol::Udp, &bytes[32..]),
+    ];
+    w.env.to_server.extend(frames);
+    let token = w.submit(World::recv(0, 0, 100));
+    w.step(1000);
+    assert!(w.completion(token).is_none());
+    assert_eq!(w.count(Counter::DropFragmentOverlap), 2);
+    // Its number can be used again when its time is over.
+    w.now_us += 31_000_000;
+    w.step(1000);
+    w.env.to_server.extend(fragments(5, &bytes, 24));
+    w.step(1000);
+    assert_eq!(w.completion(token).unwrap().len, 64);
+}
+
+#[test]
+fn endless_fragments_are_bounded() {
+    let mut w = udp_world();
+    for ident in 0..5000 {
+        w.env.to_server.push_back(ip_frame(ident, 0, true, IpProtocol::Udp, &[0; 1480]));
+        w.step(100);
+    }
+    assert!(w.count(Counter::Reassembling) <= 8);
+    assert!(w.count(Counter::DropFragmentTable) > 4000);
+    w.now_us += 31_000_000;
+    w.step(1000);
+    w.step(1000);
+    assert_eq!(w.count(Counter::Reassembling), 0);
+}
+
+#[test]
+fn each_way_to_be_wrong_has_its_counter() {
+    use Counter::*;
+    let good = ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(7, b"payload"));
+    let change = |at: usize, to: &[u8]| {
+        let mut frame = good.clone();
+        frame[at..at + to.len()].copy_from_slice(to);
+        frame
+    };
+    let fixed = |at: usize, to: &[u8]| {
+        let mut frame = change(at, to);
+        Ipv4Packet::new_unchecked(&mut frame[14..34]).fill_checksum();
+        frame
+    };
+    let cases = [
+        (good[..10].to_vec(), DropRunt),
+        (change(0, &[2, 2, 2, 2, 2, 2]), DropNotOurMac),
+        (change(12, &[0x86, 0xdd]), DropEthertype),
+        (change(14, &[0x65]), DropBadIpHeader),
+        (change(14, &[0x41]), DropBadIpHeader),
+        (good[..30].to_vec(), DropBadIpHeader),
+        (change(22, &[1]), DropIpChecksum),
+        (fixed(26, &[224, 0, 0, 1]), DropBadSource),
+        (fixed(26, &[10, 0, 0, 1]), DropBadSource),
+        (fixed(26, &[10, 0, 0, 255]), DropBadSource),
+        (fixed(30, &[10, 0, 0, 9]), DropNotOurAddress),
+        (change(45, b"X"), DropChecksum),
+        (change(38, &[0xff, 0xff]), DropBadTransport),
+        (change(36, &[0, 0]), DropBadTransport),
+        (fixed(23, &[6]), DropBadTransport),
+        (fixed(23, &[99]), DropNoSocket),
+        (ip_frame(1, 65528, false, IpProtocol::Udp, &[0; 100]), DropBadFragment),
+        (ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(99, b"")), DropNoSocket),
+        (change(12, &[0x08, 0x06]), DropBadArp),
+    ];
+    for (frame, counter) in cases {
+        let mut w = udp_world();
+        let before = w.count(counter);
+        w.env.to_server.push_back(frame.clone());
+        w.step(1000);
+        if counter == DropBadArp {
+            // Long enough for ARP: ignored by its fields, not by its length.
+            continue;
+        }
+        assert_eq!(w.count(counter), before + 1, "{counter:?} {frame:02x?}");
+    }
+    let mut w = udp_world();
+    w.env.to_server.push_back(good);
+    assert_eq!(w.call(World::recv(0, 0, 10)).len, 7);
+}
+
+#[test]
+fn a_frame_that_the_device_verified_is_not_verified_again() {
+    let mut w = udp_world();
+    let mut frame = ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(7, b"payload"));
+    frame[40..42].copy_from_slice(&[1, 2]);
+    w.env.to_server.push_back(frame.clone());
+    w.step(1000);
+    assert_eq!(w.count(Counter::DropChecksum), 1);
+    w.env.verified = true;
+    w.env.to_server.push_back(frame);
+    assert_eq!(w.call(World::recv(0, 0, 10)).len, 7);
+}
+
+#[test]
+fn answers_to_strangers_are_limited() {
+    let mut w = udp_world();
+    w.log = Some(vec![]);
+    for _ in 0..50 {
+        for _ in 0..100 {
+            let frame = ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(99, b""));
+            w.env.to_server.push_back(frame);
+        }
+        w.step(1000);
+    }
+    let answers = w.log.take().unwrap().len();
+    assert!((1000..1200).contains(&answers), "{answers}");
+    assert!(w.count(Counter::DropReplyRate) > 3000);
+}
+
+#[test]
+fn pings_are_answered() {
+    let mut w = udp_world();
+    w.log = Some(vec![]);
+    for len in [0, 56, 1472, 4000] {
+        let data = pattern(len, 2);
+        let echo = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 2, data: &data };
+        let mut bytes = vec![0; echo.buffer_len()];
+        echo.emit(&mut Icmpv4Packet::new_unchecked(&mut bytes), &ChecksumCapabilities::default());
+        for (i, part) in bytes.chunks(1480).enumerate() {
+            let more = (i + 1) * 1480 < bytes.len();
+            w.env.to_server.push_back(ip_frame(3, i * 1480, more, IpProtocol::Icmp, part));
+        }
+        w.step(1000);
+        let mut back = vec![];
+        for frame in w.log.replace(vec![]).unwrap() {
+            back.extend_from_slice(Ipv4Packet::new_checked(&frame[14..]).unwrap().payload());
+        }
+        let packet = Icmpv4Packet::new_checked(&back[..]).unwrap();
+        let repr = Icmpv4Repr::parse(&packet, &ChecksumCapabilities::default()).unwrap();
+        assert_eq!(repr, Icmpv4Repr::EchoReply { ident: 1, seq_no: 2, data: &data });
+    }
+}
+
+/// Fields that an attacker would choose: any, but with lengths and checksums
+/// that lead further in.
+fn hostile_frame(lcg: &mut Lcg) -> Vec<u8> {
+    let len = lcg.below(200) as usize;
+    let mut payload: Vec<u8> = (0..len).map(|_| lcg.next() as u8).collect();
+    let protocol = [IpProtocol::Udp, IpProtocol::Tcp, IpProtocol::Icmp, IpProtocol::Unknown(77)][lcg.below(4) as usize];
+    let ports = [7u16, 8, 53, 67, 68, 40000];
+    if len >= 4 {
+        payload[..2].copy_from_slice(&ports[lcg.below(6) as usize].to_be_bytes());
+        payload[2..4].copy_from_slice(&ports[lcg.below(6) as usize].to_be_bytes());
+    }
+    match protocol {
+        IpProtocol::Udp if len >= 8 => payload[4..6].copy_from_slice(&(len as u16).to_be_bytes()),
+        IpProtocol::Tcp if len >= 20 => payload[12] = (5 + lcg.below(11) as u8) << 4,
+        IpProtocol::Icmp if len >= 36 => {
+            payload[0] = [3, 8, 0, 11][lcg.below(4) as usize];
+            payload[8] = 0x45;
+            payload[20..24].copy_from_slice(&SERVER_IP.octets());
+        }
+        _ => {}
+    }
+    let fragmented = lcg.below(4) == 0;
+    let (offset, more) = if fragmented { (lcg.below(8192) as usize * 8, lcg.below(2) == 0) } else { (0, false) };
+    let mut frame = ip_frame(lcg.next() as u16 & 3, offset, more, protocol, &payload);
+    for _ in 0..lcg.below(3) {
+        let at = lcg.below(frame.len() as u64) as usize;
+        frame[at] = lcg.next() as u8;
+    }
+    frame
+}
+
+#[test]
+fn fifty_thousand_hostile_frames_leave_a_working_server() {
+    let mut w = udp_world();
+    w.listen(1, 8, 4);
+    w.env.verified = true;
+    let mut lcg = Lcg(42);
+    for i in 0..50_000 {
+        let frame = hostile_frame(&mut lcg);
+        w.env.to_server.push_back(frame);
+        if i % 50 == 0 {
+            w.step(1000);
+        }
+    }
+    w.env.verified = false;
+    w.step(1000);
+    let accept = w.submit(World::accept(1, 10));
+    w.now_us += 60_000_000;
+    let peer = w.peer_connect(8, 45678);
+    for _ in 0..3000 {
+        w.step(1000);
+    }
+    ok(&w.completion(accept).unwrap());
+    w.tcp(peer).send_slice(b"alive").unwrap();
+    assert_eq!(w.call(World::recv(10, 0, 100)).len, 5);
+    assert_eq!(w.count(Counter::HalfOpen), 0);
+}
+
+#[test]
+fn every_field_of_a_request_is_checked() {
+    let mut w = udp_world();
+    w.listen(1, 8, 4);
+    let refused = |w: &mut World, request: Request, status: Status, arg: u64| {
+        let got = w.call(request);
+        assert_eq!((got.status, got.arg), (status as u16, arg), "{request:?}");
+    };
+    let bad = Status::BadRequest;
+    for op in Op::ALL {
+        let base = Request::new(*op, 0, 0);
+        refused(&mut w, Request { flags: 0x8000, ..base }, bad, 2);
+        refused(&mut w, Request { reserved: 1, ..base }, bad, 60);
+    }
+    refused(&mut w, Request { op: 999, ..Request::default() }, bad, 0);
+    refused(&mut w, Request { op: 0, ..Request::default() }, bad, 0);
+    let recv = World::recv(0, 0, 10);
+    for socket in [1000, u32::MAX, 77] {
+        refused(&mut w, Request { socket, ..recv }, Status::BadSocket, 0);
+    }
+    refused(&mut w, Request { client: 1, ..recv }, Status::BadSocket, 0);
+    for extent in [(u32::MAX, u32::MAX), (REGION as u32, 1), (0, REGION as u32 + 1)] {
+        refused(&mut w, World::recv(0, extent.0, extent.1), bad, 16);
+        refused(&mut w, World::send(0, extent.0, extent.1), bad, 16);
+    }
+    let open = Request::new(Op::Open, 50, 0);
+    for arg in [0, 3, u64::MAX] {
+        refused(&mut w, Request { arg, ..open }, bad, 48);
+    }
+    refused(&mut w, Request { socket: 0, arg: 1, ..open }, bad, 4);
+    refused(&mut w, Request { socket: 200, arg: 1, ..open }, Status::NoResources, 0);
+    w.open(2, SocketKind::Tcp);
+    let mut bind = Request::new(Op::Bind, 2, 0);
+    refused(&mut w, bind, bad, 24 + 18);
+    bind.address = address([10, 0, 0, 3].into(), 5);
+    refused(&mut w, bind, Status::AddressNotAvailable, 0);
+    bind.address.nic = 1;
+    refused(&mut w, bind, bad, 24 + 20);
+    bind.address = std::net::SocketAddr::from(([0u16; 8], 5)).into();
+    refused(&mut w, bind, Status::Unsupported, 0);
+    let mut connect = Request::new(Op::Connect, 2, 0);
+    connect.address = address(PEER_IP, 0);
+    refused(&mut w, connect, bad, 24 + 16);
+    for ip in [[0, 0, 0, 0], [224, 0, 0, 1], [255; 4], [127, 0, 0, 1]] {
+        connect.address = address(ip.into(), 80);
+        refused(&mut w, connect, bad, 24);
+    }
+    refused(&mut w, Request::new(Op::Listen, 2, 0), Status::InvalidState, 0);
+    refused(&mut w, World::accept(2, 9), Status::InvalidState, 0);
+    refused(&mut w, World::accept(1, 0), bad, 48);
+    refused(&mut w, World::accept(1, u32::MAX), Status::NoResources, 0);
+    refused(&mut w, World::send(2, 0, 1), Status::NotConnected, 0);
+    refused(&mut w, Request::new(Op::Shutdown, 2, 0), bad, 48);
+    let resolve = Request { op: Op::Resolve as u16, extent: recv.extent, ..Request::default() };
+    refused(&mut w, Request { arg: 15, ..resolve }, bad, 48);
+    refused(&mut w, Request { arg: u64::MAX, ..resolve }, bad, 48);
+    refused(&mut w, Request { client: 9, arg: 16, ..resolve }, bad, 56);
+}
+
+#[test]
+fn random_requests_never_break_the_server() {
+    let mut w = udp_world();
+    w.listen(1, 8, 4);
+    let mut lcg = Lcg(77);
+    let odd = [0u64, 1, 2, 3, 15, 16, 255, 4096, u64::from(u32::MAX), u64::MAX];
+    for round in 0..30_000u64 {
+        let mut pick = || odd[lcg.below(odd.len() as u64) as usize];
+        let mut request = Request {
+            op: pick() as u16,
+            flags: pick() as u16 & 7,
+            socket: pick() as u32 & 0xff,
+            user_data: round,
+            client: (pick() & 1) as u32,
+            arg: pick(),
+            ..Request::default()
+        };
+        request.extent.offset = pick() as u32 & 0xfffff;
+        request.extent.len = pick() as u32 & 0xffff;
+        request.op = 1 + lcg.below(13) as u16;
+        request.address = address([10, 0, 0, 1 + lcg.below(3) as u8].into(), lcg.below(10) as u16);
+        w.env.requests.push_back(request);
+        if round % 16 == 0 {
+            w.step(5000);
+            w.env.completions.clear();
+        }
+    }
+    for client in [0, 1] {
+        let mut drop = Request::new(Op::DropClient, 0, 0);
+        drop.client = client;
+        ok(&w.call(drop));
+    }
+    w.now_us += 120_000_000;
+    for _ in 0..100 {
+        w.step(10_000);
+    }
+    assert_eq!(w.count(Counter::SocketsInUse), 0);
+    assert_eq!(w.count(Counter::RequestsPending), 0);
+    assert_eq!(w.count(Counter::ConnectionsFree), 80);
+    assert_eq!(w.count(Counter::UdpQueuesFree), 64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn arbitrary_bytes_never_panic(frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..20), verified: bool) {
+        let mut w = udp_world();
+        w.env.verified = verified;
+        for mut frame in frames {
+            // Past the first check more often than not.
+            if frame.len() > 14 && frame[0] & 1 == 0 {
+                frame[..6].copy_from_slice(&SERVER_MAC);
+                frame[6] &= 0xfe;
+                frame[12..14].copy_from_slice(if frame[1] & 1 == 0 { &[8, 0] } else { &[8, 6] });
+            }
+            w.env.to_server.push_back(frame);
+        }
+        w.step(1000);
+    }
+}
