@@ -117,6 +117,16 @@ impl Clock {
         self.ns_base.wrapping_add(scaled as u64)
     }
 
+    /// As [`Clock::ns`], but the clock's start for a reading before it, as of
+    /// a log line written while the clock was still being measured.
+    #[must_use]
+    pub const fn ns_since_start(&self, tsc: u64) -> u64 {
+        if (tsc.wrapping_sub(self.tsc_base) as i64) < 0 {
+            return self.ns_base;
+        }
+        self.ns(tsc)
+    }
+
     /// The smallest step of the clock, in nanoseconds, rounded up.
     #[must_use]
     pub const fn resolution_ns(&self) -> u64 {
@@ -186,6 +196,11 @@ mod tests {
         assert_eq!(Clock::read(&page), Ok(Some(clock)));
         assert_eq!(clock.ns(1000), 5);
         assert_eq!(clock.resolution_ns(), 1);
+        assert_eq!(
+            (clock.ns_since_start(999), clock.ns_since_start(1000)),
+            (5, 5)
+        );
+        assert_eq!(clock.ns_since_start(3502), 1005);
     }
 
     #[test]
