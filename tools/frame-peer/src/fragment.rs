@@ -3,7 +3,8 @@
 //! The stack behind this edge sees whole datagrams up to 64 KiB whatever the
 //! MTU of the link, and its TCP is told the MTU by clamping the segment size
 //! that it announces. Like the receiver under test, reassembly drops datagrams
-//! whose fragments overlap (the rule of RFC 5722) and keeps a bounded number.
+//! whose fragments overlap (the rule of RFC 5722; duplicates are none) and keeps
+//! a bounded number.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -155,6 +156,13 @@ impl Partial {
         let start = usize::from(field & 0x1fff) * 8;
         let end = start + found.payload.len();
         let overlaps = |(at, piece): (&usize, &Vec<u8>)| *at < end && start < at + piece.len();
+        if self
+            .pieces
+            .get(&start)
+            .is_some_and(|piece| piece == found.payload)
+        {
+            return Progress::Waiting;
+        }
         if end > 65_515 || found.payload.is_empty() || self.pieces.iter().any(overlaps) {
             return Progress::Bad;
         }
@@ -223,7 +231,15 @@ mod tests {
         let mut reassembly = Reassembly::default();
         let pieces = fit(datagram(4000), 1500);
         assert_eq!(reassembly.take(pieces[0].clone()), None);
-        assert_eq!(reassembly.take(pieces[0].clone()), None);
+        assert_eq!(
+            reassembly.take(pieces[0].clone()),
+            None,
+            "a duplicate is no overlap"
+        );
+        assert_eq!(reassembly.partial.len(), 1);
+        let mut other = pieces[0].clone();
+        other[100] ^= 1;
+        assert_eq!(reassembly.take(other), None);
         assert!(reassembly.partial.is_empty());
         for id in 0..1000u16 {
             let mut piece = pieces[0].clone();

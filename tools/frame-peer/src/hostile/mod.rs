@@ -9,7 +9,7 @@
 //! - has handed none of the bytes of a case with a drop reason to an
 //!   application,
 //! - holds no more memory than its quotas allow, and
-//! - has counted a drop of that reason.
+//! - has counted a drop of that reason, if that reason has counters.
 
 mod flood;
 mod fragments;
@@ -36,7 +36,7 @@ pub enum Reason {
     Ethertype,
     /// Well-formed, but for another Ethernet or IP address.
     NotForUs,
-    /// ARP packet that is malformed or lies about its owner.
+    /// Malformed ARP packet.
     Arp,
     /// IPv4 header: version, lengths, options.
     IpHeader,
@@ -53,16 +53,19 @@ pub enum Reason {
     UdpHeader,
     /// UDP checksum.
     UdpChecksum,
-    /// TCP header: data offset, options, impossible flags, port 0.
+    /// TCP header: data offset, options, port 0.
     TcpHeader,
     /// TCP checksum.
     TcpChecksum,
-    /// ICMP message that is malformed, or about a packet never sent.
+    /// Malformed ICMP message.
     Icmp,
     /// Well-formed, but no socket or connection expects it.
     NoSocket,
     /// Connection attempts over the backlog.
     Backlog,
+    /// Well-formed and for the guest, but nothing that it acts on: it may say
+    /// nothing and count nothing.
+    Ignored,
     /// Well-formed and legal, if unkind: nothing need be dropped.
     Legal,
     /// Random: anything may be.
@@ -90,16 +93,17 @@ impl Reason {
             Self::Icmp => "icmp",
             Self::NoSocket => "no-socket",
             Self::Backlog => "backlog",
+            Self::Ignored => "ignored",
             Self::Legal => "legal",
             Self::Any => "any",
         }
     }
 
     /// Names of our protocol server's counters, one of which moves at least;
-    /// none where no drop is certain.
+    /// none where no drop need be counted.
     pub fn counters(self) -> &'static [&'static str] {
         match self {
-            Self::Device | Self::Legal | Self::Any => &[],
+            Self::Device | Self::Ignored | Self::Legal | Self::Any => &[],
             Self::Runt => &["drop_runt"],
             Self::Ethertype => &["drop_ethertype"],
             Self::NotForUs => &["drop_not_our_mac", "drop_not_our_address"],

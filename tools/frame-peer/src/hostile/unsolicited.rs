@@ -38,12 +38,12 @@ pub(super) const CASES: &[Case] = &[
         let packet = Ipv4::new(guest, guest, PROTO_TCP).packet(&segment);
         vec![aim.frame(&packet)]
     }),
-    Case::new("unasked-arp-reply", Reason::Arp, |aim| {
+    Case::new("unasked-arp-reply", Reason::Ignored, |aim| {
         let forged = (aim.from.1.to_bits() ^ 0x20).into();
         let packet = arp(2, ([0x52, 0, 0, 0, 0, 0x66], forged), aim.to);
         vec![ethernet(aim.to.0, aim.from.0, TYPE_ARP, &packet)]
     }),
-    Case::new("arp-claims-guest-address", Reason::Arp, |aim| {
+    Case::new("arp-claims-guest-address", Reason::Ignored, |aim| {
         let packet = arp(2, ([0x52, 0, 0, 0, 0, 0x66], aim.to.1), ([0; 6], aim.to.1));
         vec![ethernet(BROADCAST, aim.from.0, TYPE_ARP, &packet)]
     }),
@@ -58,10 +58,10 @@ pub(super) const CASES: &[Case] = &[
     Case::new("unasked-dhcp-offer", Reason::Any, |aim| dhcp(aim, 2)),
     Case::new("unasked-dhcp-ack", Reason::Any, |aim| dhcp(aim, 5)),
     Case::new("unasked-dhcp-nak", Reason::Any, |aim| dhcp(aim, 6)),
-    Case::new("unasked-icmp-echo-reply", Reason::Icmp, |aim| {
+    Case::new("unasked-icmp-echo-reply", Reason::Ignored, |aim| {
         vec![aim.carry(PROTO_ICMP, &icmp(0, 0, [1, 2, 3, 4], b"you asked"))]
     }),
-    Case::new("icmp-unreachable-forged", Reason::Icmp, |aim| {
+    Case::new("icmp-unreachable-forged", Reason::Ignored, |aim| {
         // About a packet that the guest did not send.
         let segment = Tcp::new(aim.tcp_port, PORT, Tcp::ACK).segment(aim.to.1, aim.from.1, &[]);
         let inner = Ipv4::new(aim.to.1, aim.from.1, PROTO_TCP).packet(&segment);
@@ -86,7 +86,7 @@ pub(super) const CASES: &[Case] = &[
             })
             .into()
     }),
-    Case::new("icmp-too-big-forged", Reason::Icmp, |aim| {
+    Case::new("icmp-too-big-forged", Reason::Ignored, |aim| {
         // Wants the path MTU at 0 and at 68.
         let segment = Tcp::new(aim.tcp_port, PORT, Tcp::ACK).segment(aim.to.1, aim.from.1, &[]);
         let inner = Ipv4::new(aim.to.1, aim.from.1, PROTO_TCP).packet(&segment);
@@ -94,7 +94,7 @@ pub(super) const CASES: &[Case] = &[
             .map(|mtu| aim.carry(PROTO_ICMP, &icmp(3, 4, [0, 0, 0, mtu], &inner[..28])))
             .into()
     }),
-    Case::new("icmp-redirect-forged", Reason::Icmp, |aim| {
+    Case::new("icmp-redirect-forged", Reason::Ignored, |aim| {
         let inner = Ipv4::new(aim.to.1, aim.from.1, PROTO_UDP).packet(&[0; 8]);
         vec![aim.carry(PROTO_ICMP, &icmp(5, 1, aim.from.1.octets(), &inner))]
     }),
