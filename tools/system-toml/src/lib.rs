@@ -20,6 +20,7 @@ mod device;
 pub mod keys;
 mod layout;
 mod model;
+mod names;
 mod network;
 mod number;
 mod raw;
@@ -31,6 +32,7 @@ mod section;
 mod units;
 mod value;
 pub mod view;
+mod wiring;
 
 use std::path::{Path, PathBuf};
 

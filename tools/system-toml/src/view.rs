@@ -71,7 +71,8 @@ pub(crate) fn memory(model: &Model, description: &SystemDescription<String, Vec<
         stacks: threads.map(|t| t.stack_bytes + page).sum(),
         heaps,
         data,
-        other: regions - heaps - data,
+        // A model with mistakes may have less laid out than it names.
+        other: regions.saturating_sub(heaps + data),
     }
 }
 

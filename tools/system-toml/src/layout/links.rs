@@ -41,12 +41,13 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
     (lifecycle(builder), root_monitor)
 }
 
-/// Bytes of the client library's book-keeping: a fixed part, and room for
-/// each socket and each outstanding request.
-pub(crate) fn socket_memory(client: &Client) -> u64 {
+/// Bytes of the client library's book-keeping: what it asks for at least, and
+/// a record for each 2 KiB of its data region.
+fn socket_memory(client: &Client) -> u64 {
     let per_socket = 512 * u64::from(client.sockets);
     let per_request = 256 * u64::from(client.requests);
-    (16 * 1024 + per_socket + per_request).next_multiple_of(map::PAGE)
+    let per_unit = 16 * (client.data_bytes / 2048);
+    (16 * 1024 + per_socket + per_request + per_unit).next_multiple_of(map::PAGE)
 }
 
 fn ring(offset: usize, layout: shared_ring::RingLayout) -> RingFormat {
