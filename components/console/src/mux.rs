@@ -136,11 +136,12 @@ impl<P: Ports> Console<P> {
         } else {
             (self.first + 1) % count
         };
-        // All must be asked, hence no short cut.
-        !self
-            .sources
-            .iter_mut()
-            .fold(true, |idle, s| s.arm() && idle)
+        // All must be asked, also once one has more to say.
+        let mut idle = true;
+        for source in &mut self.sources {
+            idle &= source.arm();
+        }
+        !idle
     }
 
     /// Shows the next line of component `at`; false if it has none.

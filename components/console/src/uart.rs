@@ -207,7 +207,7 @@ pub(crate) mod tests {
                 DATA => state.typed.pop_front().expect("a byte"),
                 LINE_STATUS => {
                     let can_send = state.sent.len() < state.accepts;
-                    u8::from(can_send) * CAN_SEND | u8::from(!state.typed.is_empty())
+                    (u8::from(can_send) * CAN_SEND) | u8::from(!state.typed.is_empty())
                 }
                 IDENTIFY => u8::from(state.typed.is_empty()),
                 _ => 0,
