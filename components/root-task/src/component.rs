@@ -39,6 +39,21 @@ pub fn faulting(badge: u64) -> (usize, usize) {
     ((badge & !FAULT_BADGE) as usize >> 8, badge as usize & 0xff)
 }
 
+/// A frame of a region, mapped in a component.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped {
+    /// Slot of the capability that is mapped.
+    pub slot: usize,
+    /// Whether that capability is a copy, in a slot of the component's pool.
+    pub copy: bool,
+    /// Number of the region; `None` once the region is gone.
+    pub region: Option<u16>,
+    /// Where.
+    pub vaddr: u64,
+    /// How.
+    pub access: Access,
+}
+
 /// A component, built or being built.
 #[derive(Debug)]
 pub struct Component {
@@ -46,8 +61,8 @@ pub struct Component {
     pub pool: Pool,
     /// Its address space.
     pub space: Space,
-    /// Slots of frames from elsewhere that are mapped there.
-    pub mapped: Vec<usize>,
+    /// Frames of regions that are mapped there.
+    pub mapped: Vec<Mapped>,
     /// Its notification.
     pub notification: cap::Notification,
     /// Its endpoint, if it can be called.
@@ -273,6 +288,49 @@ impl Component {
         Ok(())
     }
 
+    /// Takes region `number` away: an empty page of the component's own, the
+    /// same everywhere, appears in its place, so that the component may go on
+    /// touching what it has not yet heard is gone.
+    ///
+    /// # Errors
+    /// As [`Kernel::object`].
+    pub fn bereave(&mut self, kernel: &mut Kernel, number: u16, large: bool) -> Result<(), Cause> {
+        let of_region = |page: &mut Mapped| page.region == Some(number);
+        let gone: Vec<Mapped> = self.mapped.extract_if(.., of_region).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let kind = FrameObjectType::GRANULE.blueprint();
+        let empty: cap::Granule = kernel.object(&mut self.pool, kind)?;
+        let pages = if large { map::LARGE_PAGE / PAGE } else { 1 };
+        for old in gone {
+            cap_in::<sel4::cap_type::UnspecifiedPage>(old.slot).frame_unmap()?;
+            if old.copy {
+                place(old.slot).delete()?;
+            }
+            for n in 0..pages {
+                // The slot of a copy is free again for one page.
+                let slot = if old.copy && n == 0 {
+                    old.slot
+                } else {
+                    kernel.slots(&mut self.pool, 1)?
+                };
+                place(slot).copy(&absolute(empty), CapRights::all())?;
+                let vaddr = old.vaddr + n * PAGE;
+                self.space
+                    .map(kernel, &mut self.pool, (slot, false), vaddr, old.access)?;
+                self.mapped.push(Mapped {
+                    slot,
+                    copy: true,
+                    region: None,
+                    vaddr,
+                    ..old
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Reclaims the component: what it maps of others is unmapped, the rest
     /// ceases to exist.
     ///
@@ -280,8 +338,8 @@ impl Component {
     /// The kernel's.
     pub fn destroy(self, kernel: &mut Kernel) -> Result<(), Cause> {
         self.stop()?;
-        for slot in self.mapped {
-            cap_in::<sel4::cap_type::UnspecifiedPage>(slot).frame_unmap()?;
+        for page in self.mapped {
+            cap_in::<sel4::cap_type::UnspecifiedPage>(page.slot).frame_unmap()?;
         }
         kernel.release(self.pool)
     }

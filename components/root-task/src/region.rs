@@ -1,16 +1,16 @@
 //! Memory that components share.
 //!
-//! Invariant: a region's memory is free again only when no living component
-//! maps it or knows its physical address, and every mapping was removed.
+//! Invariant: a region's memory is free again only when every mapping was
+//! removed and no living component knows its physical address.
 
 use alloc::vec::Vec;
 
 use sel4::FrameObjectType;
 use shared_ring::RingLayout;
 use system_description::map::{LARGE_PAGE, PAGE};
-use system_description::{PageSize, Region as Description};
+use system_description::{Mapping, PageSize, Region as Description};
 
-use crate::component::Component;
+use crate::component::{Component, Mapped};
 use crate::failure::{Cause, Context, Failure};
 use crate::kernel::{Kernel, Pool};
 use crate::space::{Access, Windows};
@@ -84,7 +84,7 @@ impl Region {
         })
     }
 
-    /// Maps the region at `vaddr` of `component`.
+    /// Maps the region in `component`.
     ///
     /// # Errors
     /// As [`Kernel::object`].
@@ -92,9 +92,13 @@ impl Region {
         &mut self,
         kernel: &mut Kernel,
         component: &mut Component,
-        vaddr: u64,
-        access: Access,
+        mapping: &Mapping,
     ) -> Result<(), Cause> {
+        let access = if mapping.writable {
+            Access::Write
+        } else {
+            Access::Read
+        };
         let size = if self.large { LARGE_PAGE } else { PAGE };
         let copy = core::mem::replace(&mut self.originals_mapped, true);
         for (n, &frame) in self.frames.iter().enumerate() {
@@ -103,12 +107,18 @@ impl Region {
             } else {
                 frame
             };
-            let at = vaddr + n as u64 * size;
+            let vaddr = mapping.vaddr + n as u64 * size;
             let page = (slot, self.large);
             component
                 .space
-                .map(kernel, &mut component.pool, page, at, access)?;
-            component.mapped.push(slot);
+                .map(kernel, &mut component.pool, page, vaddr, access)?;
+            component.mapped.push(Mapped {
+                slot,
+                copy,
+                region: Some(mapping.region),
+                vaddr,
+                access,
+            });
         }
         Ok(())
     }

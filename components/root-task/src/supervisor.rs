@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use log::Level;
 use sel4::{Fault, MessageInfo};
 use service_api::lifecycle::{self, State};
-use system_description::{Grant, Record};
+use system_description::{Grant, Record, Span};
 
 use crate::component::faulting;
 use crate::failure::{Cause, Context, Failure};
@@ -195,42 +195,47 @@ impl System {
         Ok(())
     }
 
-    /// Gives back the memory of regions that went with component `index`, or
-    /// whose owner died before it, unless a living component still uses them.
+    /// Gives back the memory of the regions that go with component `index`.
+    /// Those who share it find an empty page in its place. A region whose
+    /// physical address others know stays: a device may still write to it.
     fn release_regions(&mut self, index: usize) -> Result<(), Failure> {
         for number in 0..self.regions.len() {
-            let region = &self.plan.regions[number];
-            let goes = region.owner.is_some_and(|owner| !self.alive(owner.into()));
-            if goes
-                && self
-                    .users(number)
-                    .all(|user| user == index || !self.alive(user))
-            {
-                let name = region.name;
-                if let Some(region) = self.regions[number].take() {
-                    region.release(&mut self.kernel).context(name)?;
-                }
+            let plan = &self.plan.regions[number];
+            let goes = plan.owner.is_some_and(|owner| usize::from(owner) == index);
+            if !goes || self.is_known_to_devices(number) {
+                continue;
             }
+            let Some(region) = self.regions[number].take() else {
+                continue;
+            };
+            for component in self.components.iter_mut().flatten() {
+                component
+                    .bereave(&mut self.kernel, number as u16, region.large)
+                    .context(plan.name)?;
+            }
+            region.release(&mut self.kernel).context(plan.name)?;
         }
         Ok(())
     }
 
-    /// Components that map region `number` or are told where it is.
-    fn users(&self, number: usize) -> impl Iterator<Item = usize> + '_ {
-        let components = self.plan.components.iter().enumerate();
-        components.filter_map(move |(index, component)| {
-            let maps = component
-                .mappings
-                .iter()
-                .any(|m| usize::from(m.region) == number);
-            let told = component.records.iter().any(|record| match record {
-                Record::Link(link) => [link.control, link.data]
-                    .iter()
-                    .any(|s| s.bytes != 0 && usize::from(s.region) == number),
-                _ => false,
-            });
-            (maps || told).then_some(index)
-        })
+    /// Whether a living component was told the physical address of region
+    /// `number`.
+    fn is_known_to_devices(&self, number: usize) -> bool {
+        let region = self.regions.get(number).and_then(Option::as_ref);
+        if region.is_none_or(|region| region.paddr == 0) {
+            return false;
+        }
+        let names = |span: &Span| span.bytes != 0 && usize::from(span.region) == number;
+        let plans = self.plan.components.iter().enumerate();
+        plans
+            .filter(|(index, _)| self.alive(*index))
+            .any(|(_, plan)| {
+                plan.records.iter().any(|record| match record {
+                    Record::Link(link) => names(&link.control) || names(&link.data),
+                    Record::Memory { span, .. } => names(span),
+                    _ => false,
+                })
+            })
     }
 
     /// A thread that waits for the dead component's answer would wait for

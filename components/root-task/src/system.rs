@@ -19,7 +19,7 @@ use crate::failure::{Cause, Context, Failure};
 use crate::kernel::{Kernel, Pool, cap_in, place};
 use crate::region::Region;
 use crate::serial;
-use crate::space::{Access, Windows};
+use crate::space::Windows;
 
 /// The description as it stands in the payload.
 pub type Plan = SystemDescription<&'static str, &'static [u8]>;
@@ -148,13 +148,8 @@ impl Site<'_> {
                 .context(format_args!("thread {}", thread.name))?;
         }
         for mapping in &description.mappings {
-            let access = if mapping.writable {
-                Access::Write
-            } else {
-                Access::Read
-            };
             self.regions[usize::from(mapping.region)]
-                .map(kernel, component, mapping.vaddr, access)
+                .map(kernel, component, mapping)
                 .context(format_args!(
                     "region {} at {:#x}",
                     mapping.region, mapping.vaddr
