@@ -247,7 +247,7 @@ fn sockets(builder: &mut Builder<'_>, index: usize, client: &Client, number: u16
         bytes: client.data_bytes,
         page: client.grain,
         contiguous: false,
-        owner: None,
+        owner: Some(index as u16),
         rings: Vec::new(),
     });
     let mut wire = Wire::new(Protocol::Sockets, number);
