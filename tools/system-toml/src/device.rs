@@ -13,7 +13,7 @@ const PCI_WINDOW: u64 = 1 << 20;
 
 /// The devices that need no description.
 pub(crate) fn known() -> Vec<Device> {
-    let pci = |name: &str, devices: [u16; 2]| Device {
+    let pci = |name: &str, devices: [u16; 2], irq| Device {
         name: name.to_owned(),
         kind: DeviceKind::Pci {
             vendor: 0x1af4,
@@ -21,7 +21,7 @@ pub(crate) fn known() -> Vec<Device> {
             nth: 0,
         },
         window_bytes: PCI_WINDOW,
-        irq: true,
+        irq,
     };
     let edge = |pin| {
         Some(IrqPin {
@@ -43,8 +43,9 @@ pub(crate) fn known() -> Vec<Device> {
     };
     let ports = |first, last, irq| DeviceKind::Ports { first, last, irq };
     vec![
-        pci("virtio-net", [0x1041, 0x1000]),
-        pci("virtio-rng", [0x1044, 0x1005]),
+        pci("virtio-net", [0x1041, 0x1000], true),
+        // Polled; and on `pc` its interrupt pin may be the network device's.
+        pci("virtio-rng", [0x1044, 0x1005], false),
         other("hpet", hpet, 4096, true),
         other("serial", ports(0x3f8, 0x3ff, edge(4)), 0, true),
         other("exit", ports(0xf4, 0xf7, None), 0, false),
