@@ -8,6 +8,8 @@ use core::fmt;
 
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
+use crate::classify::is_host;
+
 /// A static IPv4 configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaticAddress {
@@ -31,7 +33,7 @@ pub struct Config {
     /// TCP connections with buffers [`max-connections`]; 1 to 16384.
     pub max_connections: usize,
     /// Bytes of receive buffer a TCP connection [`tcp-receive-window`];
-    /// 4 KiB to 1 MiB, a power of two.
+    /// 4 KiB to 1 MiB.
     pub tcp_receive_window: usize,
     /// Bytes of send buffer a TCP connection [`tcp-send-buffer`]; as above.
     pub tcp_send_buffer: usize,
@@ -114,12 +116,15 @@ impl Config {
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
         match key {
             "ip" => {
-                let address = parse(value, "ADDRESS/PREFIX")?;
+                let address: Ipv4Cidr = parse(value, "ADDRESS/PREFIX")?;
+                if !is_host(address.address()) {
+                    return Err(ConfigError::Malformed("the address of a host"));
+                }
                 let gateway = self.address.and_then(|a| a.gateway);
                 self.address = Some(StaticAddress { address, gateway });
             }
             "gateway" => {
-                let gateway = Some(parse(value, "an IPv4 address")?);
+                let gateway = Some(parse(value, "an IPv4 address")?).filter(|g| is_host(*g));
                 match &mut self.address {
                     Some(address) => address.gateway = gateway,
                     None => return Err(ConfigError::Malformed("`ip` before `gateway`")),
@@ -202,9 +207,6 @@ impl Config {
                 return Err(ConfigError::OutOfRange(key, least as u64, most as u64));
             }
         }
-        if !self.tcp_receive_window.is_power_of_two() || !self.tcp_send_buffer.is_power_of_two() {
-            return Err(ConfigError::Malformed("a power of two"));
-        }
         if !(1000..=240_000).contains(&self.time_wait_ms) {
             return Err(ConfigError::OutOfRange("time-wait", 1000, 240_000));
         }
@@ -261,8 +263,9 @@ mod tests {
         assert_eq!(address.address.to_string(), "10.0.2.15/24");
         assert_eq!(address.gateway.unwrap().to_string(), "10.0.2.2");
         assert_eq!(c.set("mac", "01:54:00:12:34:56").is_err(), true);
+        assert!(c.set("ip", "224.0.0.1/24").is_err());
         assert_eq!(c.set("nonsense", "1"), Err(ConfigError::UnknownKey));
-        assert_eq!(c.set("tcp-send-buffer", "5000").is_err(), true);
+        assert_eq!(c.set("tcp-send-buffer", "50").is_err(), true);
         assert_eq!(c.set("max-sockets", "0"), Err(ConfigError::OutOfRange("max-sockets", 1, 16384)));
         assert_eq!(c.tcp_receive_window, 32768);
         assert_eq!(c.max_sockets, 1024);

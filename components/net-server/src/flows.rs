@@ -105,12 +105,6 @@ impl Flows {
         }
     }
 
-    /// How many flows there are.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
     /// The UDP socket on a port.
     pub fn udp(&self, port: u16) -> Option<u32> {
         u32::from(self.udp.0[usize::from(port)]).checked_sub(1)

@@ -39,6 +39,8 @@ const LEAST_MTU: u32 = 576;
 pub struct Wakeup {
     /// Call again at once: a batch was full.
     pub more: bool,
+    /// Something waits for the driver to give send buffers back.
+    pub blocked: bool,
     /// Call at this time at the latest, in nanoseconds.
     pub deadline_ns: Option<u64>,
 }
@@ -180,7 +182,12 @@ impl Server {
         more |= self.run_work(env);
         self.gauges();
         let deadline_ns = self.timers.next().map(|us| us.saturating_mul(1000));
-        Wakeup { more, deadline_ns }
+        let blocked = !self.work.is_empty();
+        Wakeup {
+            more,
+            blocked,
+            deadline_ns,
+        }
     }
 
     /// Microseconds.

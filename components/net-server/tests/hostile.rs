@@ -173,17 +173,13 @@ fn each_way_to_be_wrong_has_its_counter() {
         (fixed(23, &[99]), DropNoSocket),
         (ip_frame(1, 65528, false, IpProtocol::Udp, &[0; 100]), DropBadFragment),
         (ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(99, b"")), DropNoSocket),
-        (change(12, &[0x08, 0x06]), DropBadArp),
+        (change(12, &[0x08, 0x06])[..20].to_vec(), DropBadArp),
     ];
     for (frame, counter) in cases {
         let mut w = udp_world();
         let before = w.count(counter);
         w.env.to_server.push_back(frame.clone());
         w.step(1000);
-        if counter == DropBadArp {
-            // Long enough for ARP: ignored by its fields, not by its length.
-            continue;
-        }
         assert_eq!(w.count(counter), before + 1, "{counter:?} {frame:02x?}");
     }
     let mut w = udp_world();
@@ -414,7 +410,8 @@ proptest! {
             if frame.len() > 14 && frame[0] & 1 == 0 {
                 frame[..6].copy_from_slice(&SERVER_MAC);
                 frame[6] &= 0xfe;
-                frame[12..14].copy_from_slice(if frame[1] & 1 == 0 { &[8, 0] } else { &[8, 6] });
+                frame[13] = 6 * (frame[12] & 1);
+                frame[12] = 8;
             }
             w.env.to_server.push_back(frame);
         }
