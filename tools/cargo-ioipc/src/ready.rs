@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::serial::{Event, Follower};
+
 /// How long one attempt waits for its answer.
 const UDP_PATIENCE: Duration = Duration::from_millis(100);
 /// TCP attempts leave a connection behind, so there are fewer of them.
@@ -55,6 +57,28 @@ impl EchoPorts {
             }
         }
         Outcome::Ready
+    }
+}
+
+/// Waits for the line with which the root task reports the components that it
+/// started, from wherever `serial` stands.
+pub(crate) fn started(
+    mut serial: Follower,
+    deadline: Instant,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Outcome {
+    let reports = |line: &str| line.starts_with("root: ") && line.contains(" components, ");
+    loop {
+        let slice = deadline.min(Instant::now() + UDP_PATIENCE);
+        match serial.find(slice, reports) {
+            Event::Line(_) => return Outcome::Ready,
+            Event::End => return Outcome::Given,
+            Event::Timeout if !go_on() => return Outcome::Given,
+            Event::Timeout if Instant::now() >= deadline => {
+                return Outcome::Timeout("report of the root task");
+            }
+            Event::Timeout => {}
+        }
     }
 }
 
@@ -122,6 +146,16 @@ mod tests {
             });
             let ports = EchoPorts { udp, tcp: None };
             assert_eq!(ports.wait(soon(), &mut || true), expected);
+        }
+    }
+
+    #[test]
+    fn without_an_echo_service_the_root_task_reports() {
+        let booted = "Booting\nroot: x: 1 components, 5 PCI functions\n";
+        for (said, expected) in [(booted, Outcome::Ready), ("Booting\n", Outcome::Given)] {
+            let serial = crate::Serial::follow(said.as_bytes(), false);
+            let outcome = started(serial.from_start(), soon(), &mut || true);
+            assert_eq!(outcome, expected);
         }
     }
 

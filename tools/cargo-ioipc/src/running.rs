@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::emulator::Emulator;
-use crate::machine::{Forward, Machine, Transport};
-use crate::ready::{EchoPorts, Outcome};
+use crate::machine::{Forward, Machine, Net, Transport};
+use crate::ready::{self, EchoPorts, Outcome};
 use crate::serial::{Event, Follower, Input, Serial};
 use crate::{Error, ports};
 
@@ -90,7 +90,10 @@ impl Running {
         image: &std::path::Path,
         echo: bool,
     ) -> Result<Self, Error> {
-        let forwards = ports::assign(&machine.forwards)?;
+        let forwards = match machine.net {
+            Net::User => ports::assign(&machine.forwards)?,
+            _ => Vec::new(),
+        };
         let machine = Machine {
             forwards: forwards.clone(),
             ..machine.clone()
@@ -160,7 +163,8 @@ impl Running {
     }
 
     /// Waits until the echo service answered correctly over every forward of
-    /// port 7. A system without such forwards is ready at once.
+    /// port 7. A system without such forwards is ready when the root task has
+    /// started its components.
     ///
     /// # Errors
     /// [`Error::Timeout`], or [`Error::Emulator`] if the emulator ended.
@@ -184,10 +188,15 @@ impl Running {
         go_on: &mut dyn FnMut() -> bool,
     ) -> Outcome {
         let far = self.started + Duration::from_secs(100 * 365 * 24 * 3600);
+        let deadline = deadline.unwrap_or(far);
         let ports = self.echo_ports();
-        ports.wait(deadline.unwrap_or(far), &mut || {
-            self.emulator.try_wait().is_none() && go_on()
-        })
+        let emulator = &mut self.emulator;
+        let mut go_on = || emulator.try_wait().is_none() && go_on();
+        if ports == EchoPorts::default() {
+            ready::started(self.serial.from_start(), deadline, &mut go_on)
+        } else {
+            ports.wait(deadline, &mut go_on)
+        }
     }
 
     pub(crate) fn echo_ports(&self) -> EchoPorts {
