@@ -207,7 +207,3 @@ impl Nic {
         self.done.disarm();
     }
 }
-
-#[cfg(test)]
-#[path = "nic_tests.rs"]
-mod tests;
