@@ -15,6 +15,8 @@ component_runtime::entry!(main);
 
 /// First port of COM1.
 const COM1: u16 = 0x3f8;
+/// The root task's name as a peer; no component can have it.
+const ROOT: &str = "root";
 /// QEMU's exit device: writing `v` ends it with status `2 v + 1`.
 const EXIT_PORT: u16 = 0xf4;
 const EXIT_ORDERLY: u8 = 0x10;
@@ -49,7 +51,8 @@ fn start(component: &Component) -> Option<Parts> {
         let Some(region) = link.control else {
             continue;
         };
-        if !console.add(Source::new(link.peer, link.index, region)) {
+        let index = (link.peer != ROOT).then_some(link.index);
+        if !console.add(Source::new(link.peer, index, region)) {
             log::warn!("{} cannot be shown: too many components", link.peer);
         }
     }

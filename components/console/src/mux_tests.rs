@@ -29,7 +29,8 @@ fn bench(names: &[&'static str], accepts: usize) -> Bench {
         LOG_RING.format(&ring).unwrap();
         writers.push(LogWriter::attach(region).unwrap());
         regions.push(region);
-        assert!(console.add(Source::new(name, n as u16, region)));
+        let index = (*name != "root-task").then_some(n as u16);
+        assert!(console.add(Source::new(name, index, region)));
     }
     Bench {
         port,
@@ -193,6 +194,7 @@ fn commands_are_answered_in_json() {
     let components = bench.ask("components");
     assert_eq!(components["components"]["echo"], "running");
     assert_eq!(components["components"]["dead"], "dead");
+    assert_eq!(components["components"]["root-task"], "running");
     let commands = bench.ask("help")["commands"].clone();
     assert_eq!(commands.as_array().unwrap().len(), Command::ALL.len());
     let error = bench.ask("rm \"-rf\"");

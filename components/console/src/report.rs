@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use monitor_api::Kind;
 use monitor_api::json::Object;
-use service_api::lifecycle;
+use service_api::lifecycle::{self, State};
 use shared_ring::SharedMemory;
 
 use crate::command::Command;
@@ -41,8 +41,8 @@ pub(crate) fn numbers(out: &mut impl Write, sources: &[Source], kind: Kind) -> f
     answer.end()
 }
 
-/// `{"components":{"component":"running",…}}`; `"unknown"` for those without
-/// a state (the root task).
+/// `{"components":{"component":"running",…}}`; `"unknown"` without a lifecycle
+/// page.
 pub(crate) fn components(
     out: &mut impl Write,
     sources: &[Source],
@@ -51,7 +51,10 @@ pub(crate) fn components(
     let mut answer = Object::begin(out)?;
     let mut components = Object::begin(answer.key("components")?)?;
     for source in sources {
-        let state = states.and_then(|s| lifecycle::read(s, source.index).ok());
+        let state = match source.index {
+            None => Some(State::Running),
+            Some(index) => states.and_then(|s| lifecycle::read(s, index).ok()),
+        };
         components.string(source.name, state.map_or("unknown", |s| s.as_str()))?;
     }
     components.end()?;

@@ -10,8 +10,8 @@ use crate::limit::Limit;
 #[derive(Debug)]
 pub struct Source {
     pub(crate) name: &'static str,
-    /// Its number in the lifecycle page.
-    pub(crate) index: u16,
+    /// Its number in the lifecycle page; the root task has none.
+    pub(crate) index: Option<u16>,
     /// `None` once it proved unreadable.
     log: Option<LogReader>,
     counters: Option<CounterReader>,
@@ -37,9 +37,10 @@ pub(crate) enum Said {
 }
 
 impl Source {
-    /// The component `name`, number `index`, with its monitor region.
+    /// The component `name`, number `index` (`None` for the root task, which
+    /// runs as long as anything does), with its monitor region.
     #[must_use]
-    pub fn new(name: &'static str, index: u16, region: SharedMemory) -> Self {
+    pub fn new(name: &'static str, index: Option<u16>, region: SharedMemory) -> Self {
         Self {
             name,
             index,
