@@ -18,6 +18,8 @@ pub struct Link {
     pub name: &'static str,
     /// The component at the other end.
     pub peer: &'static str,
+    /// Its number in the system, as in the lifecycle region.
+    pub peer_index: u16,
     /// What is spoken.
     pub protocol: Protocol,
     /// Which end this is.
@@ -49,6 +51,7 @@ impl Link {
         Self {
             name: record.name,
             peer: record.peer,
+            peer_index: record.peer_index,
             protocol: record.protocol,
             role: record.role,
             index: record.index,

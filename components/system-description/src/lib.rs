@@ -28,10 +28,10 @@ pub mod startup;
 
 #[cfg(feature = "alloc")]
 pub use description::{
-    Component, DescriptionError, DeviceGrant, DeviceKind, Grant, GrantedCap, Lifecycle, Mapping, PageSize, Region,
-    RingFormat, RootMonitor, SystemDescription, Thread,
+    Component, DescriptionError, DeviceGrant, DeviceKind, Grant, GrantedCap, Lifecycle, Mapping,
+    PageSize, Region, RingFormat, RootMonitor, SystemDescription, Thread,
 };
 pub use record::{
-    Bar, DeviceRecord, IrqPin, IrqRecord, LinkRecord, Protocol, Record, Role, Span, ThreadRecord,
-    quota,
+    Bar, DeviceRecord, IrqPin, IrqRecord, LinkRecord, NO_COMPONENT, Protocol, Record, Role, Span,
+    ThreadRecord, quota,
 };

@@ -50,6 +50,9 @@ pub mod quota {
     pub const SHARE: usize = 3;
 }
 
+/// [`LinkRecord::peer_index`] of the root task, which is no component.
+pub const NO_COMPONENT: u16 = u16::MAX;
+
 /// A region as one component sees it; `bytes` = 0 means there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
@@ -71,6 +74,9 @@ pub struct LinkRecord<S> {
     pub name: S,
     /// The component at the other end.
     pub peer: S,
+    /// Its number in the system, as in the lifecycle region;
+    /// [`NO_COMPONENT`] if it is the root task.
+    pub peer_index: u16,
     /// What is spoken.
     pub protocol: Protocol,
     /// Which end this is.

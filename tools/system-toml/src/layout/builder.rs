@@ -32,6 +32,9 @@ pub(crate) struct Draft {
     pub(crate) links: Vec<LinkRecord<String>>,
 }
 
+/// Name and number of a component at the other end.
+pub(crate) type Peer<'a> = (&'a str, u16);
+
 /// How a component learns of its peer's signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hears {
@@ -289,12 +292,13 @@ impl<'m> Builder<'m> {
             (0, wire.index)
         };
         let peers = (self.name(s), self.name(c));
-        for (end, peer, role, signal, call, badge) in [
-            (client, peers.0, Role::Client, c_signal, call, c_badge),
-            (server, peers.1, Role::Server, s_signal, 0, s_badge),
+        for (end, peer, peer_index, role, signal, call, badge) in [
+            (client, peers.0, s, Role::Client, c_signal, call, c_badge),
+            (server, peers.1, c, Role::Server, s_signal, 0, s_badge),
         ] {
             let link = LinkRecord {
                 peer,
+                peer_index: peer_index as u16,
                 protocol: wire.protocol,
                 role,
                 index,
@@ -321,10 +325,11 @@ impl<'m> Builder<'m> {
 
     /// One end of a link whose other end is the root task, or does not
     /// matter.
-    pub(crate) fn attach(&mut self, end: End, peer: &str, role: Role, wire: Wire) -> u64 {
+    pub(crate) fn attach(&mut self, end: End, peer: Peer<'_>, role: Role, wire: Wire) -> u64 {
         let badge = self.badge(end.component, end.hears);
         let link = LinkRecord {
-            peer: peer.to_owned(),
+            peer: peer.0.to_owned(),
+            peer_index: peer.1,
             protocol: wire.protocol,
             role,
             index: wire.index,

@@ -4,8 +4,8 @@ use system_description::{
     Lifecycle, PageSize, Protocol, Region, RingFormat, Role as Side, RootMonitor, map, quota,
 };
 
-use super::ROOT_NAME;
 use super::builder::{Builder, End, Hears, Sees, Wire};
+use super::{ROOT, ROOT_NAME};
 use crate::model::{Channel, Client};
 use crate::role::Role;
 
@@ -96,7 +96,7 @@ fn monitors(builder: &mut Builder<'_>) -> Option<RootMonitor> {
     let name = format!("monitor.{ROOT_NAME}");
     let server = end(console, name, Sees::Writes(region), Hears::Shared);
     let wire = Wire::new(Protocol::Monitor, count as u16);
-    let badge = builder.attach(server, ROOT_NAME, Side::Server, wire);
+    let badge = builder.attach(server, ROOT, Side::Server, wire);
     Some(RootMonitor {
         region,
         console: console as u16,
@@ -275,7 +275,7 @@ fn sockets(builder: &mut Builder<'_>, index: usize, client: &Client, number: u16
         );
         at_server.data = Sees::Writes(data);
         let wire = Wire::new(Protocol::ClientData, number);
-        builder.attach(at_server, &name, Side::Server, wire);
+        builder.attach(at_server, (&name, index as u16), Side::Server, wire);
     }
 }
 
@@ -326,7 +326,7 @@ fn lifecycle(builder: &mut Builder<'_>) -> Lifecycle {
         if matches!(role, Role::Console | Role::IoManager | Role::NetServer) {
             let watcher = end(index, "lifecycle", Sees::Reads(region), Hears::Own);
             let wire = Wire::new(Protocol::Lifecycle, 0);
-            let badge = builder.attach(watcher, ROOT_NAME, Side::Client, wire);
+            let badge = builder.attach(watcher, ROOT, Side::Client, wire);
             watchers.push((index as u16, badge));
         }
     }

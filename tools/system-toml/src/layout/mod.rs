@@ -22,6 +22,8 @@ use builder::{Bits, Builder};
 
 /// The name under which the root task logs.
 pub(crate) const ROOT_NAME: &str = "root";
+/// The root task as the other end of a link.
+pub(crate) const ROOT: builder::Peer<'static> = (ROOT_NAME, system_description::NO_COMPONENT);
 
 /// Why a model cannot be laid out. The index says for which component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
