@@ -12,8 +12,8 @@ use net_server::environment::{DriverFault, ManagerFault, PartialChecksum, Receiv
 use net_server::{Config, Environment, Server};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
-    IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
 };
 use socket_api::{Completion, Extent, Op, Request, SocketKind};
 
@@ -38,7 +38,10 @@ impl Environment for Bench {
         self.frames -= 1;
         into[..self.frame.len()].copy_from_slice(&self.frame);
         let len = self.frame.len();
-        Ok(Some(Received { len, verified: false }))
+        Ok(Some(Received {
+            len,
+            verified: false,
+        }))
     }
 
     fn frame_room(&mut self) -> usize {
@@ -92,7 +95,10 @@ fn datagram(len: usize) -> Vec<u8> {
         hop_limit: 64,
     }
     .emit(&mut Ipv4Packet::new_unchecked(&mut frame[14..]), &caps);
-    let ports = UdpRepr { src_port: 4000, dst_port: 7 };
+    let ports = UdpRepr {
+        src_port: 4000,
+        dst_port: 7,
+    };
     let (src, dst) = (PEER.into(), OWN.into());
     let mut packet = UdpPacket::new_unchecked(&mut frame[34..]);
     ports.emit(&mut packet, &src, &dst, len, |b| b.fill(7), &caps);
@@ -143,9 +149,15 @@ fn main() {
     server.poll(1_000_000_000, &mut env);
     env.frame = datagram(len);
     let mut recv = Request::new(Op::Recv, 0, 1);
-    recv.extent = Extent { offset: 4096, len: 2048 };
+    recv.extent = Extent {
+        offset: 4096,
+        len: 2048,
+    };
     let mut send = Request::new(Op::Send, 0, 2);
-    send.extent = Extent { offset: 4096, len: len as u32 };
+    send.extent = Extent {
+        offset: 4096,
+        len: len as u32,
+    };
     let mut now = 2_000_000_000;
     let mut done = 0;
     while done < count {

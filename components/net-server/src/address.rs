@@ -114,7 +114,10 @@ impl Server {
             return;
         }
         let moved = own(self.stack.address) != own(address);
-        log::info!("address: {:?}", address.map(|a: Address| -> Ipv4Cidr { a.cidr }));
+        log::info!(
+            "address: {:?}",
+            address.map(|a: Address| -> Ipv4Cidr { a.cidr })
+        );
         self.stack.set_address(address);
         if moved {
             self.drop_connections();
@@ -161,7 +164,10 @@ impl Server {
         if self.stack.address.is_some() || r.flags & flags::NO_WAIT != 0 {
             return Ok(Answer::Now(self.status_of(r)));
         }
-        let waiting = Waiting { request: *r, ..Waiting::default() };
+        let waiting = Waiting {
+            request: *r,
+            ..Waiting::default()
+        };
         match self.pending.push(&mut self.awaiting, waiting) {
             Ok(_) => Ok(Answer::Later),
             Err(_) => Err(Status::NoResources.into()),

@@ -42,7 +42,11 @@ pub(crate) struct Datagram {
 /// The checked facts of a transport header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transport {
-    Udp { src_port: u16, dst_port: u16, len: usize },
+    Udp {
+        src_port: u16,
+        dst_port: u16,
+        len: usize,
+    },
     Tcp(Segment),
     Icmp,
     Other,
@@ -102,7 +106,10 @@ pub(crate) fn frame(bytes: &[u8], mac: [u8; 6]) -> Result<Class, Counter> {
 
 fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, Counter> {
     let packet = Ipv4Packet::new_checked(bytes).map_err(|_| Counter::DropBadIpHeader)?;
-    let (header, total) = (usize::from(packet.header_len()), usize::from(packet.total_len()));
+    let (header, total) = (
+        usize::from(packet.header_len()),
+        usize::from(packet.total_len()),
+    );
     // RFC 791, 3.1; `new_checked` has compared the lengths with the frame.
     if packet.version() != 4 || header < 20 || total < header {
         return Err(Counter::DropBadIpHeader);
@@ -111,7 +118,7 @@ fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, C
         return Err(Counter::DropIpChecksum);
     }
     let src = packet.src_addr();
-    if !is_host(src) && !(src.is_unspecified() && to_all) {
+    if !(is_host(src) || src.is_unspecified() && to_all) {
         return Err(Counter::DropBadSource);
     }
     Ok(Class::Ipv4(Datagram {
@@ -129,12 +136,17 @@ fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, C
 
 /// Checks the transport header of a whole datagram; `verified` says that the
 /// device has verified its checksum.
-pub(crate) fn transport(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Transport, Counter> {
+pub(crate) fn transport(
+    payload: &[u8],
+    ip: &Datagram,
+    verified: bool,
+) -> Result<Transport, Counter> {
     match ip.protocol {
         IpProtocol::Udp => udp(payload, ip, verified),
         IpProtocol::Tcp => tcp(payload, ip, verified).map(Transport::Tcp),
         IpProtocol::Icmp => {
-            let packet = Icmpv4Packet::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
+            let packet =
+                Icmpv4Packet::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
             if packet.verify_checksum() {
                 Ok(Transport::Icmp)
             } else {

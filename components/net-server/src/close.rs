@@ -141,11 +141,18 @@ impl Server {
     fn reset(&mut self, c: u32, env: &mut impl Environment) {
         let connection = &mut self.connections[c as usize];
         let silent = connection.detached
-            || matches!(connection.state(), State::SynSent | State::TimeWait | State::Closed);
+            || matches!(
+                connection.state(),
+                State::SynSent | State::TimeWait | State::Closed
+            );
         connection.tcp().abort();
         if !silent {
-            self.stack
-                .egress(crate::stack::Via::Narrow, &mut connection.set, env, &mut self.counters);
+            self.stack.egress(
+                crate::stack::Via::Narrow,
+                &mut connection.set,
+                env,
+                &mut self.counters,
+            );
         }
         self.release(c);
     }
@@ -181,7 +188,9 @@ impl Server {
                 let port = self.connections[stream.connection as usize].flow.port;
                 let bound = self.flows.tcp(port) == Some(s);
                 self.reset(stream.connection, env);
-                self.sockets[s as usize].kind = Kind::Tcp { port: if bound { port } else { 0 } };
+                self.sockets[s as usize].kind = Kind::Tcp {
+                    port: if bound { port } else { 0 },
+                };
             }
             Some(Op::Close) => self.orphan(s, stream),
             _ => {}

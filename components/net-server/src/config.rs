@@ -219,7 +219,8 @@ impl Config {
     /// Bytes of heap that a server of these sizes takes, to about 10 %.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let connections = self.max_connections * (self.tcp_receive_window + self.tcp_send_buffer + 1500);
+        let connections =
+            self.max_connections * (self.tcp_receive_window + self.tcp_send_buffer + 1500);
         let udp = self.max_udp_sockets * (self.udp_receive_queue + 4096);
         let reassembly = self.reassembly_slots * (65536 + 2048);
         let tables = 4096 * 128 + self.max_sockets * 192 + self.time_wait_entries * 96;
@@ -262,11 +263,14 @@ mod tests {
         let address = c.address.unwrap();
         assert_eq!(address.address.to_string(), "10.0.2.15/24");
         assert_eq!(address.gateway.unwrap().to_string(), "10.0.2.2");
-        assert_eq!(c.set("mac", "01:54:00:12:34:56").is_err(), true);
+        assert!(c.set("mac", "01:54:00:12:34:56").is_err());
         assert!(c.set("ip", "224.0.0.1/24").is_err());
         assert_eq!(c.set("nonsense", "1"), Err(ConfigError::UnknownKey));
-        assert_eq!(c.set("tcp-send-buffer", "50").is_err(), true);
-        assert_eq!(c.set("max-sockets", "0"), Err(ConfigError::OutOfRange("max-sockets", 1, 16384)));
+        assert!(c.set("tcp-send-buffer", "50").is_err());
+        assert_eq!(
+            c.set("max-sockets", "0"),
+            Err(ConfigError::OutOfRange("max-sockets", 1, 16384))
+        );
         assert_eq!(c.tcp_receive_window, 32768);
         assert_eq!(c.max_sockets, 1024);
     }

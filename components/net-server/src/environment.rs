@@ -46,7 +46,10 @@ impl fmt::Display for DriverFault {
             Self::Ring(e) => write!(f, "the NIC driver broke a ring: {e}"),
             Self::Descriptor(e) => write!(f, "the NIC driver wrote a bad descriptor: {e}"),
             Self::NotItsBuffer(b) => {
-                write!(f, "the NIC driver handed over buffer {b}, which it did not have")
+                write!(
+                    f,
+                    "the NIC driver handed over buffer {b}, which it did not have"
+                )
             }
         }
     }

@@ -137,11 +137,22 @@ impl Flows {
 
     /// A free ephemeral TCP port: one that no connection uses, not even in
     /// TIME-WAIT, or failing that one whose flow to `remote` is unused.
-    pub fn ephemeral_tcp(&self, remote: Option<(Ipv4Address, u16)>, random: &mut Random) -> Option<u16> {
-        Self::probe(random, |port| self.tcp(port).is_none() && !self.tcp_in_use(port)).or_else(|| {
+    pub fn ephemeral_tcp(
+        &self,
+        remote: Option<(Ipv4Address, u16)>,
+        random: &mut Random,
+    ) -> Option<u16> {
+        Self::probe(random, |port| {
+            self.tcp(port).is_none() && !self.tcp_in_use(port)
+        })
+        .or_else(|| {
             let (remote, remote_port) = remote?;
             Self::probe(random, |port| {
-                let flow = Flow { remote, remote_port, port };
+                let flow = Flow {
+                    remote,
+                    remote_port,
+                    port,
+                };
                 self.tcp(port).is_none() && self.find(flow).is_none()
             })
         })

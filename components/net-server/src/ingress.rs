@@ -6,8 +6,8 @@
 //! within the rate; every other way out of this module counts why.
 
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{ArpPacket, EthernetFrame, Icmpv4Message, Icmpv4Packet, Ipv4Packet};
 use smoltcp::wire::{ArpOperation, IpProtocol};
+use smoltcp::wire::{ArpPacket, EthernetFrame, Icmpv4Message, Icmpv4Packet, Ipv4Packet};
 use socket_api::Status;
 
 use crate::classify::{self, Class, Datagram, Segment, Transport, is_host};
@@ -31,9 +31,11 @@ impl Server {
     }
 
     fn arp_in(&mut self, frame: &[u8], env: &mut impl Environment) {
-        let packet = EthernetFrame::new_checked(frame)
-            .ok()
-            .and_then(|f| ArpPacket::new_checked(f.payload()).ok().map(|p| p.operation()));
+        let packet = EthernetFrame::new_checked(frame).ok().and_then(|f| {
+            ArpPacket::new_checked(f.payload())
+                .ok()
+                .map(|p| p.operation())
+        });
         let Some(operation) = packet else {
             self.counters.add(Counter::DropBadArp);
             return;
@@ -65,7 +67,11 @@ impl Server {
         let Some(address) = self.stack.address else {
             // Only DHCP's answers are of use.
             let dhcp = self.dhcp.is_some() && ip.protocol == IpProtocol::Udp;
-            return if dhcp { Ok(()) } else { Err(Counter::DropNotOurAddress) };
+            return if dhcp {
+                Ok(())
+            } else {
+                Err(Counter::DropNotOurAddress)
+            };
         };
         let own = address.cidr.address();
         if ip.src == own || address.is_broadcast(ip.src) {
@@ -98,10 +104,20 @@ impl Server {
         }
     }
 
-    fn datagram_in(&mut self, frame: &[u8], ip: &Datagram, verified: bool, env: &mut impl Environment) {
+    fn datagram_in(
+        &mut self,
+        frame: &[u8],
+        ip: &Datagram,
+        verified: bool,
+        env: &mut impl Environment,
+    ) {
         let payload = &frame[ip.payload_at..][..ip.payload_len];
         match classify::transport(payload, ip, verified) {
-            Ok(Transport::Udp { src_port, dst_port, len }) => {
+            Ok(Transport::Udp {
+                src_port,
+                dst_port,
+                len,
+            }) => {
                 self.udp_datagram_in(frame, ip, (src_port, dst_port, len), env);
             }
             Ok(Transport::Tcp(segment)) => self.tcp_in(frame, ip, &segment, env),
@@ -122,9 +138,10 @@ impl Server {
             self.dhcp_in(frame, env);
             return;
         }
-        let ours = self.stack.address.is_some_and(|a| {
-            a.cidr.address() == ip.dst || a.is_broadcast(ip.dst)
-        });
+        let ours = self
+            .stack
+            .address
+            .is_some_and(|a| a.cidr.address() == ip.dst || a.is_broadcast(ip.dst));
         if !ours || !is_host(ip.src) {
             self.counters.add(Counter::DropNotOurAddress);
         } else if let Some(s) = self.flows.udp(dst_port) {
@@ -138,7 +155,13 @@ impl Server {
 
     /// Lets smoltcp answer a packet that nobody wants: with a reset, or an
     /// ICMP error.
-    fn reply_to_stranger(&mut self, via: Via, frame: &[u8], ip: &Datagram, env: &mut impl Environment) {
+    fn reply_to_stranger(
+        &mut self,
+        via: Via,
+        frame: &[u8],
+        ip: &Datagram,
+        env: &mut impl Environment,
+    ) {
         self.counters.add(Counter::DropNoSocket);
         if self.stack.own() != Some(ip.dst) || !is_host(ip.src) {
             return;
@@ -150,7 +173,13 @@ impl Server {
         }
     }
 
-    fn tcp_in(&mut self, frame: &[u8], ip: &Datagram, segment: &Segment, env: &mut impl Environment) {
+    fn tcp_in(
+        &mut self,
+        frame: &[u8],
+        ip: &Datagram,
+        segment: &Segment,
+        env: &mut impl Environment,
+    ) {
         if self.stack.own() != Some(ip.dst) || !is_host(ip.src) {
             self.counters.add(Counter::DropNotOurAddress);
             return;
@@ -176,7 +205,10 @@ impl Server {
         env: &mut impl Environment,
     ) {
         let opens = segment.syn && segment.ack.is_none() && !segment.rst && !segment.fin;
-        if opens && let Some(l) = self.flows.tcp(flow.port) && self.is_listener(l) {
+        if opens
+            && let Some(l) = self.flows.tcp(flow.port)
+            && self.is_listener(l)
+        {
             if !self.syn_in(l, flow, frame, env) {
                 self.refuse(frame, env);
             }
@@ -188,7 +220,8 @@ impl Server {
     /// Answers a SYN with a reset, within the rate.
     fn refuse(&mut self, frame: &[u8], env: &mut impl Environment) {
         if self.reply_rate.take(self.now()) {
-            self.stack.ingress_none(Via::Narrow, frame, env, &mut self.counters);
+            self.stack
+                .ingress_none(Via::Narrow, frame, env, &mut self.counters);
         } else {
             self.counters.add(Counter::DropReplyRate);
         }
@@ -199,9 +232,13 @@ impl Server {
         let now = self.now();
         let connection = &mut self.connections[c as usize];
         let before = connection.state();
-        let note = self
-            .stack
-            .ingress(Via::Narrow, frame, &mut connection.set, env, &mut self.counters);
+        let note = self.stack.ingress(
+            Via::Narrow,
+            frame,
+            &mut connection.set,
+            env,
+            &mut self.counters,
+        );
         connection.record(note.segment);
         connection.waiting_since = now;
         let after = connection.state();
@@ -253,7 +290,8 @@ impl Server {
         match packet.msg_type() {
             Icmpv4Message::EchoRequest if self.stack.own() == Some(ip.dst) => {
                 if self.reply_rate.take(self.now()) {
-                    self.stack.ingress_none(Via::Wide, frame, env, &mut self.counters);
+                    self.stack
+                        .ingress_none(Via::Wide, frame, env, &mut self.counters);
                 } else {
                     self.counters.add(Counter::DropReplyRate);
                 }
@@ -310,7 +348,10 @@ impl Server {
         };
         let connection = &mut self.connections[c as usize];
         let quoted = connection.sent && seq == connection.write_seq.wrapping_sub(1);
-        if quoted && connection.state() == State::SynSent && matches!(connection.owner, Owner::Stream(_)) {
+        if quoted
+            && connection.state() == State::SynSent
+            && matches!(connection.owner, Owner::Stream(_))
+        {
             connection.fate = Some(status);
             connection.tcp().abort();
             connection.detached = true;

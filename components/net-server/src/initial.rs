@@ -61,7 +61,9 @@ pub(crate) struct Initial {
 impl Initial {
     /// A fresh secret.
     pub fn new(random: &mut Random) -> Self {
-        Self { secret: random.key() }
+        Self {
+            secret: random.key(),
+        }
     }
 
     /// The number for the connection `flow` (all its addresses and ports) at

@@ -48,14 +48,23 @@ impl Server {
         if r.flags & flags::NO_WAIT != 0 && listener.ready.len == 0 {
             return Err(Status::TimedOut.into());
         }
-        let waiting = Waiting { request: *r, ..Waiting::default() };
+        let waiting = Waiting {
+            request: *r,
+            ..Waiting::default()
+        };
         self.wait(|socket| &mut socket.recvs, s, waiting)?;
         self.match_accepts(s, env);
         Ok(Answer::Later)
     }
 
     /// A SYN for a listener; false if it must be refused.
-    pub(crate) fn syn_in(&mut self, l: u32, flow: Flow, frame: &[u8], env: &mut impl Environment) -> bool {
+    pub(crate) fn syn_in(
+        &mut self,
+        l: u32,
+        flow: Flow,
+        frame: &[u8],
+        env: &mut impl Environment,
+    ) -> bool {
         if !self.make_room(l) {
             self.counters.add(Counter::DropBacklog);
             return false;
@@ -118,7 +127,11 @@ impl Server {
             self.half_open -= 1;
         }
         if let Kind::Listener(listener) = &mut self.sockets[l as usize].kind {
-            let list = if half_open { &mut listener.half_open } else { &mut listener.ready };
+            let list = if half_open {
+                &mut listener.half_open
+            } else {
+                &mut listener.ready
+            };
             self.links.remove(list, c);
         }
     }
@@ -162,7 +175,14 @@ impl Server {
         }
     }
 
-    fn hand_over(&mut self, c: u32, number: u32, client: u32, r: &Request, env: &mut impl Environment) {
+    fn hand_over(
+        &mut self,
+        c: u32,
+        number: u32,
+        client: u32,
+        r: &Request,
+        env: &mut impl Environment,
+    ) {
         self.counters.add(Counter::ConnectionsAccepted);
         let stream = Stream {
             connection: c,

@@ -118,7 +118,11 @@ fn numbers(component: &Component) -> Vec<Number> {
     };
     let first_gauge = Counter::SocketsInUse as usize;
     let register = |(i, name): (usize, &&str)| {
-        if i < first_gauge { page.counter(name) } else { page.gauge(name) }
+        if i < first_gauge {
+            page.counter(name)
+        } else {
+            page.gauge(name)
+        }
     };
     Counter::NAMES.iter().enumerate().map(register).collect()
 }
@@ -142,7 +146,13 @@ fn start(component: &Component) -> Result<Program, Failure> {
         manager: Manager::attach(&requests, regions(component)).map_err(Failure::Manager)?,
     };
     let offload = info.features & nic_features::CHECKSUM != 0;
-    let server = Server::new(config(component)?, info.mac, info.mtu, offload, seed(component));
+    let server = Server::new(
+        config(component)?,
+        info.mac,
+        info.mtu,
+        offload,
+        seed(component),
+    );
     Ok(Program {
         server: server.map_err(|e| Failure::Config("network", e))?,
         channels,

@@ -27,7 +27,10 @@ impl Manager {
     ///
     /// # Errors
     /// [`AttachError`] if the region is too small or a header is wrong.
-    pub fn attach(control: &SharedMemory, regions: Vec<Option<SharedMemory>>) -> Result<Self, AttachError> {
+    pub fn attach(
+        control: &SharedMemory,
+        regions: Vec<Option<SharedMemory>>,
+    ) -> Result<Self, AttachError> {
         let requests = control.slice(SERVER_REQUESTS_OFFSET, SERVER_RING.bytes())?;
         let completions = control.slice(SERVER_COMPLETIONS_OFFSET, SERVER_RING.bytes())?;
         Ok(Self {

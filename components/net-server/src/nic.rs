@@ -16,6 +16,10 @@ use shared_ring::{AttachError, Consumer, OutOfRange, Producer, RingLayout, Share
 
 use crate::environment::{DriverFault, PartialChecksum, Received};
 
+/// Send buffers at which returned ones need not be looked for: as many as the
+/// longest datagram takes in fragments at the smallest MTU.
+const ENOUGH: usize = 128;
+
 /// Why the channel could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NicError {
@@ -71,7 +75,11 @@ impl Nic {
     ///
     /// # Errors
     /// [`NicError`]; nothing is changed then.
-    pub fn attach(control: &SharedMemory, buffers: SharedMemory, info: &NicInfo) -> Result<Self, NicError> {
+    pub fn attach(
+        control: &SharedMemory,
+        buffers: SharedMemory,
+        info: &NicInfo,
+    ) -> Result<Self, NicError> {
         let mtu = info.mtu as usize;
         if mtu > 65535 || region_bytes(mtu) > buffers.len() {
             return Err(NicError::Mtu(info.mtu));
@@ -104,7 +112,9 @@ impl Nic {
         let Some(frame) = self.filled.pop().map_err(DriverFault::Ring)? else {
             return Ok(None);
         };
-        frame.check(0, self.buffer_bytes).map_err(DriverFault::Descriptor)?;
+        frame
+            .check(0, self.buffer_bytes)
+            .map_err(DriverFault::Descriptor)?;
         // Receive buffers are with the driver but for the moment of this copy,
         // so none can be handed over twice at a time.
         let len = frame.len as usize;
@@ -131,7 +141,7 @@ impl Nic {
 
     /// Frames that can be sent now.
     pub fn room(&mut self) -> usize {
-        if self.ours.is_empty() {
+        if self.ours.len() < ENOUGH {
             self.reclaim();
         }
         self.ours.len()

@@ -15,7 +15,8 @@ use alloc::vec::Vec;
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr,
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address,
+    Ipv4Packet, Ipv4Repr,
 };
 
 use crate::classify::{Datagram, ETHERNET};
@@ -134,7 +135,7 @@ impl Reassembly {
     /// Files one fragment.
     pub fn add(&mut self, ip: &Datagram, payload: &[u8], now: u64) -> Outcome {
         let end = ip.fragment_offset + payload.len();
-        let whole_blocks = payload.len() % 8 == 0;
+        let whole_blocks = payload.len().is_multiple_of(8);
         if payload.is_empty() || end > MOST || (ip.more_fragments && !whole_blocks) {
             return Outcome::Dropped(Counter::DropBadFragment);
         }
@@ -170,7 +171,11 @@ impl Reassembly {
                 Some(k) if k == key => return Some(i),
                 Some(k) => {
                     if k.0 == key.0 {
-                        of_source = (of_source.0.min(slot.since), of_source.1.max(i), of_source.2 + 1);
+                        of_source = (
+                            of_source.0.min(slot.since),
+                            of_source.1.max(i),
+                            of_source.2 + 1,
+                        );
                     }
                     if slot.since < oldest.0 {
                         oldest = (slot.since, i);
@@ -206,7 +211,11 @@ impl Slot {
     /// Files the bytes. `Err(DropNoSocket)` stands for an exact duplicate,
     /// which changes nothing; any other error spoils the datagram.
     fn file(&mut self, ip: &Datagram, payload: &[u8], end: usize) -> Result<(), Counter> {
-        let total = if ip.more_fragments { self.total } else { Some(end) };
+        let total = if ip.more_fragments {
+            self.total
+        } else {
+            Some(end)
+        };
         let contradicts = self.total.is_some() && self.total != total
             || total.is_some_and(|t| end > t)
             || !ip.more_fragments && self.beyond(end);
@@ -218,7 +227,11 @@ impl Slot {
         let into = &mut self.bytes[ETHERNET + IP_HEADER + ip.fragment_offset..][..payload.len()];
         if present != 0 {
             let same = present == last - first && into == payload;
-            return Err(if same { Counter::DropNoSocket } else { Counter::DropFragmentOverlap });
+            return Err(if same {
+                Counter::DropNoSocket
+            } else {
+                Counter::DropFragmentOverlap
+            });
         }
         into.copy_from_slice(payload);
         for block in first..last {

@@ -110,7 +110,9 @@ impl Server {
 
     fn perform_on(&mut self, op: Op, s: u32, r: &Request, env: &mut impl Environment) -> Answered {
         if matches!(op, Op::Send | Op::Recv) {
-            let region = env.region_len(r.client).ok_or_else(|| bad(offset_of!(Request, client)))?;
+            let region = env
+                .region_len(r.client)
+                .ok_or_else(|| bad(offset_of!(Request, client)))?;
             if !r.extent.fits(region) {
                 return Err(bad(offset_of!(Request, extent)));
             }
@@ -139,7 +141,9 @@ impl Server {
     /// The socket of a request, if it exists and is the client's.
     fn find(&self, request: &Request) -> Result<u32, Refusal> {
         match self.sockets.get(request.socket as usize) {
-            Some(socket) if !matches!(socket.kind, Kind::Free) && socket.client == request.client => {
+            Some(socket)
+                if !matches!(socket.kind, Kind::Free) && socket.client == request.client =>
+            {
                 Ok(request.socket)
             }
             _ => Err(Status::BadSocket.into()),
@@ -148,7 +152,10 @@ impl Server {
 
     /// Whether a number is good for a new socket.
     pub(crate) fn check_new(&self, number: u64, offset: usize) -> Result<u32, Refusal> {
-        match self.sockets.get(usize::try_from(number).unwrap_or(usize::MAX)) {
+        match self
+            .sockets
+            .get(usize::try_from(number).unwrap_or(usize::MAX))
+        {
             Some(socket) if matches!(socket.kind, Kind::Free) => Ok(number as u32),
             Some(_) => Err(bad(offset)),
             None => Err(Status::NoResources.into()),
@@ -197,7 +204,10 @@ impl Server {
 
     fn bind_tcp(&mut self, s: u32, port: u16, reuse: bool) -> Result<u16, Refusal> {
         let port = match port {
-            0 => self.flows.ephemeral_tcp(None, &mut self.random).ok_or(Status::AddressInUse)?,
+            0 => self
+                .flows
+                .ephemeral_tcp(None, &mut self.random)
+                .ok_or(Status::AddressInUse)?,
             port => port,
         };
         if self.flows.tcp(port).is_some() || (self.flows.tcp_in_use(port) && !reuse) {

@@ -81,7 +81,9 @@ impl Resolver {
 
 impl Server {
     pub(crate) fn resolve(&mut self, r: &Request, env: &mut impl Environment) -> Answered {
-        let region = env.region_len(r.client).ok_or_else(|| bad(offset_of!(Request, client)))?;
+        let region = env
+            .region_len(r.client)
+            .ok_or_else(|| bad(offset_of!(Request, client)))?;
         let name_len = r.extent.len as usize;
         if !r.extent.fits(region) || name_len == 0 || name_len > NAME {
             return Err(bad(offset_of!(Request, extent)));
@@ -125,7 +127,11 @@ impl Server {
             tag: free as u32,
             ..Waiting::default()
         };
-        if self.pending.push(&mut self.resolver.waiting, waiting).is_err() {
+        if self
+            .pending
+            .push(&mut self.resolver.waiting, waiting)
+            .is_err()
+        {
             self.resolver.dns().cancel_query(query);
             return Err(Status::NoResources.into());
         }
@@ -135,8 +141,13 @@ impl Server {
 
     /// A datagram that may answer a query.
     pub(crate) fn dns_in(&mut self, frame: &[u8], env: &mut impl Environment) {
-        self.stack
-            .ingress(Via::Wide, frame, &mut self.resolver.set, env, &mut self.counters);
+        self.stack.ingress(
+            Via::Wide,
+            frame,
+            &mut self.resolver.set,
+            env,
+            &mut self.counters,
+        );
         self.wake(Id::Dns);
     }
 
@@ -194,7 +205,11 @@ impl Server {
     /// Takes back a query whose request `wanted` says yes to.
     pub(crate) fn cancel_resolve(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let waiting = self.pending.take(&mut self.resolver.waiting, wanted)?;
-        let query = self.resolver.queries.get_mut(waiting.tag as usize).and_then(Option::take);
+        let query = self
+            .resolver
+            .queries
+            .get_mut(waiting.tag as usize)
+            .and_then(Option::take);
         if let Some(query) = query {
             self.resolver.dns().cancel_query(query);
         }

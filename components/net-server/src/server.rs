@@ -211,7 +211,8 @@ impl Server {
                 Ok(Some(received)) => {
                     self.counters.add(Counter::FramesReceived);
                     let bytes = &frame[..received.len.min(frame.len())];
-                    self.counters.add_n(Counter::BytesFromDriver, bytes.len() as u64);
+                    self.counters
+                        .add_n(Counter::BytesFromDriver, bytes.len() as u64);
                     self.frame_in(bytes, received.verified, env);
                 }
                 Ok(None) => {
@@ -250,8 +251,11 @@ impl Server {
         true
     }
 
+    /// Runs each piece of work once; whether there is some that nothing keeps
+    /// from running again.
     fn run_work(&mut self, env: &mut impl Environment) -> bool {
         let mut more = false;
+        let mut blocked = 0;
         for _ in 0..self.work.len() {
             let Some(number) = self.work.pop_front() else {
                 break;
@@ -268,10 +272,11 @@ impl Server {
             if run != Run::Done {
                 self.wake_number(number);
                 more |= run == Run::Again;
+                blocked += usize::from(run == Run::Blocked);
             }
         }
         // Work that this work caused, in the next round.
-        more || (!self.work.is_empty() && env.frame_room() > 0)
+        more || self.work.len() > blocked
     }
 
     fn expire_fragments(&mut self) -> Run {
@@ -344,7 +349,8 @@ impl Server {
     /// Has something woken when an ARP answer comes.
     pub(crate) fn await_neighbour(&mut self, id: Id) {
         let number = self.number(id);
-        if self.neighbours.len() < self.neighbours.capacity() && !self.neighbours.contains(&number) {
+        if self.neighbours.len() < self.neighbours.capacity() && !self.neighbours.contains(&number)
+        {
             self.neighbours.push(number);
         }
     }

@@ -36,11 +36,15 @@ pub(crate) enum Kind {
     Free,
     Udp(Udp),
     /// Neither connected nor listening; port 0 is unbound.
-    Tcp { port: u16 },
+    Tcp {
+        port: u16,
+    },
     Listener(Listener),
     Stream(Stream),
     /// The connection is over and its buffers are gone.
-    Over { status: Status },
+    Over {
+        status: Status,
+    },
 }
 
 /// A UDP socket; `queue` is valid when the port is not 0.
@@ -225,7 +229,10 @@ impl UdpQueue {
             udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; datagrams], vec![0; bytes])
         };
         let mut set = SocketSet::new(vec![]);
-        let handle = set.add(udp::Socket::new(buffer(datagrams, receive), buffer(1, send)));
+        let handle = set.add(udp::Socket::new(
+            buffer(datagrams, receive),
+            buffer(1, send),
+        ));
         Self {
             set,
             handle,

@@ -15,8 +15,8 @@ use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, HardwareAddress, IpAddress,
-    IpCidr, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr,
-    TcpSeqNumber,
+    IpCidr, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket,
+    TcpRepr, TcpSeqNumber,
 };
 
 use crate::classify::{Datagram, ETHERNET};
@@ -139,9 +139,13 @@ impl Stack {
         counters: &mut Counters,
     ) -> Note {
         counters.add(Counter::SocketsShown);
-        let (_, note) = self.call(via, Some(frame), false, (env, counters), |i, now, wire, _| {
-            i.poll_ingress_single(now, wire, set)
-        });
+        let (_, note) = self.call(
+            via,
+            Some(frame),
+            false,
+            (env, counters),
+            |i, now, wire, _| i.poll_ingress_single(now, wire, set),
+        );
         note
     }
 
@@ -153,17 +157,25 @@ impl Stack {
         env: &mut E,
         counters: &mut Counters,
     ) {
-        self.call(via, Some(frame), false, (env, counters), |i, now, wire, none| {
-            i.poll_ingress_single(now, wire, none)
-        });
+        self.call(
+            via,
+            Some(frame),
+            false,
+            (env, counters),
+            |i, now, wire, none| i.poll_ingress_single(now, wire, none),
+        );
     }
 
     /// Shows an ARP packet to both interfaces; one answers.
     pub fn arp<E: Environment>(&mut self, frame: &[u8], env: &mut E, counters: &mut Counters) {
         for (via, mute) in [(Via::Wide, false), (Via::Narrow, true)] {
-            self.call(via, Some(frame), mute, (env, counters), |i, now, wire, none| {
-                i.poll_ingress_single(now, wire, none)
-            });
+            self.call(
+                via,
+                Some(frame),
+                mute,
+                (env, counters),
+                |i, now, wire, none| i.poll_ingress_single(now, wire, none),
+            );
         }
     }
 
@@ -219,9 +231,13 @@ impl Stack {
     ) {
         counters.add(Counter::SocketsShown);
         let mut opener = self.opener(flow, random);
-        self.call(Via::Narrow, Some(frame), false, (env, counters), |_, now, wire, _| {
-            opener.poll_ingress_single(now, wire, set)
-        });
+        self.call(
+            Via::Narrow,
+            Some(frame),
+            false,
+            (env, counters),
+            |_, now, wire, _| opener.poll_ingress_single(now, wire, set),
+        );
     }
 
     /// Acknowledges a segment on behalf of a connection in TIME-WAIT.
@@ -262,7 +278,10 @@ impl Stack {
             payload_len: tcp.buffer_len(),
             hop_limit: 64,
         }
-        .emit(&mut Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]), &checksums);
+        .emit(
+            &mut Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]),
+            &checksums,
+        );
         tcp.emit(
             &mut TcpPacket::new_unchecked(&mut frame[ETHERNET + 20..]),
             &ip.dst.into(),

@@ -51,19 +51,32 @@ impl Server {
             }
             port => port,
         };
-        let flow = Flow { remote: to, remote_port: to_port, port };
+        let flow = Flow {
+            remote: to,
+            remote_port: to_port,
+            port,
+        };
         if self.flows.find(flow).is_some() {
             return Err(Status::AddressInUse.into());
         }
-        let c = self.links.pop_front(&mut self.free).ok_or(Status::NoResources)?;
+        let c = self
+            .links
+            .pop_front(&mut self.free)
+            .ok_or(Status::NoResources)?;
         let now = self.now();
         let mut opener = self.stack.opener(flow, &mut self.random);
         let connection = &mut self.connections[c as usize];
         connection.begin(Owner::Stream(s), flow, now);
-        let local = IpListenEndpoint { addr: Some(ip(own)), port };
+        let local = IpListenEndpoint {
+            addr: Some(ip(own)),
+            port,
+        };
         let remote = IpEndpoint::new(ip(to), to_port);
         let connecting = connection.tcp().connect(opener.context(), remote, local);
-        let waiting = Waiting { request: *r, ..Waiting::default() };
+        let waiting = Waiting {
+            request: *r,
+            ..Waiting::default()
+        };
         let waits = self.wait(|socket| &mut socket.control, s, waiting);
         if connecting.is_err() || waits.is_err() {
             self.release(c);
@@ -94,10 +107,16 @@ impl Server {
             socket.set_nagle_enabled(false);
         }
         let no_wait = r.flags & flags::NO_WAIT != 0;
-        if no_wait && (!socket.can_send() || self.sockets[s as usize].sends.len != 0) && socket.is_open() {
+        if no_wait
+            && (!socket.can_send() || self.sockets[s as usize].sends.len != 0)
+            && socket.is_open()
+        {
             return Err(Status::TimedOut.into());
         }
-        let waiting = Waiting { request: *r, ..Waiting::default() };
+        let waiting = Waiting {
+            request: *r,
+            ..Waiting::default()
+        };
         self.wait(|socket| &mut socket.sends, s, waiting)?;
         self.pump_sends(s, stream, env);
         self.wake(Id::Connection(stream.connection));
@@ -111,7 +130,10 @@ impl Server {
         r: &Request,
         env: &mut impl Environment,
     ) -> Answered {
-        let waiting = Waiting { request: *r, ..Waiting::default() };
+        let waiting = Waiting {
+            request: *r,
+            ..Waiting::default()
+        };
         self.wait(|socket| &mut socket.recvs, s, waiting)?;
         self.pump_recvs(s, stream, env);
         if r.flags & flags::NO_WAIT != 0 {
@@ -156,7 +178,12 @@ impl Server {
     }
 
     /// Copies what is there for one receive; `None` if it has to wait.
-    fn take_bytes(&mut self, stream: Stream, r: &Request, env: &mut impl Environment) -> Option<(Status, u32)> {
+    fn take_bytes(
+        &mut self,
+        stream: Stream,
+        r: &Request,
+        env: &mut impl Environment,
+    ) -> Option<(Status, u32)> {
         let connection = &mut self.connections[stream.connection as usize];
         let fate = connection.fate;
         let socket = connection.tcp();
@@ -280,9 +307,9 @@ impl Server {
             return Run::Done;
         }
         for _ in 0..BURST {
-            let (sent, note) = self
-                .stack
-                .egress(Via::Narrow, &mut connection.set, env, &mut self.counters);
+            let (sent, note) =
+                self.stack
+                    .egress(Via::Narrow, &mut connection.set, env, &mut self.counters);
             connection.record(note.segment);
             if !sent {
                 waits = note.attempts > note.packets;
@@ -311,7 +338,11 @@ impl Server {
             return;
         }
         self.counters.add(Counter::ConnectionTimeouts);
-        connection.fate = Some(if connection.sent { Status::TimedOut } else { Status::Unreachable });
+        connection.fate = Some(if connection.sent {
+            Status::TimedOut
+        } else {
+            Status::Unreachable
+        });
         // Nobody has answered a SYN, so nobody needs a reset.
         connection.detached = connection.state() == State::SynSent;
         connection.tcp().abort();
@@ -408,7 +439,11 @@ impl Server {
         for sends in [false, true] {
             loop {
                 let socket = &mut self.sockets[s as usize];
-                let list = if sends { &mut socket.sends } else { &mut socket.recvs };
+                let list = if sends {
+                    &mut socket.sends
+                } else {
+                    &mut socket.recvs
+                };
                 let Some(waiting) = self.pending.pop(list) else {
                     break;
                 };

@@ -44,7 +44,10 @@ impl Server {
     /// Binds a socket that is not bound; 0 picks a port.
     pub(crate) fn bind_udp(&mut self, s: u32, port: u16) -> Result<u16, Refusal> {
         let port = match port {
-            0 => self.flows.ephemeral_udp(&mut self.random).ok_or(Status::AddressInUse)?,
+            0 => self
+                .flows
+                .ephemeral_udp(&mut self.random)
+                .ok_or(Status::AddressInUse)?,
             68 if self.dhcp.is_some() => return Err(Status::AddressInUse.into()),
             port if self.flows.udp(port).is_some() => return Err(Status::AddressInUse.into()),
             port => port,
@@ -73,9 +76,17 @@ impl Server {
         }
     }
 
-    pub(crate) fn connect_udp(&mut self, s: u32, peer: (Ipv4Address, u16), r: &Request) -> Answered {
+    pub(crate) fn connect_udp(
+        &mut self,
+        s: u32,
+        peer: (Ipv4Address, u16),
+        r: &Request,
+    ) -> Answered {
         let udp = self.bound(s)?;
-        self.sockets[s as usize].kind = Kind::Udp(Udp { peer: Some(peer), ..udp });
+        self.sockets[s as usize].kind = Kind::Udp(Udp {
+            peer: Some(peer),
+            ..udp
+        });
         let own = self.stack.own().unwrap_or(Ipv4Address::UNSPECIFIED);
         Ok(Answer::Now(Completion {
             address: wire_address(own, udp.port),
@@ -180,7 +191,14 @@ impl Server {
         if r.flags & flags::NO_WAIT != 0 {
             return Err(Status::TimedOut.into());
         }
-        self.wait(|socket| &mut socket.recvs, s, Waiting { request: *r, ..Waiting::default() })?;
+        self.wait(
+            |socket| &mut socket.recvs,
+            s,
+            Waiting {
+                request: *r,
+                ..Waiting::default()
+            },
+        )?;
         Ok(Answer::Later)
     }
 
@@ -213,7 +231,10 @@ impl Server {
         if r.flags & flags::NO_WAIT != 0 {
             return Err(Status::TimedOut.into());
         }
-        let waiting = Waiting { request: *r, ..Waiting::default() };
+        let waiting = Waiting {
+            request: *r,
+            ..Waiting::default()
+        };
         self.wait(|socket| &mut socket.sends, s, waiting)?;
         Ok(Answer::Later)
     }
@@ -284,9 +305,9 @@ impl Server {
             self.udp_out.reset();
             return Sent::Failed(Status::BadRequest);
         }
-        let (sent, _) = self
-            .stack
-            .egress(Via::Wide, &mut self.udp_out.set, env, &mut self.counters);
+        let (sent, _) =
+            self.stack
+                .egress(Via::Wide, &mut self.udp_out.set, env, &mut self.counters);
         if !sent {
             self.udp_out.reset();
             return Sent::Neighbour;
@@ -323,7 +344,10 @@ fn sent(r: &Request) -> Completion {
 }
 
 /// Where a datagram goes: the request's address, or the peer.
-fn destination(r: &Request, peer: Option<(Ipv4Address, u16)>) -> Result<(Ipv4Address, u16), Refusal> {
+fn destination(
+    r: &Request,
+    peer: Option<(Ipv4Address, u16)>,
+) -> Result<(Ipv4Address, u16), Refusal> {
     if r.address.family == 0 {
         return peer.ok_or(Status::NotConnected.into());
     }

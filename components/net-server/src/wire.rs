@@ -51,7 +51,11 @@ impl Facts {
         caps.max_transmission_unit = mtu + ETHERNET;
         caps.checksum.ipv4 = Checksum::Tx;
         caps.checksum.icmpv4 = Checksum::Tx;
-        let transport = if self.offload { Checksum::None } else { Checksum::Tx };
+        let transport = if self.offload {
+            Checksum::None
+        } else {
+            Checksum::Tx
+        };
         caps.checksum.udp = transport;
         caps.checksum.tcp = transport;
         caps
@@ -180,7 +184,8 @@ impl<E: Environment> Wire<'_, E> {
         }
         let ip = Ipv4Packet::new_unchecked(&self.buffer[ETHERNET..len]);
         let transport = len - ETHERNET - IP_HEADER;
-        let sum = checksum::pseudo_header_v4(&ip.src_addr(), &ip.dst_addr(), protocol, transport as u32);
+        let sum =
+            checksum::pseudo_header_v4(&ip.src_addr(), &ip.dst_addr(), protocol, transport as u32);
         let field = ETHERNET + IP_HEADER + at;
         self.buffer[field..field + 2].copy_from_slice(&sum.to_be_bytes());
         Some(PartialChecksum {

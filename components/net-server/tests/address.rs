@@ -1,4 +1,5 @@
 //! DHCP and DNS against a scripted server, under a simulated clock.
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 mod support;
 
@@ -12,7 +13,10 @@ const DHCP_SERVER: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
 
 /// Builds an Ethernet frame from the peer around a UDP payload.
 fn udp_frame(src: (Ipv4Address, u16), dst: (Ipv4Address, u16), payload: &[u8]) -> Vec<u8> {
-    let udp = UdpRepr { src_port: src.1, dst_port: dst.1 };
+    let udp = UdpRepr {
+        src_port: src.1,
+        dst_port: dst.1,
+    };
     let caps = ChecksumCapabilities::default();
     let mut frame = vec![0; 14 + 20 + 8 + payload.len()];
     EthernetRepr {
@@ -53,7 +57,12 @@ fn udp_of(frame: &[u8]) -> Option<(Ipv4Address, u16, u16, Vec<u8>)> {
     }
     let udp = UdpPacket::new_checked(ip.payload()).ok()?;
     assert!(udp.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into()));
-    Some((ip.dst_addr(), udp.src_port(), udp.dst_port(), udp.payload().to_vec()))
+    Some((
+        ip.dst_addr(),
+        udp.src_port(),
+        udp.dst_port(),
+        udp.payload().to_vec(),
+    ))
 }
 
 /// Runs for a while, answering DHCP with this address (or not at all).
@@ -70,8 +79,11 @@ fn run_dhcp(w: &mut World, us: u64, give: Option<Ipv4Address>, seen: &mut Vec<Dh
             let ask = DhcpRepr::parse(&packet).unwrap();
             seen.push(ask.message_type);
             let Some(give) = give else { continue };
-            let wants = ask.message_type == DhcpMessageType::Request && ask.requested_ip.is_some_and(|ip| ip != give)
-                || ask.message_type == DhcpMessageType::Request && ask.requested_ip.is_none() && ask.client_ip != give;
+            let wants = ask.message_type == DhcpMessageType::Request
+                && ask.requested_ip.is_some_and(|ip| ip != give)
+                || ask.message_type == DhcpMessageType::Request
+                    && ask.requested_ip.is_none()
+                    && ask.client_ip != give;
             let answer = match ask.message_type {
                 DhcpMessageType::Discover => DhcpMessageType::Offer,
                 _ if wants => DhcpMessageType::Nak,
@@ -101,7 +113,9 @@ fn run_dhcp(w: &mut World, us: u64, give: Option<Ipv4Address>, seen: &mut Vec<Dh
                 additional_options: &[],
             };
             let mut bytes = vec![0; reply.buffer_len()];
-            reply.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..])).unwrap();
+            reply
+                .emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
+                .unwrap();
             let frame = udp_frame((DHCP_SERVER, 67), (give, 68), &bytes);
             w.env.to_server.push_back(frame);
         }
@@ -124,12 +138,18 @@ fn an_address_is_leased_renewed_changed_and_lost() {
     poll.flags = flags::NO_WAIT;
     let polled = w.submit(poll);
     w.step(1000);
-    assert_eq!(w.completion(polled).unwrap().status, Status::NetworkDown as u16);
+    assert_eq!(
+        w.completion(polled).unwrap().status,
+        Status::NetworkDown as u16
+    );
     assert!(w.completion(waits).is_none());
     run_dhcp(&mut w, 20_000_000, Some(SERVER_IP), &mut seen);
     let got = w.completion(waits).unwrap();
     ok(&got);
-    assert_eq!((got.address.octets[..4].to_vec(), got.arg, got.len), (vec![10, 0, 0, 1], 24, 1500));
+    assert_eq!(
+        (got.address.octets[..4].to_vec(), got.arg, got.len),
+        (vec![10, 0, 0, 1], 24, 1500)
+    );
 
     // Half the lease later it is renewed.
     seen.clear();
@@ -149,7 +169,10 @@ fn an_address_is_leased_renewed_changed_and_lost() {
     let other = Ipv4Address::new(10, 0, 0, 50);
     run_dhcp(&mut w, 700_000_000, Some(other), &mut seen);
     assert_eq!(w.server.address().unwrap().address(), other);
-    assert_eq!(w.completion(recv).unwrap().status, Status::ConnectionAborted as u16);
+    assert_eq!(
+        w.completion(recv).unwrap().status,
+        Status::ConnectionAborted as u16
+    );
     assert_eq!(w.count(Counter::ConnectionsFree), 80);
 
     // Nobody answers: the lease runs out.
@@ -194,9 +217,13 @@ fn answer_dns(w: &mut World, address: Option<[u8; 4]>, forge: bool) -> Vec<(u16,
         if forge {
             let mut wrong = answer.clone();
             wrong[0] ^= 1;
-            w.env.to_server.push_back(udp_frame((PEER_IP, 53), (SERVER_IP, port), &wrong));
+            w.env
+                .to_server
+                .push_back(udp_frame((PEER_IP, 53), (SERVER_IP, port), &wrong));
         }
-        w.env.to_server.push_back(udp_frame((PEER_IP, 53), (SERVER_IP, port), &answer));
+        w.env
+            .to_server
+            .push_back(udp_frame((PEER_IP, 53), (SERVER_IP, port), &answer));
     }
     ids
 }
@@ -241,17 +268,32 @@ fn resolving_ends_without_an_answer_and_can_be_cancelled() {
     for _ in 0..60 {
         w.step(1_000_000);
     }
-    assert_eq!(w.completion(silent).unwrap().status, Status::NotFound as u16);
-    let tokens: Vec<_> = (0..17).map(|i| resolve(&mut w, &format!("n{i}.example.org"))).collect();
+    assert_eq!(
+        w.completion(silent).unwrap().status,
+        Status::NotFound as u16
+    );
+    let tokens: Vec<_> = (0..17)
+        .map(|i| resolve(&mut w, &format!("n{i}.example.org")))
+        .collect();
     w.step(1000);
-    assert_eq!(w.completion(tokens[16]).unwrap().status, Status::NoResources as u16);
+    assert_eq!(
+        w.completion(tokens[16]).unwrap().status,
+        Status::NoResources as u16
+    );
     let mut cancel = Request::new(Op::Cancel, 0, 0);
     cancel.arg = tokens[3];
     ok(&w.call(cancel));
-    assert_eq!(w.completion(tokens[3]).unwrap().status, Status::Cancelled as u16);
+    assert_eq!(
+        w.completion(tokens[3]).unwrap().status,
+        Status::Cancelled as u16
+    );
     for name in ["", "a..b", "ü.org"] {
         let token = resolve(&mut w, name);
         w.step(1000);
-        assert_eq!(w.completion(token).unwrap().status, Status::BadRequest as u16, "{name}");
+        assert_eq!(
+            w.completion(token).unwrap().status,
+            Status::BadRequest as u16,
+            "{name}"
+        );
     }
 }

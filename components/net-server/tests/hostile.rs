@@ -1,4 +1,5 @@
 //! Packets and requests that nobody should send.
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 mod support;
 
@@ -9,7 +10,13 @@ use smoltcp::wire::*;
 use socket_api::{Op, Request, SocketKind, Status};
 use support::*;
 
-fn ip_frame(ident: u16, offset: usize, more: bool, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+fn ip_frame(
+    ident: u16,
+    offset: usize,
+    more: bool,
+    protocol: IpProtocol,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut frame = vec![0; 34 + payload.len()];
     EthernetRepr {
         src_addr: EthernetAddress(PEER_MAC),
@@ -38,7 +45,11 @@ fn ip_frame(ident: u16, offset: usize, more: bool, protocol: IpProtocol, payload
 
 fn udp_bytes(dst_port: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 8 + payload.len()];
-    UdpRepr { src_port: 4000, dst_port }.emit(
+    UdpRepr {
+        src_port: 4000,
+        dst_port,
+    }
+    .emit(
         &mut UdpPacket::new_unchecked(&mut bytes),
         &PEER_IP.into(),
         &SERVER_IP.into(),
@@ -60,7 +71,11 @@ fn fragments(ident: u16, datagram: &[u8], step: usize) -> Vec<Vec<u8>> {
 }
 
 fn udp_world() -> World {
-    let mut w = World::new(small());
+    udp_world_with(false)
+}
+
+fn udp_world_with(offload: bool) -> World {
+    let mut w = World::with_offload(small(), offload);
     w.open(0, SocketKind::Udp);
     ok(&w.bind(0, 7));
     // The peer's hardware address becomes known.
@@ -73,7 +88,12 @@ fn udp_world() -> World {
 
 #[test]
 fn the_largest_datagram_goes_both_ways_in_fragments() {
-    let mut w = udp_world();
+    for offload in [false, true] {
+        largest_datagram(udp_world_with(offload));
+    }
+}
+
+fn largest_datagram(mut w: World) {
     let data = pattern(65507, 3);
     let mut parts = fragments(9, &udp_bytes(7, &data), 1480);
     parts.reverse();
@@ -129,7 +149,9 @@ fn overlapping_fragments_are_dropped_whole() {
 fn endless_fragments_are_bounded() {
     let mut w = udp_world();
     for ident in 0..5000 {
-        w.env.to_server.push_back(ip_frame(ident, 0, true, IpProtocol::Udp, &[0; 1480]));
+        w.env
+            .to_server
+            .push_back(ip_frame(ident, 0, true, IpProtocol::Udp, &[0; 1480]));
         w.step(100);
     }
     assert!(w.count(Counter::Reassembling) <= 8);
@@ -171,8 +193,14 @@ fn each_way_to_be_wrong_has_its_counter() {
         (change(36, &[0, 0]), DropBadTransport),
         (fixed(23, &[6]), DropBadTransport),
         (fixed(23, &[99]), DropNoSocket),
-        (ip_frame(1, 65528, false, IpProtocol::Udp, &[0; 100]), DropBadFragment),
-        (ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(99, b"")), DropNoSocket),
+        (
+            ip_frame(1, 65528, false, IpProtocol::Udp, &[0; 100]),
+            DropBadFragment,
+        ),
+        (
+            ip_frame(1, 0, false, IpProtocol::Udp, &udp_bytes(99, b"")),
+            DropNoSocket,
+        ),
         (change(12, &[0x08, 0x06])[..20].to_vec(), DropBadArp),
     ];
     for (frame, counter) in cases {
@@ -222,12 +250,21 @@ fn pings_are_answered() {
     w.log = Some(vec![]);
     for len in [0, 56, 1472, 4000] {
         let data = pattern(len, 2);
-        let echo = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 2, data: &data };
+        let echo = Icmpv4Repr::EchoRequest {
+            ident: 1,
+            seq_no: 2,
+            data: &data,
+        };
         let mut bytes = vec![0; echo.buffer_len()];
-        echo.emit(&mut Icmpv4Packet::new_unchecked(&mut bytes), &ChecksumCapabilities::default());
+        echo.emit(
+            &mut Icmpv4Packet::new_unchecked(&mut bytes),
+            &ChecksumCapabilities::default(),
+        );
         for (i, part) in bytes.chunks(1480).enumerate() {
             let more = (i + 1) * 1480 < bytes.len();
-            w.env.to_server.push_back(ip_frame(3, i * 1480, more, IpProtocol::Icmp, part));
+            w.env
+                .to_server
+                .push_back(ip_frame(3, i * 1480, more, IpProtocol::Icmp, part));
         }
         w.step(1000);
         let mut back = vec![];
@@ -236,7 +273,14 @@ fn pings_are_answered() {
         }
         let packet = Icmpv4Packet::new_checked(&back[..]).unwrap();
         let repr = Icmpv4Repr::parse(&packet, &ChecksumCapabilities::default()).unwrap();
-        assert_eq!(repr, Icmpv4Repr::EchoReply { ident: 1, seq_no: 2, data: &data });
+        assert_eq!(
+            repr,
+            Icmpv4Repr::EchoReply {
+                ident: 1,
+                seq_no: 2,
+                data: &data
+            }
+        );
     }
 }
 
@@ -245,7 +289,12 @@ fn pings_are_answered() {
 fn hostile_frame(lcg: &mut Lcg) -> Vec<u8> {
     let len = lcg.below(200) as usize;
     let mut payload: Vec<u8> = (0..len).map(|_| lcg.next() as u8).collect();
-    let protocol = [IpProtocol::Udp, IpProtocol::Tcp, IpProtocol::Icmp, IpProtocol::Unknown(77)][lcg.below(4) as usize];
+    let protocol = [
+        IpProtocol::Udp,
+        IpProtocol::Tcp,
+        IpProtocol::Icmp,
+        IpProtocol::Unknown(77),
+    ][lcg.below(4) as usize];
     let ports = [7u16, 8, 53, 67, 68, 40000];
     if len >= 4 {
         payload[..2].copy_from_slice(&ports[lcg.below(6) as usize].to_be_bytes());
@@ -262,7 +311,11 @@ fn hostile_frame(lcg: &mut Lcg) -> Vec<u8> {
         _ => {}
     }
     let fragmented = lcg.below(4) == 0;
-    let (offset, more) = if fragmented { (lcg.below(8192) as usize * 8, lcg.below(2) == 0) } else { (0, false) };
+    let (offset, more) = if fragmented {
+        (lcg.below(8192) as usize * 8, lcg.below(2) == 0)
+    } else {
+        (0, false)
+    };
     let mut frame = ip_frame(lcg.next() as u16 & 3, offset, more, protocol, &payload);
     for _ in 0..lcg.below(3) {
         let at = lcg.below(frame.len() as u64) as usize;
@@ -309,17 +362,53 @@ fn every_field_of_a_request_is_checked() {
     let bad = Status::BadRequest;
     for op in Op::ALL {
         let base = Request::new(*op, 0, 0);
-        refused(&mut w, Request { flags: 0x8000, ..base }, bad, 2);
-        refused(&mut w, Request { reserved: 1, ..base }, bad, 60);
+        refused(
+            &mut w,
+            Request {
+                flags: 0x8000,
+                ..base
+            },
+            bad,
+            2,
+        );
+        refused(
+            &mut w,
+            Request {
+                reserved: 1,
+                ..base
+            },
+            bad,
+            60,
+        );
     }
-    refused(&mut w, Request { op: 999, ..Request::default() }, bad, 0);
-    refused(&mut w, Request { op: 0, ..Request::default() }, bad, 0);
+    refused(
+        &mut w,
+        Request {
+            op: 999,
+            ..Request::default()
+        },
+        bad,
+        0,
+    );
+    refused(
+        &mut w,
+        Request {
+            op: 0,
+            ..Request::default()
+        },
+        bad,
+        0,
+    );
     let recv = World::recv(0, 0, 10);
     for socket in [1000, u32::MAX, 77] {
         refused(&mut w, Request { socket, ..recv }, Status::BadSocket, 0);
     }
     refused(&mut w, Request { client: 1, ..recv }, Status::BadSocket, 0);
-    for extent in [(u32::MAX, u32::MAX), (REGION as u32, 1), (0, REGION as u32 + 1)] {
+    for extent in [
+        (u32::MAX, u32::MAX),
+        (REGION as u32, 1),
+        (0, REGION as u32 + 1),
+    ] {
         refused(&mut w, World::recv(0, extent.0, extent.1), bad, 16);
         refused(&mut w, World::send(0, extent.0, extent.1), bad, 16);
     }
@@ -327,8 +416,26 @@ fn every_field_of_a_request_is_checked() {
     for arg in [0, 3, u64::MAX] {
         refused(&mut w, Request { arg, ..open }, bad, 48);
     }
-    refused(&mut w, Request { socket: 0, arg: 1, ..open }, bad, 4);
-    refused(&mut w, Request { socket: 200, arg: 1, ..open }, Status::NoResources, 0);
+    refused(
+        &mut w,
+        Request {
+            socket: 0,
+            arg: 1,
+            ..open
+        },
+        bad,
+        4,
+    );
+    refused(
+        &mut w,
+        Request {
+            socket: 200,
+            arg: 1,
+            ..open
+        },
+        Status::NoResources,
+        0,
+    );
     w.open(2, SocketKind::Tcp);
     let mut bind = Request::new(Op::Bind, 2, 0);
     refused(&mut w, bind, bad, 24 + 18);
@@ -345,16 +452,42 @@ fn every_field_of_a_request_is_checked() {
         connect.address = address(ip.into(), 80);
         refused(&mut w, connect, bad, 24);
     }
-    refused(&mut w, Request::new(Op::Listen, 2, 0), Status::InvalidState, 0);
+    refused(
+        &mut w,
+        Request::new(Op::Listen, 2, 0),
+        Status::InvalidState,
+        0,
+    );
     refused(&mut w, World::accept(2, 9), Status::InvalidState, 0);
     refused(&mut w, World::accept(1, 0), bad, 48);
     refused(&mut w, World::accept(1, u32::MAX), Status::NoResources, 0);
     refused(&mut w, World::send(2, 0, 1), Status::NotConnected, 0);
     refused(&mut w, Request::new(Op::Shutdown, 2, 0), bad, 48);
-    let resolve = Request { op: Op::Resolve as u16, extent: recv.extent, ..Request::default() };
+    let resolve = Request {
+        op: Op::Resolve as u16,
+        extent: recv.extent,
+        ..Request::default()
+    };
     refused(&mut w, Request { arg: 15, ..resolve }, bad, 48);
-    refused(&mut w, Request { arg: u64::MAX, ..resolve }, bad, 48);
-    refused(&mut w, Request { client: 9, arg: 16, ..resolve }, bad, 56);
+    refused(
+        &mut w,
+        Request {
+            arg: u64::MAX,
+            ..resolve
+        },
+        bad,
+        48,
+    );
+    refused(
+        &mut w,
+        Request {
+            client: 9,
+            arg: 16,
+            ..resolve
+        },
+        bad,
+        56,
+    );
 }
 
 #[test]
@@ -362,7 +495,18 @@ fn random_requests_never_break_the_server() {
     let mut w = udp_world();
     w.listen(1, 8, 4);
     let mut lcg = Lcg(77);
-    let odd = [0u64, 1, 2, 3, 15, 16, 255, 4096, u64::from(u32::MAX), u64::MAX];
+    let odd = [
+        0u64,
+        1,
+        2,
+        3,
+        15,
+        16,
+        255,
+        4096,
+        u64::from(u32::MAX),
+        u64::MAX,
+    ];
     for round in 0..30_000u64 {
         let mut pick = || odd[lcg.below(odd.len() as u64) as usize];
         let mut request = Request {
@@ -377,7 +521,10 @@ fn random_requests_never_break_the_server() {
         request.extent.offset = pick() as u32 & 0xfffff;
         request.extent.len = pick() as u32 & 0xffff;
         request.op = 1 + lcg.below(13) as u16;
-        request.address = address([10, 0, 0, 1 + lcg.below(3) as u8].into(), lcg.below(10) as u16);
+        request.address = address(
+            [10, 0, 0, 1 + lcg.below(3) as u8].into(),
+            lcg.below(10) as u16,
+        );
         w.env.requests.push_back(request);
         if round % 16 == 0 {
             w.step(5000);

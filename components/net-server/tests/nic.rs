@@ -1,4 +1,5 @@
 //! The frame channel against a driver that obeys, and one that does not.
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 use std::ptr::NonNull;
 
@@ -150,10 +151,16 @@ fn an_impossible_index_ends_nothing() {
     let (driver, mut nic) = pair();
     driver.control.store32(RX_FILLED_OFFSET + 64, 5000).unwrap();
     driver.control.store32(TX_DONE_OFFSET + 64, 5000).unwrap();
-    assert!(matches!(nic.receive(&mut [0; 2000]), Err(DriverFault::Ring(_))));
+    assert!(matches!(
+        nic.receive(&mut [0; 2000]),
+        Err(DriverFault::Ring(_))
+    ));
     while nic.send(&[0; 60], None) {}
     assert_eq!(nic.room(), 0);
-    assert!(matches!(nic.receive(&mut [0; 2000]), Err(DriverFault::Ring(_))));
+    assert!(matches!(
+        nic.receive(&mut [0; 2000]),
+        Err(DriverFault::Ring(_))
+    ));
 }
 
 #[test]
@@ -169,7 +176,10 @@ fn what_does_not_fit_is_refused_at_the_start() {
         assert_eq!(refused.err(), Some(NicError::Mtu(mtu)));
     }
     let unformatted = Nic::attach(&control, region(region_bytes(MTU)), &info(1500));
-    assert_eq!(unformatted.err(), Some(NicError::Ring(AttachError::Magic(0))));
+    assert_eq!(
+        unformatted.err(),
+        Some(NicError::Ring(AttachError::Magic(0)))
+    );
     let small = Nic::attach(&region(64), region(region_bytes(MTU)), &info(1500));
     assert_eq!(small.err(), Some(NicError::Region));
 }

@@ -1,4 +1,5 @@
 //! TCP against another stack: both roles, loss, limits, every way to end.
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 mod support;
 
@@ -70,6 +71,14 @@ fn echoes_bytes() {
 }
 
 #[test]
+fn echoes_bytes_when_the_device_completes_checksums() {
+    let mut w = World::with_offload(small(), true);
+    let peer = pair(&mut w);
+    echo(&mut w, 10, peer, 100_000);
+    assert!(w.env.completed > 50);
+}
+
+#[test]
 fn echoes_four_mebibytes_with_loss() {
     let mut w = World::new(small());
     let peer = pair(&mut w);
@@ -109,7 +118,12 @@ fn sixty_four_connections_at_once() {
         let mut back = vec![];
         while back.len() < 3000 {
             w.step(1000);
-            w.tcp(*peer).recv(|b| { back.extend_from_slice(b); (b.len(), ()) }).unwrap();
+            w.tcp(*peer)
+                .recv(|b| {
+                    back.extend_from_slice(b);
+                    (b.len(), ())
+                })
+                .unwrap();
         }
         assert!(back.iter().all(|b| *b == i as u8));
     }
@@ -173,7 +187,10 @@ fn shutting_down_the_writing_side() {
     let mut shutdown = Request::new(Op::Shutdown, 10, 0);
     shutdown.arg = 2;
     ok(&w.call(shutdown));
-    assert_eq!(w.call(World::send(10, 0, 4)).status, Status::BrokenPipe as u16);
+    assert_eq!(
+        w.call(World::send(10, 0, 4)).status,
+        Status::BrokenPipe as u16
+    );
     w.step(1000);
     assert_eq!(w.tcp(peer).state(), State::CloseWait);
     w.tcp(peer).send_slice(b"still").unwrap();
@@ -203,8 +220,14 @@ fn a_reset_is_reported() {
     w.tcp(peer).abort();
     w.step(1000);
     w.step(1000);
-    assert_eq!(w.completion(token).unwrap().status, Status::ConnectionReset as u16);
-    assert_eq!(w.call(World::send(10, 0, 1)).status, Status::ConnectionReset as u16);
+    assert_eq!(
+        w.completion(token).unwrap().status,
+        Status::ConnectionReset as u16
+    );
+    assert_eq!(
+        w.call(World::send(10, 0, 1)).status,
+        Status::ConnectionReset as u16
+    );
     assert_eq!(w.count(Counter::ConnectionsFree), 80);
     ok(&w.call(World::close(10, 0)));
 }
@@ -238,7 +261,10 @@ fn lingering_ends_when_all_is_acknowledged_or_time_is_over() {
     w.step(1000);
     ok(&w.completion(token).unwrap());
     let before = w.now_us;
-    assert_eq!(w.call(World::close(10, 500)).status, Status::TimedOut as u16);
+    assert_eq!(
+        w.call(World::close(10, 500)).status,
+        Status::TimedOut as u16
+    );
     assert!((500_000..520_000).contains(&(w.now_us - before)));
     assert_eq!(w.count(Counter::ConnectionsFree), 80);
     w.open(10, SocketKind::Udp);
@@ -252,7 +278,9 @@ fn a_full_backlog_refuses_and_forged_syns_push_each_other_out() {
     for _ in 0..5 {
         w.step(1000);
     }
-    let open = peers.iter().filter(|p| w.sockets.get::<smoltcp::socket::tcp::Socket>(**p).state() == State::Established);
+    let open = peers.iter().filter(|p| {
+        w.sockets.get::<smoltcp::socket::tcp::Socket>(**p).state() == State::Established
+    });
     assert_eq!(open.count(), 2);
     assert_eq!(w.count(Counter::DropBacklog), 1);
     // The one that was pushed out would try again.
@@ -318,7 +346,12 @@ fn syn(port: u16, to: u16) -> Vec<u8> {
         hop_limit: 64,
     }
     .emit(&mut Ipv4Packet::new_unchecked(&mut frame[14..]), &caps);
-    tcp.emit(&mut TcpPacket::new_unchecked(&mut frame[34..]), &src.into(), &SERVER_IP.into(), &caps);
+    tcp.emit(
+        &mut TcpPacket::new_unchecked(&mut frame[34..]),
+        &src.into(),
+        &SERVER_IP.into(),
+        &caps,
+    );
     frame
 }
 
@@ -422,7 +455,10 @@ fn requests_can_be_cancelled_and_a_client_dropped() {
     let mut cancel = Request::new(Op::Cancel, 10, 0);
     cancel.arg = token;
     ok(&w.call(cancel));
-    assert_eq!(w.completion(token).unwrap().status, Status::Cancelled as u16);
+    assert_eq!(
+        w.completion(token).unwrap().status,
+        Status::Cancelled as u16
+    );
     assert_eq!(w.call(cancel).status, Status::NotFound as u16);
     let token = w.submit(World::recv(10, 0, 100));
     w.step(1000);

@@ -1,4 +1,5 @@
 //! UDP against another stack: echo, limits, errors, slow readers.
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 mod support;
 
@@ -42,7 +43,9 @@ fn a_posted_receive_gets_the_datagram_and_is_told_of_truncation() {
     let token = w.submit(World::recv(0, 0, 10));
     w.step(1000);
     let peer = w.peer_udp(4000);
-    w.udp(peer).send_slice(&pattern(50, 1), server_at(7)).unwrap();
+    w.udp(peer)
+        .send_slice(&pattern(50, 1), server_at(7))
+        .unwrap();
     w.region()[10] = 0xaa;
     w.step(1000);
     w.step(1000);
@@ -60,7 +63,10 @@ fn an_ephemeral_port_is_chosen_and_ports_are_exclusive() {
     let bound = w.bind(0, 0);
     ok(&bound);
     assert!(bound.address.port >= 49152);
-    assert_eq!(w.bind(1, bound.address.port).status, Status::AddressInUse as u16);
+    assert_eq!(
+        w.bind(1, bound.address.port).status,
+        Status::AddressInUse as u16
+    );
     ok(&w.call(World::close(0, 0)));
     ok(&w.bind(1, bound.address.port));
     // Sending binds, connecting fixes the peer.
@@ -107,11 +113,17 @@ fn errors_are_typed() {
     let mut recv = World::recv(0, 0, 100);
     recv.flags = flags::NO_WAIT;
     assert_eq!(w.call(recv).status, Status::TimedOut as u16);
-    assert_eq!(w.call(World::send(0, 0, 1)).status, Status::NotConnected as u16);
+    assert_eq!(
+        w.call(World::send(0, 0, 1)).status,
+        Status::NotConnected as u16
+    );
     let mut send = World::send(0, 0, 65508);
     send.address = address(PEER_IP, 1);
     let long = w.call(send);
-    assert_eq!((long.status, long.arg), (Status::MessageTooLong as u16, 65507));
+    assert_eq!(
+        (long.status, long.arg),
+        (Status::MessageTooLong as u16, 65507)
+    );
     // Nobody has this address.
     send.extent.len = 1;
     send.address = address([10, 0, 0, 77].into(), 1);
@@ -121,7 +133,10 @@ fn errors_are_typed() {
     connect.address = address(PEER_IP, 9);
     ok(&w.call(connect));
     ok(&w.call(World::send(0, 0, 5)));
-    assert_eq!(w.call(World::recv(0, 0, 5)).status, Status::ConnectionRefused as u16);
+    assert_eq!(
+        w.call(World::recv(0, 0, 5)).status,
+        Status::ConnectionRefused as u16
+    );
 }
 
 #[test]

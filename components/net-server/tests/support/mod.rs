@@ -4,6 +4,7 @@
 //! clock, loss and a driver that the test controls. Invariant: time moves only
 //! in `World::step`, and everything random comes from a seed.
 #![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 use std::collections::{HashMap, VecDeque};
 
@@ -27,7 +28,10 @@ pub struct Lcg(pub u64);
 
 impl Lcg {
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         self.0 >> 33
     }
 
@@ -46,6 +50,8 @@ pub struct Fake {
     pub regions: HashMap<u32, Vec<u8>>,
     pub room: usize,
     pub verified: bool,
+    /// Checksums that the device completed.
+    pub completed: u32,
 }
 
 impl Environment for Fake {
@@ -54,18 +60,30 @@ impl Environment for Fake {
             return Ok(None);
         };
         into[..frame.len()].copy_from_slice(&frame);
-        Ok(Some(Received { len: frame.len(), verified: self.verified }))
+        Ok(Some(Received {
+            len: frame.len(),
+            verified: self.verified,
+        }))
     }
 
     fn frame_room(&mut self) -> usize {
         self.room - self.from_server.len().min(self.room)
     }
 
-    fn send_frame(&mut self, frame: &[u8], _: Option<PartialChecksum>) -> bool {
+    fn send_frame(&mut self, frame: &[u8], checksum: Option<PartialChecksum>) -> bool {
         if self.frame_room() == 0 {
             return false;
         }
-        self.from_server.push_back(frame.to_vec());
+        let mut frame = frame.to_vec();
+        if let Some(checksum) = checksum {
+            // What a device does (virtio 1.2, 5.1.6.2).
+            let start = checksum.start as usize;
+            let sum = !smoltcp::wire::checksum::data(&frame[start..]);
+            let at = start + checksum.offset as usize;
+            frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+            self.completed += 1;
+        }
+        self.from_server.push_back(frame);
         true
     }
 
@@ -83,7 +101,10 @@ impl Environment for Fake {
     }
 
     fn read_client(&self, client: u32, offset: usize, into: &mut [u8]) -> bool {
-        let from = self.regions.get(&client).and_then(|r| r.get(offset..offset + into.len()));
+        let from = self
+            .regions
+            .get(&client)
+            .and_then(|r| r.get(offset..offset + into.len()));
         from.map(|from| into.copy_from_slice(from)).is_some()
     }
 
@@ -171,7 +192,11 @@ pub fn small() -> Config {
 
 impl World {
     pub fn new(config: Config) -> Self {
-        let server = Server::new(config, SERVER_MAC, 1500, false, [3; 32]).unwrap();
+        Self::with_offload(config, false)
+    }
+
+    pub fn with_offload(config: Config, offload: bool) -> Self {
+        let server = Server::new(config, SERVER_MAC, 1500, offload, [3; 32]).unwrap();
         let mut wire = Wire::default();
         let mac = HardwareAddress::Ethernet(EthernetAddress(PEER_MAC));
         let mut settings = smoltcp::iface::Config::new(mac);
@@ -243,7 +268,11 @@ impl World {
     }
 
     pub fn completion(&mut self, token: u64) -> Option<Completion> {
-        let at = self.env.completions.iter().position(|c| c.user_data == token)?;
+        let at = self
+            .env
+            .completions
+            .iter()
+            .position(|c| c.user_data == token)?;
         self.env.completions.remove(at)
     }
 
@@ -323,12 +352,19 @@ impl World {
     pub fn peer_connect(&mut self, port: u16, local: u16) -> SocketHandle {
         let handle = self.peer_tcp();
         let socket: &mut tcp::Socket = self.sockets.get_mut(handle);
-        socket.connect(self.peer.context(), (IpAddress::Ipv4(SERVER_IP), port), local).unwrap();
+        socket
+            .connect(
+                self.peer.context(),
+                (IpAddress::Ipv4(SERVER_IP), port),
+                local,
+            )
+            .unwrap();
         handle
     }
 
     pub fn peer_udp(&mut self, port: u16) -> SocketHandle {
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 65536]);
+        let buffer =
+            || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 65536]);
         let mut socket = udp::Socket::new(buffer(), buffer());
         socket.bind(port).unwrap();
         self.sockets.add(socket)
