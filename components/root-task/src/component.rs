@@ -92,16 +92,14 @@ impl Component {
         let size_bits = cnode_bits.into();
         let cnode = kernel.object(&mut pool, ObjectBlueprint::CNode { size_bits })?;
         let notification = kernel.notification(&mut pool)?;
-        let endpoint = match description.endpoint {
-            true => Some(kernel.endpoint(&mut pool)?),
-            false => None,
-        };
+        // One that nobody may call lets a server without clients wait on it.
+        let endpoint = kernel.endpoint(&mut pool)?;
         let this = Self {
             space: Space::new(kernel, &mut pool)?,
             pool,
             mapped: Vec::new(),
             notification,
-            endpoint,
+            endpoint: description.endpoint.then_some(endpoint),
             functions: Vec::new(),
             cnode,
             cnode_bits,
@@ -109,10 +107,8 @@ impl Component {
         };
         let own = this.place(slot::NOTIFICATION)?;
         own.copy(&absolute(notification), CapRights::read_write())?;
-        if let Some(endpoint) = endpoint {
-            let own = this.place(slot::ENDPOINT)?;
-            own.copy(&absolute(endpoint), CapRights::read_only())?;
-        }
+        let own = this.place(slot::ENDPOINT)?;
+        own.copy(&absolute(endpoint), CapRights::read_only())?;
         Ok(this)
     }
 

@@ -206,7 +206,7 @@ impl Component {
         slot(map::slot::NOTIFICATION)
     }
 
-    /// The component's endpoint; receiving on it fails if it serves nobody.
+    /// The component's endpoint; without callers only signals end a `recv`.
     #[must_use]
     pub fn endpoint(&self) -> cap::Endpoint {
         slot(map::slot::ENDPOINT)

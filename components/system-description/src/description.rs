@@ -43,7 +43,7 @@ pub struct Component<S, B> {
     pub image: u16,
     /// log2 of the slots in its CSpace.
     pub cnode_bits: u8,
-    /// Whether it has an endpoint to be called on.
+    /// Whether others may be given the right to call it.
     pub endpoint: bool,
     /// Its threads; the first runs `main`.
     pub threads: Vec<Thread<S>>,

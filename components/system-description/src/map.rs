@@ -31,8 +31,8 @@ pub const REGIONS_END: u64 = 0xf000_0000;
 pub mod slot {
     /// The component's own notification, bound to its first thread.
     pub const NOTIFICATION: u32 = 1;
-    /// The component's own endpoint, to receive calls on; empty if it serves
-    /// nobody.
+    /// The component's own endpoint, to receive calls on; it is there even if
+    /// nobody may call.
     pub const ENDPOINT: u32 = 2;
     /// Notification of thread `n` (`n` ≥ 1) is `THREAD_NOTIFICATION + n`.
     pub const THREAD_NOTIFICATION: u32 = 0x10;
