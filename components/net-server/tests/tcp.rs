@@ -212,6 +212,88 @@ fn shutting_down_the_writing_side() {
 }
 
 #[test]
+fn time_wait_answers_a_repeated_fin_and_ignores_resets() {
+    let mut w = World::new(small());
+    let peer = pair(&mut w);
+    ok(&w.call(World::close(10, u64::MAX)));
+    w.step(1000);
+    w.tcp(peer).close();
+    // The peer's FIN, to be repeated later.
+    let now = smoltcp::time::Instant::from_micros(w.now_us as i64);
+    w.peer.poll(now, &mut w.wire, &mut w.sockets);
+    let fin = w.wire.sent.back().unwrap().clone();
+    for _ in 0..20 {
+        w.step(2000);
+    }
+    assert_eq!(w.count(Counter::TimeWait), 1);
+    assert_eq!(w.count(Counter::ConnectionsFree), 80);
+    w.log = Some(vec![]);
+    w.env.to_server.push_back(fin.clone());
+    w.step(1000);
+    let answer = w.log.replace(vec![]).unwrap();
+    assert_eq!(answer.len(), 1);
+    let ip = smoltcp::wire::Ipv4Packet::new_checked(&answer[0][14..]).unwrap();
+    let sent = smoltcp::wire::Ipv4Packet::new_checked(&fin[14..]).unwrap();
+    let tcp = smoltcp::wire::TcpPacket::new_checked(ip.payload()).unwrap();
+    let of_fin = smoltcp::wire::TcpPacket::new_checked(sent.payload()).unwrap();
+    assert!(tcp.verify_checksum(&SERVER_IP.into(), &PEER_IP.into()));
+    assert!(tcp.ack() && !tcp.rst() && !tcp.fin());
+    assert_eq!(tcp.ack_number(), of_fin.seq_number() + of_fin.segment_len());
+    assert_eq!(tcp.seq_number(), of_fin.ack_number());
+    // RFC 1337: a reset does not end TIME-WAIT.
+    let mut reset = fin;
+    let mut tcp = smoltcp::wire::TcpPacket::new_unchecked(&mut reset[34..]);
+    tcp.set_fin(false);
+    tcp.set_rst(true);
+    tcp.fill_checksum(&PEER_IP.into(), &SERVER_IP.into());
+    w.env.to_server.push_back(reset);
+    w.step(1000);
+    assert_eq!(w.count(Counter::TimeWait), 1);
+    assert!(w.log.take().unwrap().is_empty());
+    // The same ports may be used for a newer connection.
+    w.tcp(peer).abort();
+    w.step(1000);
+    let again = w.peer_connect(7, 40000);
+    let syn = |w: &mut World| w.tcp(again).state();
+    w.step(1000);
+    w.step(1000);
+    // The peer's number is random: it is either newer, and opens, or older,
+    // and is answered by an acknowledgement, at which the peer resets.
+    match syn(&mut w) {
+        State::Established => assert_eq!(w.count(Counter::TimeWait), 0),
+        _ => assert_eq!(w.count(Counter::TimeWait), 1),
+    }
+}
+
+#[test]
+fn initial_numbers_and_ports_do_not_follow_from_each_other() {
+    let mut w = World::new(small());
+    w.log = Some(vec![]);
+    let mut connect = Request::new(Op::Connect, 1, 0);
+    connect.address = address(PEER_IP, 80);
+    let mut seen = vec![];
+    for s in 1..9 {
+        w.open(s, SocketKind::Tcp);
+        connect.socket = s;
+        w.call(connect);
+        for frame in w.log.replace(vec![]).unwrap() {
+            if let Ok(ip) = smoltcp::wire::Ipv4Packet::new_checked(&frame[14..])
+                && let Ok(tcp) = smoltcp::wire::TcpPacket::new_checked(ip.payload())
+                && frame[12..14] == [8, 0]
+            {
+                seen.push((tcp.src_port(), tcp.seq_number().0 as u32));
+            }
+        }
+    }
+    assert_eq!(seen.len(), 8);
+    for pair in seen.windows(2) {
+        assert!(pair[0].0.abs_diff(pair[1].0) > 1);
+        let step = pair[1].1.wrapping_sub(pair[0].1);
+        assert!(step.min(step.wrapping_neg()) > 100_000, "{seen:?}");
+    }
+}
+
+#[test]
 fn a_reset_is_reported() {
     let mut w = World::new(small());
     let peer = pair(&mut w);

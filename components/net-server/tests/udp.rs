@@ -184,3 +184,8 @@ fn cost_does_not_depend_on_idle_sockets() {
     assert_eq!(shown(0), shown(60));
     assert_eq!(shown(0), 20);
 }
+
+#[test]
+fn the_server_itself_is_small_enough_for_a_stack() {
+    assert!(size_of::<net_server::Server>() < 24 * 1024);
+}
