@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sel4_kernel::{Kernel, Progress, Variant, Workspace, ensure};
 
@@ -40,4 +41,20 @@ fn a_second_request_finds_the_first_kernel() {
     );
     assert!(!first.is_debug());
     assert_eq!(first.version(), "5.0.0");
+}
+
+/// The kernel rounds its stack pointer to the stack's size; see `recipe.rs`.
+#[test]
+fn the_kernel_stack_is_aligned_to_its_size() {
+    let target = tempfile::tempdir().unwrap();
+    for variant in [Variant::Debug, Variant::Release] {
+        let kernel = build(variant, target.path());
+        let symbols = Command::new("nm").arg(kernel.elf()).output().unwrap();
+        let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
+        let stack = symbols
+            .lines()
+            .find(|line| line.ends_with(" kernel_stack_alloc"))
+            .unwrap_or_else(|| panic!("no kernel stack among\n{symbols}"));
+        assert!(stack[..16].ends_with("000"), "{stack}");
+    }
 }
