@@ -53,18 +53,6 @@ const STACK_ALIGNMENT: (&str, &str, &str) = (
     "#define KERNEL_STACK_ALIGNMENT 4096",
 );
 
-/// A line of the source that is wrong, and what it must say.
-///
-/// On leaving the kernel with an interrupt pending, x86_64 rounds its stack
-/// pointer up to the stack's size to start afresh, yet aligns the stack to 16
-/// bytes only: unless the linker happens to place it well, the next frames go
-/// over whatever lies behind, the interrupt descriptors for instance.
-const STACK_ALIGNMENT: (&str, &str, &str) = (
-    "include/arch/x86/arch/64/mode/kernel/stack.h",
-    "#define KERNEL_STACK_ALIGNMENT 16",
-    "#define KERNEL_STACK_ALIGNMENT (1 << CONFIG_KERNEL_STACK_BITS)",
-);
-
 /// Directories under the kernel's `include/` that are of our platform.
 const INCLUDES: [&str; 2] = ["arch/x86", "plat/pc99"];
 
@@ -105,10 +93,7 @@ fn adjust(copy: &Path, variant: Variant) -> Result<(), Error> {
         &copy.join("include/plat/pc99/autoconf.h"),
         &variant.autoconf(),
     )?;
-    let (file, defect, repair) = STACK_ALIGNMENT;
-    let path = copy.join("include").join(file);
-    write(&path, &read(&path)?.replace(defect, repair))?;
-    correct(copy, STACK_ALIGNMENT)?;
+    correct(&copy.join("include"), STACK_ALIGNMENT)?;
     let tools = copy.join("tools");
     for name in GENERATORS {
         let path = tools.join(name);
@@ -124,8 +109,8 @@ fn adjust(copy: &Path, variant: Variant) -> Result<(), Error> {
 }
 
 /// Corrects a line that must be there.
-fn correct(copy: &Path, (file, wrong, right): (&str, &str, &str)) -> Result<(), Error> {
-    let path = copy.join(file);
+fn correct(include: &Path, (file, wrong, right): (&str, &str, &str)) -> Result<(), Error> {
+    let path = include.join(file);
     let text = read(&path)?;
     if !text.contains(wrong) {
         let path = path.display();
