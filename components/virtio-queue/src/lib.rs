@@ -26,6 +26,7 @@
 #[cfg(any(test, feature = "fake"))]
 extern crate std;
 
+mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod mmio;
@@ -33,9 +34,7 @@ mod pci;
 mod queue;
 mod transport;
 
+pub use error::{AddError, DeviceError, SetupError};
 pub use pci::{PciError, PciTransport};
-pub use queue::{
-    AddError, DeviceError, DmaSpan, QueueAddresses, Segment, SetupError, Used, VirtQueue,
-    queue_bytes,
-};
+pub use queue::{DmaSpan, QueueAddresses, Segment, Used, VirtQueue, queue_bytes};
 pub use transport::{InitError, Transport, feature, interrupt, negotiate, start, status};
