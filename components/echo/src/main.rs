@@ -1,2 +1,126 @@
-//! UDP and TCP echo on one port.
-fn main() {}
+//! UDP and TCP echo on one port (RFC 862), many connections at once.
+//!
+//! One thread serves everybody: it waits until any socket is ready, then
+//! works on the ready ones until each would have to wait. Invariant: nobody
+//! waits for a peer that is slow to take its echo; a connection's bytes wait
+//! in the connection's own buffer, and while they do nothing more is read from
+//! that peer, so TCP slows it down.
+#![no_std]
+#![no_main]
+
+mod connection;
+
+use component_runtime::Component;
+use ioipc::net::{SocketAddr, TcpListener, UdpSocket};
+use ioipc::{ErrorKind, Event, Interest, Poll};
+use spin::Mutex;
+
+use connection::{Connection, State};
+
+component_runtime::entry!(main);
+
+/// Connections served at once; further ones wait in the backlog.
+const CONNECTIONS: usize = 96;
+/// Longest datagram that is echoed, in bytes.
+const DATAGRAM: usize = 16 << 10;
+/// Datagrams echoed before the other sockets get their turn.
+const BATCH: usize = 64;
+/// Port unless `port` in the configuration says otherwise.
+const PORT: u16 = 7;
+
+/// Tokens of the two sockets that are always there; connections follow.
+const UDP: u64 = 0;
+const LISTENER: u64 = 1;
+const FIRST_CONNECTION: u64 = 2;
+
+type Connections = [Option<Connection>; CONNECTIONS];
+
+static ROOM: Mutex<(Connections, [u8; DATAGRAM])> =
+    Mutex::new(([const { None }; CONNECTIONS], [0; DATAGRAM]));
+
+fn main(component: &'static Component) -> ! {
+    if let Err(why) = ioipc::init(component) {
+        log::error!("no sockets: {why}");
+    } else if let Err(why) = serve(component) {
+        log::error!("echo ended: {why}");
+    }
+    loop {
+        component.wait();
+    }
+}
+
+fn serve(component: &Component) -> ioipc::Result<()> {
+    let port = component.config("port").and_then(|p| p.parse().ok());
+    let address = SocketAddr::from(([0, 0, 0, 0], port.unwrap_or(PORT)));
+    let udp = UdpSocket::bind(address)?;
+    let listener = TcpListener::bind(address)?;
+    udp.set_nonblocking(true);
+    listener.set_nonblocking(true);
+    let poll = Poll::new()?;
+    poll.register(&udp, UDP, Interest::READABLE)?;
+    poll.register(&listener, LISTENER, Interest::READABLE)?;
+    log::info!("echo on UDP and TCP port {}", address.port());
+    let mut room = ROOM.lock();
+    let (connections, datagram) = &mut *room;
+    let mut events = [Event::default(); 32];
+    loop {
+        let ready = poll.wait(&mut events, None)?;
+        for event in &events[..ready] {
+            match event.token {
+                UDP => echo_datagrams(&udp, datagram),
+                LISTENER => accept(&poll, &listener, connections),
+                token => serve_one(&poll, &listener, connections, token),
+            }
+        }
+    }
+}
+
+/// Sends back what has arrived, up to a batch. A datagram that cannot be sent
+/// is dropped, as UDP may.
+fn echo_datagrams(socket: &UdpSocket, buffer: &mut [u8]) {
+    for _ in 0..BATCH {
+        let Ok((len, from)) = socket.recv_from(buffer) else {
+            return;
+        };
+        if let Err(why) = socket.send_to(&buffer[..len], from)
+            && why.kind() != ErrorKind::WouldBlock
+        {
+            log::debug!("datagram to {from}: {why}");
+        }
+    }
+}
+
+/// Takes connections as long as there is room for them.
+fn accept(poll: &Poll, listener: &TcpListener, connections: &mut Connections) {
+    for (place, slot) in connections.iter_mut().enumerate() {
+        if slot.is_some() {
+            continue;
+        }
+        let Ok((stream, peer)) = listener.accept() else {
+            return;
+        };
+        let token = FIRST_CONNECTION + place as u64;
+        match Connection::new(stream, poll, token) {
+            Ok(connection) => *slot = Some(connection),
+            Err(why) => log::warn!("connection of {peer}: {why}"),
+        }
+    }
+    // No room: the backlog keeps the rest until a connection ends.
+    poll.deregister(listener);
+}
+
+fn serve_one(poll: &Poll, listener: &TcpListener, connections: &mut Connections, token: u64) {
+    let place = (token - FIRST_CONNECTION) as usize;
+    let Some(slot) = connections.get_mut(place) else {
+        return;
+    };
+    let ended = slot
+        .as_mut()
+        .is_some_and(|c| c.serve(poll, token) == State::Ended);
+    if ended {
+        *slot = None;
+        if let Err(why) = poll.register(listener, LISTENER, Interest::READABLE) {
+            log::error!("listener: {why}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! UDP and TCP echo under load, with every byte checked.
+
+use std::time::Duration;
+
+use echo_load::{Closer, Held, storm, tcp_bulk, tcp_lockstep, tcp_parallel, udp};
+use emulator_tests::Booted;
+
+/// Gauges that must return to where they were: everything but those that
+/// count what is legitimately in motion.
+fn settled(gauges: &std::collections::BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    let moving = ["time_wait", "log", "rx_buffers", "tx_buffers"];
+    gauges
+        .iter()
+        .filter(|(name, _)| !moving.iter().any(|part| name.contains(part)))
+        .map(|(name, value)| (name.clone(), *value))
+        .collect()
+}
+
+#[test]
+fn datagrams_of_all_sizes_come_back() {
+    let system = Booted::system("echo");
+    for size in [4, 5, 63, 64, 512, 1400, 1472] {
+        for outstanding in [1, 8, 64] {
+            let outcome = udp(system.udp(7), size, outstanding, 128).unwrap();
+            assert!(outcome.is_perfect(), "{size} B × {outstanding}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn streams_come_back_whole() {
+    let system = Booted::system("echo");
+    for size in [1, 64, 1400, 5000] {
+        let outcome = tcp_lockstep(system.tcp(7), size, 50).unwrap();
+        assert!(outcome.is_perfect(), "{size} B: {outcome:?}");
+    }
+    let outcome = tcp_bulk(system.tcp(7), 60 << 10, 64 << 20).unwrap();
+    assert!(outcome.is_perfect(), "64 MiB: {outcome:?}");
+}
+
+#[test]
+fn connections_by_the_thousand_leave_nothing_behind() {
+    let mut system = Booted::system("echo");
+    let together = tcp_parallel(system.tcp(7), 64, 1000, 10).unwrap();
+    assert!(together.is_perfect(), "64 at once: {together:?}");
+    let before = settled(&system.numbers("resources"));
+    for closer in [Closer::Us, Closer::Reset] {
+        let outcome = storm(system.tcp(7), 4000, 16, &closer).unwrap();
+        assert!(outcome.is_perfect(), "{closer:?}: {outcome:?}");
+    }
+    let service = Closer::Service { request: b"hello\n".to_vec() };
+    let outcome = storm(system.tcp(17), 2000, 16, &service).unwrap();
+    assert!(outcome.is_perfect(), "{service:?}: {outcome:?}");
+    system.wait_numbers("resources", Duration::from_secs(60), |now| settled(now) == before);
+}
+
+#[test]
+fn idle_connections_do_not_disturb() {
+    let system = Booted::system("echo");
+    let mut held = Held::open(system.tcp(7), 64).unwrap();
+    let outcome = udp(system.udp(7), 64, 64, 1000).unwrap();
+    assert!(outcome.is_perfect(), "{outcome:?}");
+    let outcome = held.check(100).unwrap();
+    assert!(outcome.is_perfect(), "{outcome:?}");
+}
