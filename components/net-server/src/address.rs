@@ -7,7 +7,7 @@
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
-use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::Ipv4Address;
 use socket_api::{Completion, Request, Status, flags};
 
 use crate::classify::is_host;
@@ -114,10 +114,10 @@ impl Server {
             return;
         }
         let moved = own(self.stack.address) != own(address);
-        log::info!(
-            "address: {:?}",
-            address.map(|a: Address| -> Ipv4Cidr { a.cidr })
-        );
+        match address {
+            Some(Address { cidr, .. }) => log::info!("address {cidr}"),
+            None => log::info!("no address"),
+        }
         self.stack.set_address(address);
         if moved {
             self.drop_connections();

@@ -6,8 +6,8 @@
 //! here panics: every access goes through smoltcp's checked views.
 
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Packet, IpProtocol, Ipv4Address,
-    Ipv4Packet, TcpPacket, UdpPacket,
+    ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol,
+    Icmpv4Packet, IpProtocol, Ipv4Address, Ipv4Packet, TcpOption, TcpPacket, UdpPacket,
 };
 
 use crate::counters::Counter;
@@ -134,6 +134,22 @@ fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, C
     }))
 }
 
+/// What an ARP frame wants, if it is sound: RFC 826 for IPv4 over Ethernet,
+/// from a sender that can be a single host.
+pub(crate) fn arp(frame: &[u8]) -> Option<ArpOperation> {
+    let packet = ArpPacket::new_checked(frame.get(ETHERNET..)?).ok()?;
+    let kind = (packet.hardware_type(), packet.protocol_type());
+    let lengths = (packet.hardware_len(), packet.protocol_len());
+    if kind != (ArpHardware::Ethernet, EthernetProtocol::Ipv4) || lengths != (6, 4) {
+        return None;
+    }
+    let sender = EthernetAddress::from_bytes(packet.source_hardware_addr());
+    match packet.operation() {
+        ArpOperation::Unknown(_) => None,
+        operation => sender.is_unicast().then_some(operation),
+    }
+}
+
 /// Checks the transport header of a whole datagram; `verified` says that the
 /// device has verified its checksum.
 pub(crate) fn transport(
@@ -181,6 +197,9 @@ fn tcp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Segment, Counter
     if !verified && !packet.verify_checksum(&ip.src.into(), &ip.dst.into()) {
         return Err(Counter::DropChecksum);
     }
+    if !options_are_sound(packet.options()) {
+        return Err(Counter::DropBadTransport);
+    }
     Ok(Segment {
         src_port: packet.src_port(),
         dst_port: packet.dst_port(),
@@ -191,4 +210,16 @@ fn tcp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Segment, Counter
         rst: packet.rst(),
         len: packet.payload().len() as u32,
     })
+}
+
+/// Whether TCP options can be read to their end (RFC 9293, 3.1).
+fn options_are_sound(mut options: &[u8]) -> bool {
+    while !options.is_empty() {
+        match TcpOption::parse(options) {
+            Ok((_, TcpOption::EndOfList)) => return true,
+            Ok((rest, _)) => options = rest,
+            Err(_) => return false,
+        }
+    }
+    true
 }

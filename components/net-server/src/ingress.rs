@@ -7,7 +7,7 @@
 
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{ArpOperation, IpProtocol};
-use smoltcp::wire::{ArpPacket, EthernetFrame, Icmpv4Message, Icmpv4Packet, Ipv4Packet};
+use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
 use socket_api::Status;
 
 use crate::classify::{self, Class, Datagram, Segment, Transport, is_host};
@@ -31,12 +31,7 @@ impl Server {
     }
 
     fn arp_in(&mut self, frame: &[u8], env: &mut impl Environment) {
-        let packet = EthernetFrame::new_checked(frame).ok().and_then(|f| {
-            ArpPacket::new_checked(f.payload())
-                .ok()
-                .map(|p| p.operation())
-        });
-        let Some(operation) = packet else {
+        let Some(operation) = classify::arp(frame) else {
             self.counters.add(Counter::DropBadArp);
             return;
         };
@@ -319,7 +314,10 @@ impl Server {
         }
         let ip = Ipv4Packet::new_unchecked(quote);
         let at = usize::from(ip.header_len());
-        let Some(header) = quote.get(at..at + 8).filter(|_| at >= 20) else {
+        // The quoted packet may have been longer than its quote, not shorter
+        // than its headers.
+        let sound = ip.version() == 4 && at >= 20 && usize::from(ip.total_len()) >= at + 8;
+        let Some(header) = quote.get(at..at + 8).filter(|_| sound) else {
             self.counters.add(Counter::DropBadTransport);
             return;
         };

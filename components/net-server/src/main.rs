@@ -63,7 +63,8 @@ struct Program {
 
 fn config(component: &Component) -> Result<Config, Failure> {
     let mut config = Config::default();
-    for (key, value) in component.configs() {
+    // The logger's key is the runtime's to read.
+    for (key, value) in component.configs().filter(|(key, _)| *key != "log.level") {
         match config.set(key, value) {
             Ok(()) => {}
             Err(ConfigError::UnknownKey) => log::warn!("unknown configuration key `{key}`"),

@@ -36,6 +36,8 @@ struct Slot {
     total: Option<usize>,
     blocks: usize,
     received: [u64; WORDS],
+    /// Where fragments begin, by block.
+    begins: [u64; WORDS],
     bytes: Vec<u8>,
 }
 
@@ -67,6 +69,7 @@ impl Reassembly {
             total: None,
             blocks: 0,
             received: [0; WORDS],
+            begins: [0; WORDS],
             bytes: alloc::vec![0; ETHERNET + IP_HEADER + MOST],
         };
         Self {
@@ -203,6 +206,7 @@ impl Reassembly {
         slot.total = None;
         slot.blocks = 0;
         slot.received = [0; WORDS];
+        slot.begins = [0; WORDS];
         Some(at)
     }
 }
@@ -226,7 +230,7 @@ impl Slot {
         let present = (first..last).filter(|b| self.has(*b)).count();
         let into = &mut self.bytes[ETHERNET + IP_HEADER + ip.fragment_offset..][..payload.len()];
         if present != 0 {
-            let same = present == last - first && into == payload;
+            let same = present == last - first && into == payload && self.is_one(first, last);
             return Err(if same {
                 Counter::DropNoSocket
             } else {
@@ -237,6 +241,7 @@ impl Slot {
         for block in first..last {
             self.received[block / 64] |= 1 << (block % 64);
         }
+        self.begins[first / 64] |= 1 << (first % 64);
         self.blocks += last - first;
         self.total = total;
         Ok(())
@@ -244,6 +249,13 @@ impl Slot {
 
     fn has(&self, block: usize) -> bool {
         self.received[block / 64] >> (block % 64) & 1 != 0
+    }
+
+    /// Whether the blocks, all of which came, came as one fragment.
+    fn is_one(&self, first: usize, last: usize) -> bool {
+        let begins = |b: usize| self.begins[b / 64] >> (b % 64) & 1 != 0;
+        let ends = last == WORDS * 64 || begins(last) || !self.has(last);
+        ends && begins(first) && !(first + 1..last).any(begins)
     }
 
     /// Whether bytes behind `end` have already come.
@@ -294,6 +306,23 @@ mod tests {
         assert_eq!(r.add(&fragment(1, 8, true), &[2; 16], 0), dropped);
         assert_eq!(r.add(&fragment(1, 16, false), &[3; 4], 0), dropped);
         assert_eq!(r.expire(LIFETIME_US), 1);
+    }
+
+    #[test]
+    fn the_same_bytes_in_other_bounds_are_an_overlap() {
+        let dropped = Outcome::Dropped(Counter::DropFragmentOverlap);
+        for (offset, len) in [(0, 8), (8, 8), (16, 8), (8, 16), (0, 16)] {
+            let mut r = Reassembly::new(4);
+            assert_eq!(r.add(&fragment(1, 0, true), &[1; 24], 0), Outcome::Kept);
+            assert_eq!(r.add(&fragment(1, 0, true), &[1; 24], 0), Outcome::Kept);
+            let again = r.add(&fragment(1, offset, true), &[1; 24][..len], 0);
+            assert_eq!(again, dropped, "{len} bytes at {offset}");
+        }
+        let mut r = Reassembly::new(4);
+        for offset in [0, 8] {
+            assert_eq!(r.add(&fragment(1, offset, true), &[1; 8], 0), Outcome::Kept);
+        }
+        assert_eq!(r.add(&fragment(1, 0, true), &[1; 16], 0), dropped);
     }
 
     #[test]

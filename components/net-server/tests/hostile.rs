@@ -215,6 +215,101 @@ fn each_way_to_be_wrong_has_its_counter() {
     assert_eq!(w.call(World::recv(0, 0, 10)).len, 7);
 }
 
+/// An ARP request of the peer's for the server's address.
+fn arp_frame() -> Vec<u8> {
+    let mut frame = vec![0; 14 + 28];
+    frame[..6].copy_from_slice(&SERVER_MAC);
+    frame[6..12].copy_from_slice(&PEER_MAC);
+    frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame[22..28].copy_from_slice(&PEER_MAC);
+    frame[28..32].copy_from_slice(&PEER_IP.octets());
+    frame[38..42].copy_from_slice(&SERVER_IP.octets());
+    frame
+}
+
+#[test]
+fn arp_of_other_kinds_is_dropped_and_counted() {
+    let counted = |frame: Vec<u8>| {
+        let mut w = udp_world();
+        let before = w.count(Counter::DropBadArp);
+        w.env.to_server.push_back(frame);
+        w.step(1000);
+        w.count(Counter::DropBadArp) - before
+    };
+    assert_eq!(counted(arp_frame()), 0);
+    for (at, value) in [
+        (15, 6),
+        (16, 0x86),
+        (18, 255),
+        (19, 16),
+        (21, 9),
+        (22, 0x33),
+    ] {
+        let mut frame = arp_frame();
+        frame[at] = value;
+        assert_eq!(counted(frame), 1, "byte {at}");
+    }
+    assert_eq!(counted(arp_frame()[..41].to_vec()), 1);
+}
+
+/// A SYN with these four bytes of options.
+fn syn_with(options: [u8; 4]) -> Vec<u8> {
+    let mut bytes = vec![0; 24];
+    bytes[1] = 9;
+    bytes[3] = 7;
+    bytes[12..14].copy_from_slice(&[6 << 4, 2]);
+    bytes[20..].copy_from_slice(&options);
+    let mut packet = TcpPacket::new_unchecked(&mut bytes[..]);
+    packet.fill_checksum(&PEER_IP.into(), &SERVER_IP.into());
+    ip_frame(1, 0, false, IpProtocol::Tcp, &bytes)
+}
+
+#[test]
+fn tcp_options_that_cannot_be_read_are_counted() {
+    let counted = |options| {
+        let mut w = udp_world();
+        let before = w.count(Counter::DropBadTransport);
+        w.env.to_server.push_back(syn_with(options));
+        w.step(1000);
+        w.count(Counter::DropBadTransport) - before
+    };
+    for good in [[2, 4, 5, 0xb4], [1, 1, 1, 0], [0, 2, 0, 9], [77, 4, 0, 0]] {
+        assert_eq!(counted(good), 0, "{good:?}");
+    }
+    for bad in [[2, 0, 5, 0xb4], [1, 1, 2, 4], [8, 10, 0, 0], [2, 3, 5, 0]] {
+        assert_eq!(counted(bad), 1, "{bad:?}");
+    }
+}
+
+#[test]
+fn icmp_errors_that_quote_nonsense_are_counted() {
+    let counted = |at: usize, value: u8, len: usize| {
+        let mut quote = ip_frame(1, 0, false, IpProtocol::Udp, &[0; 8])[14..].to_vec();
+        quote[12..16].copy_from_slice(&SERVER_IP.octets());
+        quote[at] = value;
+        let mut message = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(&quote[..len]);
+        Icmpv4Packet::new_unchecked(&mut message[..]).fill_checksum();
+        let mut w = udp_world();
+        let before = w.count(Counter::DropBadTransport);
+        let frame = ip_frame(1, 0, false, IpProtocol::Icmp, &message);
+        w.env.to_server.push_back(frame);
+        w.step(1000);
+        w.count(Counter::DropBadTransport) - before
+    };
+    assert_eq!(counted(0, 0x45, 28), 0);
+    assert_eq!(counted(2, 5, 28), 0, "a quote is shorter than its packet");
+    for (at, value, len) in [
+        (0, 0x4f, 28),
+        (0, 0x40, 28),
+        (0, 0x65, 28),
+        (3, 0, 28),
+        (0, 0x45, 27),
+    ] {
+        assert_eq!(counted(at, value, len), 1, "byte {at} = {value}");
+    }
+}
+
 #[test]
 fn a_frame_that_the_device_verified_is_not_verified_again() {
     let mut w = udp_world();
