@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use system_description::map;
 
+use crate::Component;
 use crate::component::slot;
 
 const MAX: usize = map::MAX_THREADS as usize;
@@ -76,18 +77,41 @@ fn notification(index: usize) -> sel4::cap::Notification {
     slot(map::slot::THREAD_NOTIFICATION + index as u32)
 }
 
-/// Sleeps until there is a job, runs it, and again.
+/// Sleeps until [`wake`] wakes this thread, `index`; may return for no reason.
+/// Not for the first thread, which waits on the component's notification.
+pub fn wait(index: usize) {
+    notification(index).wait();
+}
+
+/// Wakes thread `index` from its wait; the first thread as a signal without
+/// badge bits does.
+pub fn wake(component: &Component, index: usize) {
+    match index {
+        0 => component.notification().signal(),
+        index => notification(index).signal(),
+    }
+}
+
+/// Lets other threads of the same priority run.
+pub fn yield_now() {
+    sel4::r#yield();
+}
+
+/// Runs jobs as they come; sleeps while there is none.
 pub(crate) fn serve(index: usize) -> ! {
     loop {
-        notification(index).wait();
         let job = JOBS.get(index).map_or(ptr::null_mut(), |j| {
             j.swap(ptr::null_mut(), Ordering::Acquire)
         });
-        if !job.is_null() {
-            // SAFETY: only `spawn` stores there, and only function pointers of
-            // this type.
-            let job: fn() = unsafe { mem::transmute::<*mut (), fn()>(job) };
-            job();
+        if job.is_null() {
+            // A job's own waits may take a signal for the next job, which is
+            // why the place is looked at first.
+            wait(index);
+            continue;
         }
+        // SAFETY: only `spawn` stores there, and only function pointers of
+        // this type.
+        let job: fn() = unsafe { mem::transmute::<*mut (), fn()>(job) };
+        job();
     }
 }
