@@ -125,9 +125,10 @@ fn program(path: &Path, body: &str) -> Result<(), Error> {
     executable(path)
 }
 
+/// One job at a time: the generators share a parser table that each of them
+/// writes, and the compiler, which takes most of the time, runs once.
 fn make(variant: Variant, objects: &Path) -> Command {
     let xmllint = find_program("xmllint").unwrap_or_else(|| PathBuf::from("xmllint"));
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut command = Command::new("make");
     command
         .current_dir(objects)
@@ -135,7 +136,6 @@ fn make(variant: Variant, objects: &Path) -> Command {
         .env("LC_ALL", "C")
         .env("SOURCE_DATE_EPOCH", "0")
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .arg(format!("-j{jobs}"))
         .args(make_arguments(variant, &xmllint.to_string_lossy()));
     command
 }
