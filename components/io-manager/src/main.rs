@@ -1,48 +1,31 @@
-//! The I/O manager as a component.
+//! Stands between clients and servers: the program.
 //!
-//! Takes turns until nobody has anything left, then sleeps. A signal of the
-//! root task means that a component's state changed: dead clients and servers
-//! are given up before the next turn.
+//! Finds the parties in the start-up page, lets the [`Manager`] work, and
+//! tells it of deaths. It sleeps only when everybody has been asked for a
+//! signal and nothing was left to do.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 use alloc::vec::Vec;
-use core::fmt;
 
-use component_runtime::{Component, Link, Protocol, Role, heap, quota};
+use component_runtime::{Component, Link, Protocol, Role, counters, heap, quota};
 use io_manager::{Bells, ClientConfig, Manager, Quota, ServerConfig};
 use service_api::lifecycle::{self, State};
-use shared_ring::{AttachError, SharedMemory};
+use shared_ring::SharedMemory;
 
 component_runtime::entry!(main);
 
-/// Why the manager cannot run.
-#[derive(Debug)]
-enum Failure {
-    /// system.toml did not give it this.
-    Lacks(&'static str),
-    /// A server's rings are not usable.
-    Server(AttachError),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lacks(what) => write!(f, "system.toml gives the manager no {what}"),
-            Self::Server(e) => write!(f, "the server's rings: {e}"),
-        }
-    }
-}
-
-/// The links, by number of the party.
-struct Links {
+/// The links to all parties, by number.
+struct Parties {
     clients: Vec<Link>,
     servers: Vec<Link>,
+    states: Option<SharedMemory>,
+    states_badge: u64,
 }
 
-impl Bells for Links {
+impl Bells for Parties {
     fn client(&mut self, index: usize) {
         if let Some(link) = self.clients.get(index) {
             link.signal();
@@ -56,92 +39,92 @@ impl Bells for Links {
     }
 }
 
-fn quota_of(link: &Link) -> Quota {
-    let param = |what: usize| link.params[what];
-    let small = |what: usize| u16::try_from(param(what)).unwrap_or(u16::MAX);
-    Quota {
-        sockets: small(quota::SOCKETS),
-        requests: small(quota::REQUESTS),
-        queued_bytes: param(quota::QUEUED_BYTES),
-        share: small(quota::SHARE),
+fn main(component: &'static Component) -> ! {
+    match start(component) {
+        Ok((manager, parties)) => serve(component, manager, parties),
+        Err(why) => {
+            log::error!("cannot start: {why}");
+            loop {
+                component.wait();
+            }
+        }
     }
 }
 
-fn client_of(link: &Link) -> Result<ClientConfig, Failure> {
-    Ok(ClientConfig {
+fn start(component: &'static Component) -> Result<(Manager, Parties), &'static str> {
+    heap::init(component).map_err(|_| "no memory called \"heap\"")?;
+    let lifecycle = component.link(Protocol::Lifecycle, Role::Client);
+    let parties = Parties {
+        clients: by_number(component, Protocol::Sockets, Role::Server),
+        servers: by_number(component, Protocol::Server, Role::Client),
+        states: lifecycle.and_then(|link| link.control),
+        states_badge: lifecycle.map_or(0, |link| link.badge),
+    };
+    let clients: Option<Vec<_>> = parties.clients.iter().map(client_config).collect();
+    let clients = clients.ok_or("a client without rings")?;
+    let control = |link: &Link| {
+        Some(ServerConfig {
+            control: link.control?,
+        })
+    };
+    let servers: Option<Vec<_>> = parties.servers.iter().map(control).collect();
+    let servers = servers.ok_or("a server without rings")?;
+    let manager = Manager::new(&clients, &servers, counters(component))
+        .map_err(|_| "a server's ring header is damaged")?;
+    log::info!("{} clients, {} servers", clients.len(), servers.len());
+    Ok((manager, parties))
+}
+
+/// The links of a kind, in the order of their numbers, which the data regions
+/// at the servers have too.
+fn by_number(component: &Component, protocol: Protocol, role: Role) -> Vec<Link> {
+    let mut links: Vec<Link> = component.links_of(protocol, role).collect();
+    links.sort_unstable_by_key(|link| link.index);
+    links
+}
+
+fn client_config(link: &Link) -> Option<ClientConfig> {
+    let small = |which: usize| link.params[which].min(u32::from(u16::MAX) - 1) as u16;
+    Some(ClientConfig {
         name: link.peer,
-        control: link.control.ok_or(Failure::Lacks("request rings"))?,
-        data_bytes: u32::try_from(link.data_bytes).unwrap_or(u32::MAX),
-        quota: quota_of(link),
+        control: link.control?,
+        data_bytes: u32::try_from(link.data_bytes).ok()?,
+        quota: Quota {
+            sockets: small(quota::SOCKETS),
+            requests: small(quota::REQUESTS),
+            queued_bytes: link.params[quota::QUEUED_BYTES],
+            share: small(quota::SHARE),
+        },
     })
 }
 
-fn server_of(link: &Link) -> Result<ServerConfig, Failure> {
-    let control = link.control.ok_or(Failure::Lacks("server rings"))?;
-    Ok(ServerConfig { control })
-}
-
-fn start(component: &Component) -> Result<(Manager, Links), Failure> {
-    heap::init(component).map_err(|_| Failure::Lacks("heap"))?;
-    let links = |protocol, role| {
-        let mut links: Vec<Link> = component.links_of(protocol, role).collect();
-        links.sort_by_key(|link| link.index);
-        links
-    };
-    let links = Links {
-        clients: links(Protocol::Sockets, Role::Server),
-        servers: links(Protocol::Server, Role::Client),
-    };
-    let clients: Vec<_> = links
-        .clients
-        .iter()
-        .map(client_of)
-        .collect::<Result<_, _>>()?;
-    let servers: Vec<_> = links
-        .servers
-        .iter()
-        .map(server_of)
-        .collect::<Result<_, _>>()?;
-    if servers.is_empty() {
-        return Err(Failure::Lacks("server"));
-    }
-    let page = component_runtime::counters(component);
-    let manager = Manager::new(&clients, &servers, page).map_err(Failure::Server)?;
-    Ok((manager, links))
-}
-
-/// Gives up all clients and servers that are dead.
-fn bury(manager: &mut Manager, links: &Links, states: &SharedMemory) {
-    let dead = |link: &Link| lifecycle::read(states, link.peer_index) == Ok(State::Dead);
-    for index in (0..links.clients.len()).filter(|i| dead(&links.clients[*i])) {
-        manager.client_died(index);
-    }
-    for index in (0..links.servers.len()).filter(|i| dead(&links.servers[*i])) {
-        manager.server_died(index);
-    }
-}
-
-fn run(component: &Component, mut manager: Manager, mut links: Links) -> ! {
-    let watch = component.link(Protocol::Lifecycle, Role::Client);
-    let (badge, states) = watch.map_or((0, None), |link| (link.badge, link.control));
-    let mut bits = badge;
+fn serve(component: &'static Component, mut manager: Manager, mut parties: Parties) -> ! {
+    bury(&mut manager, &parties);
     loop {
-        if bits & badge != 0
-            && let Some(states) = &states
-        {
-            bury(&mut manager, &links, states);
+        while manager.turn(&mut parties) {}
+        if manager.arm() {
+            let badge = component.wait();
+            if badge & parties.states_badge != 0 {
+                bury(&mut manager, &parties);
+            }
         }
-        while manager.turn(&mut links) {}
-        bits = if manager.arm() { component.wait() } else { 0 };
     }
 }
 
-fn main(component: &'static Component) -> ! {
-    match start(component) {
-        Ok((manager, links)) => run(component, manager, links),
-        Err(failure) => log::error!("{failure}"),
+/// Tells the manager who is dead.
+fn bury(manager: &mut Manager, parties: &Parties) {
+    let Some(states) = &parties.states else {
+        return;
+    };
+    let dead = |link: &Link| lifecycle::read(states, link.peer_index) == Ok(State::Dead);
+    for (index, link) in parties.clients.iter().enumerate() {
+        if dead(link) {
+            manager.client_died(index);
+        }
     }
-    loop {
-        component.wait();
+    for (index, link) in parties.servers.iter().enumerate() {
+        if dead(link) {
+            manager.server_died(index);
+        }
     }
 }

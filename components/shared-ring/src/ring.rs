@@ -128,8 +128,19 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// [`RingError`] if the consumer's index is impossible.
     #[inline]
     pub fn room(&mut self) -> Result<u32, RingError> {
-        if self.tail.wrapping_sub(self.head) < self.capacity {
-            return Ok(self.capacity - self.tail.wrapping_sub(self.head));
+        self.has_room(1)?;
+        Ok(self.known_room())
+    }
+
+    /// Whether there is room for `entries`; asks the peer only when that was
+    /// not known already.
+    ///
+    /// # Errors
+    /// As [`Producer::room`].
+    #[inline]
+    pub fn has_room(&mut self, entries: u32) -> Result<bool, RingError> {
+        if self.known_room() >= entries {
+            return Ok(true);
         }
         let peer = self.memory.load(Word::Head, Ordering::Acquire);
         if self.tail.wrapping_sub(peer) > self.capacity {
@@ -139,7 +150,13 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
             });
         }
         self.head = peer;
-        Ok(self.capacity - self.tail.wrapping_sub(peer))
+        Ok(self.known_room() >= entries)
+    }
+
+    /// Room as of the last look at the peer's index.
+    #[inline]
+    fn known_room(&self) -> u32 {
+        self.capacity - self.tail.wrapping_sub(self.head)
     }
 
     /// Writes an entry that the consumer does not see before [`publish`].

@@ -1,0 +1,167 @@
+//! The sockets of one client.
+//!
+//! Invariant: every slot is either free (and in the free list) or in use, and
+//! a handle is good only while the socket that it was made for is open: the
+//! generation in it changes with each use of the slot.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+/// No slot.
+pub(crate) const NO_SOCKET: u16 = u16::MAX;
+
+/// What a slot is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    /// Given a number at the server, not yet known to the client.
+    Reserved,
+    Open,
+    /// A `Close` is on its way.
+    Closing,
+}
+
+/// One socket.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    generation: u16,
+    next_free: u16,
+    /// Requests on their way.
+    outstanding: u16,
+    server: u8,
+    state: State,
+}
+
+/// A client's sockets, numbered at the server from `base`.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    slots: Box<[Slot]>,
+    base: u32,
+    free: u16,
+    used: u16,
+}
+
+impl Sockets {
+    /// Room for `count` sockets (below [`NO_SOCKET`]).
+    pub fn new(count: u16, base: u32) -> Self {
+        let blank = Slot {
+            generation: 1,
+            next_free: NO_SOCKET,
+            outstanding: 0,
+            server: 0,
+            state: State::Free,
+        };
+        let mut this = Self {
+            slots: vec![blank; count as usize].into_boxed_slice(),
+            base,
+            free: NO_SOCKET,
+            used: 0,
+        };
+        for index in (0..count).rev() {
+            this.slots[index as usize].next_free = this.free;
+            this.free = index;
+        }
+        this
+    }
+
+    /// Sockets in use.
+    pub fn used(&self) -> u16 {
+        self.used
+    }
+
+    /// The socket's number at its server.
+    #[inline]
+    pub fn number(&self, index: u16) -> u32 {
+        self.base + u32::from(index)
+    }
+
+    /// The client's name for the socket.
+    #[inline]
+    pub fn handle(&self, index: u16) -> u32 {
+        let generation = self.slots.get(index as usize).map_or(0, |s| s.generation);
+        u32::from(generation) << 16 | u32::from(index)
+    }
+
+    /// The open socket that `handle` names, and its server.
+    #[inline]
+    pub fn find(&self, handle: u32) -> Option<(u16, u8)> {
+        let index = handle as u16;
+        let slot = self.slots.get(index as usize)?;
+        if cfg!(feature = "mutation-no-validation") {
+            return Some((index, slot.server));
+        }
+        (slot.state == State::Open && u32::from(slot.generation) == handle >> 16)
+            .then_some((index, slot.server))
+    }
+
+    /// Takes a free slot for a socket at `server`.
+    #[inline]
+    pub fn reserve(&mut self, server: u8) -> Option<u16> {
+        let index = self.free;
+        let slot = self.slots.get_mut(index as usize)?;
+        self.free = slot.next_free;
+        slot.state = State::Reserved;
+        slot.server = server;
+        slot.outstanding = 0;
+        self.used += 1;
+        Some(index)
+    }
+
+    /// The server has made the socket.
+    pub fn open(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.state = State::Open;
+        }
+    }
+
+    /// A `Close` goes out: nothing else may follow.
+    pub fn close(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.state = State::Closing;
+        }
+    }
+
+    /// Counts a request on its way.
+    #[inline]
+    pub fn begin(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.outstanding += 1;
+        }
+    }
+
+    /// Counts a request as answered.
+    #[inline]
+    pub fn end(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.outstanding = slot.outstanding.saturating_sub(1);
+        }
+    }
+
+    /// Requests on their way.
+    pub fn outstanding(&self, index: u16) -> u16 {
+        self.slots.get(index as usize).map_or(0, |s| s.outstanding)
+    }
+
+    /// Frees the slot; handles to it are void from now on.
+    pub fn release(&mut self, index: u16) {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        if slot.state == State::Free {
+            return;
+        }
+        slot.state = State::Free;
+        // Never 0, so that the handle 0 names nothing.
+        slot.generation = slot.generation.checked_add(1).unwrap_or(1);
+        slot.next_free = self.free;
+        self.free = index;
+        self.used -= 1;
+    }
+
+    /// Frees every slot.
+    pub fn release_all(&mut self) {
+        for index in 0..self.slots.len() as u16 {
+            self.release(index);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What to do with each completion.
+//!
+//! Invariant: a completion counts only if it answers a request that is on its
+//! way; whatever else the manager writes is ignored.
+
+use socket_api::{Completion, Op, Status};
+
+use crate::core_state::Core;
+use crate::records::{flag, kind, progress, state};
+
+const OK: u16 = Status::Ok as u16;
+const CANCELLED: u16 = Status::Cancelled as u16;
+
+impl Core {
+    /// Books one completion.
+    #[inline]
+    pub fn complete(&mut self, completion: &Completion) {
+        let index = completion.user_data as u16;
+        let Some(record) = self.records.get_mut(usize::from(index)) else {
+            return;
+        };
+        let waiting = matches!(record.progress, progress::OUTSTANDING | progress::ORPHAN);
+        if !waiting || u64::from(record.generation) != completion.user_data >> 32 {
+            return;
+        }
+        self.progressed = true;
+        record.status = completion.status;
+        record.flags = completion.flags;
+        record.arg = completion.arg;
+        record.address = completion.address;
+        record.handle = completion.socket;
+        // Never more than there is room for, whatever the manager says.
+        let room = record.len;
+        let socket = record.socket;
+        match Op::from_number(record.op) {
+            Some(Op::Recv) => {
+                record.len = completion.len.min(room);
+                record.progress = progress::DONE;
+                self.received(socket, index, completion.len >= room);
+            }
+            Some(Op::Send) => self.sent(socket, index, room),
+            Some(Op::Accept) => {
+                record.progress = progress::DONE;
+                self.accepted(socket, index);
+            }
+            Some(Op::Close) => {
+                self.free_record(index);
+                self.free_socket(socket);
+            }
+            _ => {
+                let orphan = record.progress == progress::ORPHAN;
+                record.len = completion.len;
+                record.progress = progress::DONE;
+                if orphan {
+                    self.free_with_buffer(index);
+                }
+            }
+        }
+    }
+
+    /// A `Recv` has been answered.
+    #[inline]
+    fn received(&mut self, index: u16, record: u16, full: bool) {
+        let (status, len) = (self.record(record).status, self.record(record).len);
+        let most = self.settings.most_stream_order;
+        let socket = self.socket(index);
+        socket.posted = socket.posted.saturating_sub(1);
+        if socket.state != state::OPEN {
+            self.free_with_buffer(record);
+            return;
+        }
+        let stream = socket.kind == kind::STREAM;
+        if status == OK && (len != 0 || !stream) {
+            // A stream that fills its buffers gets larger ones.
+            if stream && full && socket.order < most {
+                socket.order += 1;
+            }
+            self.enqueue(index, record);
+        } else {
+            if stream && status == OK {
+                socket.flags |= flag::END;
+                socket.flags &= !flag::POSTS;
+            } else if stream && status != CANCELLED {
+                socket.receive_end = status;
+                socket.flags &= !flag::POSTS;
+            } else if status != CANCELLED {
+                socket.error = status;
+            }
+            self.free_with_buffer(record);
+        }
+        self.note_ready(index);
+    }
+
+    /// A `Send` of `len` bytes has been answered.
+    #[inline]
+    fn sent(&mut self, index: u16, record: u16, len: u32) {
+        let status = self.record(record).status;
+        self.free_with_buffer(record);
+        self.queued_bytes = self.queued_bytes.saturating_sub(len);
+        let socket = self.socket(index);
+        socket.sends = socket.sends.saturating_sub(1);
+        socket.queued = socket.queued.saturating_sub(len);
+        if status != OK && socket.kind == kind::STREAM {
+            socket.send_end = status;
+        } else if status != OK {
+            socket.error = status;
+        }
+        if socket.state == state::CLOSING {
+            self.finish_close(index);
+        } else if socket.poll != 0 {
+            self.note_ready(index);
+        }
+    }
+
+    /// An `Accept` has been answered.
+    fn accepted(&mut self, index: u16, record: u16) {
+        let (status, handle, peer) = {
+            let record = self.record(record);
+            (record.status, record.handle, record.address)
+        };
+        let listener = self.socket(index);
+        listener.posted = listener.posted.saturating_sub(1);
+        let (open, local) = (listener.state == state::OPEN, listener.local);
+        if status != OK {
+            if status != CANCELLED {
+                listener.error = status;
+            }
+            self.sockets_used -= 1;
+            self.free_record(record);
+            self.note_ready(index);
+            return;
+        }
+        // Counted since the `Accept` was submitted, so there is a record.
+        let Some(stream) = self.take_socket(kind::STREAM) else {
+            self.broken = true;
+            self.free_record(record);
+            return;
+        };
+        let order = self.settings.stream_order;
+        let socket = self.socket(stream);
+        socket.handle = handle;
+        socket.peer = peer;
+        socket.local = local;
+        socket.order = order;
+        if open {
+            socket.flags |= flag::POSTS;
+            self.record(record).accepted = stream;
+            self.enqueue(index, record);
+            self.post(stream);
+            self.note_ready(index);
+        } else {
+            self.free_record(record);
+            self.start_close(stream);
+        }
+    }
+}

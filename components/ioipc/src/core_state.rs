@@ -1,0 +1,423 @@
+//! What all sockets share, behind one lock.
+//!
+//! Invariant: requests outstanding plus answers not yet taken from the ring
+//! never exceed the quota, so the manager always has room to answer; every
+//! request record is free, on its way, or holds an answer in exactly one
+//! queue.
+
+use shared_ring::{Consumer, Producer};
+use socket_api::{CLIENT_RING, COMPLETIONS_OFFSET, Completion, Op, REQUESTS_OFFSET, Request};
+use zerocopy::FromZeros;
+
+use crate::buffers::{Buffers, NO_UNIT};
+use crate::error::SetupError;
+use crate::platform::{MAX_THREADS, Platform, Quota};
+use crate::poll::{MAX_POLLS, ReadyList};
+use crate::records::{NONE, RequestRecord, SocketRecord, Tables, flag, kind, progress, state};
+use crate::stack::Settings;
+
+/// Requests kept for closing and other control while data takes the rest.
+pub(crate) const RESERVE: u16 = 8;
+/// Entries pushed after which the manager is shown them at the latest.
+const UNSHOWN: u16 = 16;
+
+/// Which threads wait, and for how long at most.
+pub(crate) struct Waiters {
+    /// The thread that waits for the manager.
+    pub leader: Option<usize>,
+    /// The others, one bit each.
+    pub followers: u32,
+    /// Deadline of each thread that waits, leader included.
+    pub deadlines: [u64; MAX_THREADS],
+}
+
+/// The state behind the lock.
+pub(crate) struct Core {
+    requests: Producer<Request>,
+    completions: Consumer<Completion>,
+    pub sockets: &'static mut [SocketRecord],
+    pub records: &'static mut [RequestRecord],
+    pub buffers: Buffers,
+    pub settings: Settings,
+    pub quota: Quota,
+    pub waiters: Waiters,
+    pub polls: [ReadyList; MAX_POLLS],
+    free_sockets: u16,
+    /// Sockets in use, and those that outstanding `Accept`s may yet make.
+    pub sockets_used: u16,
+    free_records: u16,
+    pub free_record_count: u16,
+    /// Head and tail of the sockets that wait for slots or buffers.
+    pub attention: (u16, u16),
+    /// Bytes in sends on their way.
+    pub queued_bytes: u32,
+    unshown: u16,
+    /// The manager moved its index to an impossible place.
+    pub broken: bool,
+    /// Something has completed since waiting threads were last told.
+    pub progressed: bool,
+}
+
+impl Core {
+    /// Attaches to the rings and empties the tables.
+    pub fn new(
+        platform: &dyn Platform,
+        memory: &'static mut [u8],
+        settings: Settings,
+    ) -> Result<Self, SetupError> {
+        let mut quota = platform.quota();
+        quota.requests = quota.requests.min(CLIENT_RING.capacity as u16);
+        let (sockets, requests) = (usize::from(quota.sockets), usize::from(quota.requests));
+        let Tables {
+            sockets,
+            requests,
+            units,
+        } = Tables::cut(memory, sockets, requests)?;
+        let control = platform.control();
+        let ring = |offset| control.slice(offset, CLIENT_RING.bytes());
+        let out_of_range = |_| SetupError::Ring(shared_ring::AttachError::OutOfRange);
+        let mut this = Self {
+            requests: Producer::attach(ring(REQUESTS_OFFSET).map_err(out_of_range)?, CLIENT_RING)?,
+            completions: Consumer::attach(
+                ring(COMPLETIONS_OFFSET).map_err(out_of_range)?,
+                CLIENT_RING,
+            )?,
+            sockets,
+            records: requests,
+            buffers: Buffers::new(platform.data(), units),
+            settings,
+            quota,
+            waiters: Waiters {
+                leader: None,
+                followers: 0,
+                deadlines: [u64::MAX; MAX_THREADS],
+            },
+            polls: [ReadyList::EMPTY; MAX_POLLS],
+            free_sockets: NONE,
+            sockets_used: 0,
+            free_records: NONE,
+            free_record_count: 0,
+            attention: (NONE, NONE),
+            queued_bytes: 0,
+            unshown: 0,
+            broken: false,
+            progressed: false,
+        };
+        for index in (0..this.sockets.len() as u16).rev() {
+            this.sockets[usize::from(index)].next = this.free_sockets;
+            this.free_sockets = index;
+        }
+        for index in (0..this.records.len() as u16).rev() {
+            this.records[usize::from(index)].unit = NO_UNIT;
+            this.free_record(index);
+        }
+        Ok(this)
+    }
+
+    /// The record of socket `index`.
+    #[inline]
+    pub fn socket(&mut self, index: u16) -> &mut SocketRecord {
+        &mut self.sockets[usize::from(index)]
+    }
+
+    /// The record of request `index`.
+    #[inline]
+    pub fn record(&mut self, index: u16) -> &mut RequestRecord {
+        &mut self.records[usize::from(index)]
+    }
+
+    /// A socket record for a new socket of the application; `None` when the
+    /// quota is used up.
+    pub fn new_socket(&mut self, socket_kind: u16) -> Option<u16> {
+        if usize::from(self.sockets_used) >= self.sockets.len() {
+            return None;
+        }
+        self.sockets_used += 1;
+        self.take_socket(socket_kind)
+    }
+
+    /// As `new_socket`, for one that is counted already.
+    pub fn take_socket(&mut self, socket_kind: u16) -> Option<u16> {
+        let index = self.free_sockets;
+        let linger = self.settings.linger_ms;
+        let record = self.sockets.get_mut(usize::from(index))?;
+        self.free_sockets = record.next;
+        let life = record.life;
+        *record = SocketRecord::new_zeroed();
+        record.life = life;
+        record.kind = socket_kind;
+        record.state = state::OPEN;
+        record.references = 1;
+        (record.first, record.last) = (NONE, NONE);
+        (record.ready_next, record.ready_before) = (NONE, NONE);
+        record.next = NONE;
+        record.linger = if socket_kind == kind::STREAM {
+            linger
+        } else {
+            0
+        };
+        Some(index)
+    }
+
+    /// Frees a socket record that nothing refers to any more.
+    pub fn free_socket(&mut self, index: u16) {
+        self.leave_poll(index);
+        self.remove_attention(index);
+        let next = self.free_sockets;
+        let record = self.socket(index);
+        record.state = state::FREE;
+        record.life = record.life.wrapping_add(1);
+        record.next = next;
+        self.free_sockets = index;
+        self.sockets_used -= 1;
+    }
+
+    /// Makes a request record free; it must hold no buffer.
+    #[inline]
+    pub fn free_record(&mut self, index: u16) {
+        let next = self.free_records;
+        let record = self.record(index);
+        record.progress = progress::FREE;
+        record.next = next;
+        self.free_records = index;
+        self.free_record_count += 1;
+    }
+
+    /// As [`Core::free_record`], giving its buffer back first.
+    #[inline]
+    pub fn free_with_buffer(&mut self, index: u16) {
+        let record = self.record(index);
+        let (unit, order) = (record.unit, record.order);
+        record.unit = NO_UNIT;
+        if unit != NO_UNIT {
+            self.buffers.free(unit, order);
+        }
+        self.free_record(index);
+    }
+
+    /// Submits `request` with a free record, which keeps the buffer `unit`;
+    /// `None` when there is no free record.
+    #[inline]
+    pub fn submit(&mut self, request: Request, socket: u16, unit: u32, order: u16) -> Option<u16> {
+        let index = self.free_records;
+        let record = self.records.get_mut(usize::from(index))?;
+        self.free_records = record.next;
+        self.free_record_count -= 1;
+        record.unit = unit;
+        record.order = order;
+        record.socket = socket;
+        self.resubmit(index, request);
+        Some(index)
+    }
+
+    /// Submits `request` with record `index`, which keeps its buffer.
+    #[inline]
+    pub fn resubmit(&mut self, index: u16, mut request: Request) {
+        let record = self.record(index);
+        record.generation = record.generation.wrapping_add(1);
+        record.op = request.op;
+        record.len = request.extent.len;
+        record.progress = progress::OUTSTANDING;
+        request.user_data = u64::from(record.generation) << 32 | u64::from(index);
+        // As many records as entries: only a manager that lies leaves no room.
+        self.broken |= self.requests.push(&request).is_err();
+        self.unshown += 1;
+    }
+
+    /// Shows the manager all requests; true if it must be signalled.
+    #[inline]
+    #[must_use]
+    pub fn show(&mut self) -> bool {
+        self.unshown = 0;
+        self.requests.publish()
+    }
+
+    /// As [`Core::show`], if many are waiting to be shown.
+    #[inline]
+    #[must_use]
+    pub fn show_many(&mut self) -> bool {
+        self.unshown >= UNSHOWN && self.show()
+    }
+
+    /// Takes all completions that have come.
+    pub fn process(&mut self) {
+        loop {
+            match self.completions.pop() {
+                Ok(Some(completion)) => self.complete(&completion),
+                Ok(None) => break,
+                Err(_) => {
+                    self.broken = true;
+                    self.progressed = true;
+                    break;
+                }
+            }
+        }
+        if self.attention.0 != NONE {
+            self.attend();
+        }
+    }
+
+    /// Asks the manager for a signal; true if the caller may sleep.
+    pub fn arm(&mut self) -> bool {
+        self.completions.arm().unwrap_or(false)
+    }
+
+    /// A request on socket `index`.
+    #[inline]
+    pub fn request(&mut self, op: Op, index: u16) -> Request {
+        Request::new(op, self.socket(index).handle, 0)
+    }
+
+    /// Appends record `record` to the queue of socket `index`.
+    #[inline]
+    pub fn enqueue(&mut self, index: u16, record: u16) {
+        self.record(record).next = NONE;
+        let last = self.socket(index).last;
+        match last {
+            NONE => self.socket(index).first = record,
+            last => self.record(last).next = record,
+        }
+        let socket = self.socket(index);
+        socket.last = record;
+        socket.received += 1;
+    }
+
+    /// Removes the oldest record from the queue of socket `index`.
+    #[inline]
+    pub fn dequeue(&mut self, index: u16) -> Option<u16> {
+        let first = self.socket(index).first;
+        if first == NONE {
+            return None;
+        }
+        let next = self.record(first).next;
+        let socket = self.socket(index);
+        socket.first = next;
+        socket.received -= 1;
+        if next == NONE {
+            socket.last = NONE;
+        }
+        Some(first)
+    }
+
+    /// Puts a socket in the list of those that wait for slots or buffers.
+    pub fn need_attention(&mut self, index: u16) {
+        let socket = self.socket(index);
+        if socket.flags & flag::ATTENTION != 0 {
+            return;
+        }
+        socket.flags |= flag::ATTENTION;
+        socket.next = NONE;
+        match self.attention.1 {
+            NONE => self.attention.0 = index,
+            last => self.socket(last).next = index,
+        }
+        self.attention.1 = index;
+    }
+
+    /// Takes the longest-waiting socket off the list.
+    pub fn pop_attention(&mut self) -> Option<u16> {
+        let index = self.attention.0;
+        if index == NONE {
+            return None;
+        }
+        let socket = self.socket(index);
+        socket.flags &= !flag::ATTENTION;
+        let next = socket.next;
+        socket.next = NONE;
+        self.attention.0 = next;
+        if next == NONE {
+            self.attention.1 = NONE;
+        }
+        Some(index)
+    }
+
+    fn remove_attention(&mut self, index: u16) {
+        if self.socket(index).flags & flag::ATTENTION == 0 {
+            return;
+        }
+        // Seldom, and the list is short: turn it once.
+        for _ in 0..self.sockets.len() {
+            match self.pop_attention() {
+                Some(popped) if popped == index => return,
+                Some(popped) => self.need_attention(popped),
+                None => return,
+            }
+        }
+    }
+}
+
+// Waiting, and answers that somebody waits for.
+impl Core {
+    /// Threads to wake because something completed: all that wait.
+    #[inline]
+    pub fn others(&mut self, platform: &dyn Platform) -> u32 {
+        if self.waiters.followers == 0 && self.waiters.leader.is_none() {
+            self.progressed = false;
+            return 0;
+        }
+        self.others_slow(platform)
+    }
+
+    #[cold]
+    fn others_slow(&mut self, platform: &dyn Platform) -> u32 {
+        if !core::mem::take(&mut self.progressed) {
+            return 0;
+        }
+        let leader = self.waiters.leader.map_or(0, |l| 1 << l);
+        (self.waiters.followers | leader) & !(1 << platform.thread())
+    }
+
+    /// Books that thread `me` waits until `end`; who must be woken for it.
+    pub fn enter(&mut self, me: usize, end: u64, lead: bool, platform: &dyn Platform) -> u32 {
+        self.waiters.deadlines[me] = end;
+        let mut others = self.others(platform);
+        if let Some(leader) = self.waiters.leader.filter(|_| !lead) {
+            // The leader keeps all deadlines.
+            if end < self.waiters.deadlines[leader] {
+                others |= 1 << leader;
+            }
+        }
+        others
+    }
+
+    /// Until when thread `me` may sleep: the leader until anybody's deadline.
+    pub fn earliest(&self, me: usize, lead: bool) -> u64 {
+        let own = self.waiters.deadlines[me];
+        if !lead || self.waiters.followers == 0 {
+            return own;
+        }
+        self.waiters.deadlines.iter().copied().fold(own, u64::min)
+    }
+
+    /// Takes the answer in record `record`; the caller keeps its buffer.
+    pub fn take_answer(&mut self, record: u16) -> Completion {
+        let r = self.record(record);
+        let completion = Completion {
+            op: r.op,
+            status: r.status,
+            socket: r.handle,
+            len: r.len,
+            flags: r.flags,
+            address: r.address,
+            arg: r.arg,
+            ..Completion::default()
+        };
+        r.unit = NO_UNIT;
+        self.free_record(record);
+        completion
+    }
+
+    /// Nobody waits for the answer in record `record` any more.
+    pub fn abandon(&mut self, record: u16) {
+        match self.record(record).progress {
+            progress::OUTSTANDING => self.record(record).progress = progress::ORPHAN,
+            progress::DONE => self.free_with_buffer(record),
+            _ => {}
+        }
+    }
+
+    /// Whether some socket will be free without anybody's doing.
+    pub fn is_closing(&self) -> bool {
+        self.sockets.iter().any(|s| s.state == state::CLOSING)
+    }
+}

@@ -1,0 +1,351 @@
+//! All sockets of a component, and how threads wait.
+//!
+//! Problem: one notification, one pair of rings, several threads that each
+//! wait for something else. Invariant: whoever takes completions off the ring
+//! wakes the others that wait; a thread sleeps only after it has shown the
+//! manager its requests, asked for a signal, and looked once more.
+
+use core::time::Duration;
+
+use socket_api::{Completion, Op, Request, Status};
+use spin::{Mutex, MutexGuard, Once};
+
+use crate::buffers::NO_UNIT;
+use crate::core_state::Core;
+use crate::error::{Error, ErrorKind, Result, SetupError};
+use crate::platform::{MAX_THREADS, Platform};
+use crate::records::{NONE, flag, progress};
+
+/// How the library uses what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Receives submitted ahead of time for each UDP socket, and so datagrams
+    /// that may arrive between two looks.
+    pub datagrams: u16,
+    /// log2 of the 2 KiB units of a buffer that a datagram is received into.
+    pub datagram_order: u16,
+    /// Receives submitted ahead of time for each stream; twice as many once
+    /// it fills them.
+    pub stream_receives: u16,
+    /// log2 of the 2 KiB units of a stream's buffers at first.
+    pub stream_order: u16,
+    /// The same at most.
+    pub most_stream_order: u16,
+    /// Accepts submitted ahead of time for each listener.
+    pub accepts: u16,
+    /// Bytes that one socket may have in sends on their way.
+    pub queued_bytes: u32,
+    /// Linger of new streams, in milliseconds: 0 drops what is queued,
+    /// `u64::MAX` sends it in the background.
+    pub linger_ms: u64,
+}
+
+impl Settings {
+    /// What suits most components.
+    pub const DEFAULT: Self = Self {
+        datagrams: 64,
+        datagram_order: 0,
+        stream_receives: 2,
+        stream_order: 1,
+        most_stream_order: 3,
+        accepts: 4,
+        queued_bytes: 128 << 10,
+        linger_ms: u64::MAX,
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How long an operation waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Never,
+    Forever,
+    /// Nanoseconds.
+    For(u64),
+}
+
+impl Wait {
+    /// From a timeout in which 0 nanoseconds means for ever.
+    pub fn of_socket(flags: u16, timeout_ns: u64) -> Self {
+        match timeout_ns {
+            _ if flags & flag::NON_BLOCKING != 0 => Self::Never,
+            0 => Self::Forever,
+            ns => Self::For(ns),
+        }
+    }
+
+    /// At most `duration`; for ever without one.
+    pub fn at_most(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::Forever, |d| Self::For(nanoseconds(d)))
+    }
+}
+
+/// A duration in nanoseconds, 584 years at most.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// All sockets of a component.
+pub struct Stack {
+    core: Mutex<Core>,
+    platform: &'static dyn Platform,
+}
+
+impl core::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Stack").finish_non_exhaustive()
+    }
+}
+
+static STACK: Once<Stack> = Once::new();
+
+/// Makes `stack` the one that [`net`](crate::net) and [`time`](crate::time)
+/// use when none is named.
+///
+/// # Errors
+/// [`SetupError::Twice`].
+pub fn install(stack: Stack) -> core::result::Result<&'static Stack, SetupError> {
+    if STACK.is_completed() {
+        return Err(SetupError::Twice);
+    }
+    Ok(STACK.call_once(|| stack))
+}
+
+/// The stack that was installed.
+///
+/// # Errors
+/// `Unsupported` before [`install`].
+pub fn stack() -> Result<&'static Stack> {
+    const MISSING: Error = Error::new(ErrorKind::Unsupported, "sockets were not set up");
+    STACK.get().ok_or(MISSING)
+}
+
+impl Stack {
+    /// Attaches to the I/O manager. `memory`, aligned to 8 bytes, is for
+    /// book-keeping: [`bookkeeping_bytes`](crate::bookkeeping_bytes).
+    ///
+    /// # Errors
+    /// [`SetupError::TooSmall`] or [`SetupError::Ring`].
+    pub fn new(
+        platform: &'static dyn Platform,
+        memory: &'static mut [u8],
+        settings: Settings,
+    ) -> core::result::Result<Self, SetupError> {
+        Ok(Self {
+            core: Mutex::new(Core::new(platform, memory, settings)?),
+            platform,
+        })
+    }
+
+    /// What the stack stands on.
+    pub(crate) fn platform(&self) -> &'static dyn Platform {
+        self.platform
+    }
+
+    /// The state, once nobody else has it.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        loop {
+            if let Some(core) = self.core.try_lock() {
+                return core;
+            }
+            self.platform.yield_now();
+        }
+    }
+
+    /// Repeats `attempt` until it yields something or `wait` is over. What it
+    /// submitted is shown to the manager at once if `show`, else before
+    /// anybody sleeps.
+    ///
+    /// # Errors
+    /// `WouldBlock` or `TimedOut`; `Other` if the manager broke its ring.
+    #[inline]
+    pub(crate) fn block<R>(
+        &self,
+        wait: Wait,
+        show: bool,
+        mut attempt: impl FnMut(&mut Core) -> Option<R>,
+    ) -> Result<R> {
+        let mut core = self.lock();
+        if let Some(result) = attempt(&mut core) {
+            self.leave(core, show);
+            return Ok(result);
+        }
+        let mut deadline = None;
+        loop {
+            core.process();
+            if let Some(result) = attempt(&mut core) {
+                self.leave(core, show);
+                return Ok(result);
+            }
+            if core.broken {
+                self.leave(core, true);
+                return Err(Error::BROKEN);
+            }
+            if wait == Wait::Never {
+                self.leave(core, true);
+                return Err(Error::WOULD_BLOCK);
+            }
+            core = match self.sleep(core, wait, &mut deadline) {
+                Some(core) => core,
+                None => return Err(Error::TIMED_OUT),
+            };
+        }
+    }
+
+    /// Does `work` at once, then shows the manager what it submitted.
+    #[inline]
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.lock();
+        let result = work(&mut core);
+        self.leave(core, true);
+        result
+    }
+
+    /// Gives the lock back: wakes who must know what happened meanwhile.
+    /// Shows the manager everything if `all`, else once there is much.
+    #[inline]
+    pub(crate) fn leave(&self, mut core: MutexGuard<'_, Core>, all: bool) {
+        let signal = if all { core.show() } else { core.show_many() };
+        let others = core.others(self.platform);
+        drop(core);
+        if signal {
+            self.platform.signal_manager();
+        }
+        self.wake(others);
+    }
+
+    /// Wakes threads, one bit each.
+    #[inline]
+    fn wake(&self, mut threads: u32) {
+        while threads != 0 {
+            self.platform.wake(threads.trailing_zeros() as usize);
+            threads &= threads - 1;
+        }
+    }
+
+    /// Sleeps until something may have changed; `None` when `wait` is over.
+    #[cold]
+    fn sleep<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        wait: Wait,
+        deadline: &mut Option<u64>,
+    ) -> Option<MutexGuard<'a, Core>> {
+        if let Wait::For(ns) = wait {
+            let now = self.platform.now_ns();
+            let end = *deadline.get_or_insert(now.saturating_add(ns));
+            if now >= end {
+                self.leave(core, true);
+                return None;
+            }
+        }
+        let signal = core.show();
+        if signal {
+            self.platform.signal_manager();
+        }
+        let me = self.platform.thread().min(MAX_THREADS - 1);
+        let lead = core.waiters.leader.is_none() && self.platform.may_lead(me);
+        let end = deadline.unwrap_or(u64::MAX);
+        if lead {
+            if !core.arm() {
+                return Some(core);
+            }
+            core.waiters.leader = Some(me);
+        } else if core.waiters.leader.is_none() {
+            // Nobody here gets the manager's signals: look again later.
+            drop(core);
+            self.platform.yield_now();
+            return Some(self.lock());
+        } else {
+            core.waiters.followers |= 1 << me;
+        }
+        let others = core.enter(me, end, lead, self.platform);
+        let until = core.earliest(me, lead);
+        drop(core);
+        self.wake(others);
+        let until = (until != u64::MAX).then_some(until);
+        self.platform.wait(me, lead, until);
+        let mut core = self.lock();
+        core.waiters.deadlines[me] = u64::MAX;
+        core.waiters.followers &= !(1 << me);
+        if lead {
+            core.waiters.leader = None;
+            // Followers' deadlines were ours to keep, and one may have to lead.
+            core.progressed = true;
+        }
+        Some(core)
+    }
+
+    /// Submits `request` of socket `index` and waits for its answer. The
+    /// buffer at `unit`, if any, is the caller's again after `Ok` only.
+    ///
+    /// # Errors
+    /// The answer's status, or that of waiting.
+    pub(crate) fn call(
+        &self,
+        request: Request,
+        index: u16,
+        unit: u32,
+        order: u16,
+        wait: Wait,
+    ) -> Result<Completion> {
+        let give_back = |core: &mut Core| {
+            if unit != NO_UNIT {
+                core.buffers.free(unit, order);
+            }
+        };
+        let submitted = self.block(Wait::Forever, true, |core| {
+            core.submit(request, index, unit, order)
+        });
+        let record = submitted.inspect_err(|_| self.with(give_back))?;
+        let answered = self.block(wait, false, |core| {
+            (core.record(record).progress == progress::DONE).then(|| core.take_answer(record))
+        });
+        let completion = answered.inspect_err(|_| {
+            self.with(|core| core.abandon(record));
+        })?;
+        match completion.status {
+            status if status == Status::Ok as u16 => Ok(completion),
+            status => {
+                self.with(give_back);
+                Err(Error::from_status(status))
+            }
+        }
+    }
+
+    /// As [`Stack::call`] for a request without payload.
+    pub(crate) fn control(&self, request: Request, index: u16, wait: Wait) -> Result<Completion> {
+        self.call(request, index, NO_UNIT, 0, wait)
+    }
+
+    /// Opens a socket of the kind and returns its record.
+    pub(crate) fn open(&'static self, wire_kind: u64, socket_kind: u16) -> Result<u16> {
+        const FULL: Error = Error::new(ErrorKind::QuotaExceeded, "all sockets are in use");
+        // A socket that is being closed becomes free soon.
+        let index = self.block(Wait::Forever, false, |core| {
+            match core.new_socket(socket_kind) {
+                Some(index) => Some(Ok(index)),
+                None if core.is_closing() => None,
+                None => Some(Err(FULL)),
+            }
+        })??;
+        let mut request = Request::new(Op::Open, 0, 0);
+        request.arg = wire_kind;
+        match self.control(request, NONE, Wait::Forever) {
+            Ok(completion) => {
+                self.with(|core| core.socket(index).handle = completion.socket);
+                Ok(index)
+            }
+            Err(error) => {
+                self.with(|core| core.free_socket(index));
+                Err(error)
+            }
+        }
+    }
+}
