@@ -2,20 +2,22 @@
 //!
 //! One thread serves everybody: it waits until any socket is ready, then
 //! works on the ready ones until each would have to wait. Invariant: nobody
-//! waits for a peer that is slow to take its echo; a connection's bytes wait
-//! in the connection's own buffer, and while they do nothing more is read from
-//! that peer, so TCP slows it down.
+//! waits for a peer that is slow to take its echo. What cannot be sent at once
+//! waits in the socket's own buffer, and while it does nothing more is read
+//! from that socket.
 #![no_std]
 #![no_main]
 
 mod connection;
+mod datagrams;
 
 use component_runtime::Component;
-use ioipc::net::{SocketAddr, TcpListener, UdpSocket};
-use ioipc::{ErrorKind, Event, Interest, Poll};
+use ioipc::net::{SocketAddr, TcpListener};
+use ioipc::{Event, Interest, Poll};
 use spin::Mutex;
 
 use connection::{Connection, State};
+use datagrams::Datagrams;
 
 component_runtime::entry!(main);
 
@@ -23,8 +25,6 @@ component_runtime::entry!(main);
 const CONNECTIONS: usize = 96;
 /// Longest datagram that is echoed, in bytes.
 const DATAGRAM: usize = 16 << 10;
-/// Datagrams echoed before the other sockets get their turn.
-const BATCH: usize = 64;
 /// Port unless `port` in the configuration says otherwise.
 const PORT: u16 = 7;
 
@@ -52,40 +52,23 @@ fn main(component: &'static Component) -> ! {
 fn serve(component: &Component) -> ioipc::Result<()> {
     let port = component.config("port").and_then(|p| p.parse().ok());
     let address = SocketAddr::from(([0, 0, 0, 0], port.unwrap_or(PORT)));
-    let udp = UdpSocket::bind(address)?;
     let listener = TcpListener::bind(address)?;
-    udp.set_nonblocking(true);
     listener.set_nonblocking(true);
     let poll = Poll::new()?;
-    poll.register(&udp, UDP, Interest::READABLE)?;
+    let mut room = ROOM.lock();
+    let (connections, buffer) = &mut *room;
+    let mut datagrams = Datagrams::new(address, buffer, &poll, UDP)?;
     poll.register(&listener, LISTENER, Interest::READABLE)?;
     log::info!("echo on UDP and TCP port {}", address.port());
-    let mut room = ROOM.lock();
-    let (connections, datagram) = &mut *room;
     let mut events = [Event::default(); 32];
     loop {
         let ready = poll.wait(&mut events, None)?;
         for event in &events[..ready] {
             match event.token {
-                UDP => echo_datagrams(&udp, datagram),
+                UDP => datagrams.serve(&poll, UDP),
                 LISTENER => accept(&poll, &listener, connections),
                 token => serve_one(&poll, &listener, connections, token),
             }
-        }
-    }
-}
-
-/// Sends back what has arrived, up to a batch. A datagram that cannot be sent
-/// is dropped, as UDP may.
-fn echo_datagrams(socket: &UdpSocket, buffer: &mut [u8]) {
-    for _ in 0..BATCH {
-        let Ok((len, from)) = socket.recv_from(buffer) else {
-            return;
-        };
-        if let Err(why) = socket.send_to(&buffer[..len], from)
-            && why.kind() != ErrorKind::WouldBlock
-        {
-            log::debug!("datagram to {from}: {why}");
         }
     }
 }
