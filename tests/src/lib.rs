@@ -5,12 +5,14 @@
 //! emulator.
 #![forbid(unsafe_code)]
 
+pub mod wire;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cargo_ioipc::{Net, Options, Running, Transport};
+use cargo_ioipc::{Event, Net, Options, Running, Transport};
 use serde_json::Value;
 
 /// How long a system may take until it answers; generous, since instructions
@@ -100,13 +102,23 @@ impl Booted {
         address.unwrap_or_else(|| panic!("port {guest} is not forwarded"))
     }
 
-    /// Waits for a serial line that contains `text`.
+    /// The first serial line since boot that contains `text`, waiting for it.
+    /// Different components' lines come in no particular order.
     ///
     /// # Panics
     /// If it does not come in time.
-    pub fn line(&mut self, text: &str) -> String {
-        let line = self.running.wait_line(text, LINE, |line| line.contains(text));
-        line.unwrap_or_else(|e| panic!("{e}"))
+    #[must_use]
+    pub fn line(&self, text: &str) -> String {
+        let deadline = Instant::now() + LINE;
+        match self
+            .running
+            .serial()
+            .from_start()
+            .find(deadline, |line| line.contains(text))
+        {
+            Event::Line(line) => line,
+            end => panic!("{end:?} instead of a line with {text:?}"),
+        }
     }
 
     /// Asks the monitor `command` (`resources` or `counters`) and flattens the
@@ -115,10 +127,16 @@ impl Booted {
     /// # Panics
     /// If the answer does not come, or is not of that shape.
     pub fn numbers(&mut self, command: &str) -> BTreeMap<String, u64> {
-        let answer = self.running.ask(command, LINE).unwrap_or_else(|e| panic!("{e}"));
+        let answer = self
+            .running
+            .ask(command, LINE)
+            .unwrap_or_else(|e| panic!("{e}"));
         let mut numbers = BTreeMap::new();
-        flatten("", &answer, &mut numbers);
-        assert!(!numbers.is_empty(), "`{command}` was answered with {answer}");
+        flatten("", &answer[command], &mut numbers);
+        assert!(
+            !numbers.is_empty(),
+            "`{command}` was answered with {answer}"
+        );
         numbers
     }
 
@@ -138,7 +156,10 @@ impl Booted {
             if wanted(&numbers) {
                 return numbers;
             }
-            assert!(Instant::now() < deadline, "`{command}` stays at {numbers:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "`{command}` stays at {numbers:#?}"
+            );
             std::thread::sleep(Duration::from_millis(500));
         }
     }
