@@ -1,0 +1,220 @@
+//! The protocol server on a wire of the test's own: what no ordinary network
+//! shows at will.
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use emulator_tests::wire::{GUEST, Wired};
+use frame_peer::{DnsConfig, DnsMood, FaultRates, Options, Rng};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn datagrams_of_every_size_and_pings_come_back() {
+    let mut wired = Wired::with_dhcp("wire");
+    for len in [0, 1, 17, 18, 19, 1471, 1472, 1473, 2048] {
+        assert!(wired.try_echo(GUEST, len), "{len} bytes");
+    }
+    // In fragments both ways, as far as IPv4 goes.
+    for len in [1472, 1473, 2960, 4096, 8192, 16_000, 32_768, 65_507] {
+        assert!(wired.try_large(len, PATIENCE), "{len} bytes");
+    }
+    for len in [0, 56, 1472] {
+        let payload = Rng::new(1).bytes(len);
+        wired.peer.ping(GUEST, &payload, PATIENCE).unwrap();
+    }
+    wired.assert_sound();
+}
+
+#[test]
+fn jumbo_packets_go_as_they_are() {
+    let options = Options {
+        mtu: 9000,
+        ..Options::default()
+    };
+    let mut wired = Wired::start("jumbo", &options);
+    assert_eq!(wired.call("address", PATIENCE), "10.0.2.15/24 9000");
+    for len in [1, 1472, 1473, 8971, 8972, 8973, 30_000, 65_507] {
+        assert!(wired.try_large(len.max(4), PATIENCE), "{len} bytes");
+    }
+    let before = wired.peer.stats();
+    assert!(wired.try_large(8972, PATIENCE));
+    wired.assert_stream(1 << 20, PATIENCE);
+    let (after, longest) = (wired.peer.stats(), 9000 + 14);
+    assert_eq!(after.fragments, before.fragments);
+    // A mebibyte in packets of 1500 bytes would be 700 of them.
+    assert!(
+        after.tcp - before.tcp < 500,
+        "{before:?} {after:?} {longest}"
+    );
+    wired
+        .peer
+        .ping(GUEST, &Rng::new(1).bytes(8972), PATIENCE)
+        .unwrap();
+    wired.assert_sound();
+}
+
+#[test]
+fn a_bad_cable_costs_time_but_no_byte() {
+    let mut wired = Wired::with_dhcp("wire");
+    let bad = FaultRates {
+        loss: 10,
+        duplicate: 20,
+        reorder: 50,
+        corrupt: 5,
+    };
+    wired.peer.set_faults(bad, bad);
+    wired.assert_stream(512 << 10, Duration::from_secs(60));
+    wired.assert_echo(1000, PATIENCE);
+    wired
+        .peer
+        .set_faults(FaultRates::default(), FaultRates::default());
+    let counters = wired.system.numbers("counters");
+    assert!(counters["net.drop_bad_checksum"] + counters["net.drop_ip_checksum"] > 0);
+    wired.assert_stream(512 << 10, PATIENCE);
+    wired.assert_sound();
+}
+
+#[test]
+fn a_slow_reader_is_waited_for() {
+    let mut wired = Wired::with_dhcp("wire");
+    let before = wired.held();
+    let mut slow = wired.connect(PATIENCE);
+    slow.set_patience(Duration::from_secs(2));
+    // Written until nothing moves any more: both windows are shut.
+    let bytes = Rng::new(9).bytes(4 << 20);
+    let mut sent = 0;
+    loop {
+        match slow.write(&bytes[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::TimedOut),
+        }
+        assert!(sent < bytes.len(), "the windows never shut");
+    }
+    // More than the peer's two buffers hold: the rest waits in the system.
+    assert!(sent > 512 << 10, "{sent}");
+    // Nobody else has to wait.
+    wired.assert_echo(1000, PATIENCE);
+    wired.assert_stream(100_000, PATIENCE);
+    // Longer than a probe of the shut window takes.
+    std::thread::sleep(Duration::from_secs(3));
+    slow.set_patience(PATIENCE);
+    let mut back = vec![0; sent];
+    slow.read_exact(&mut back).unwrap();
+    assert!(back == bytes[..sent]);
+    slow.close();
+    assert_eq!(slow.read(&mut [0; 1]).unwrap(), 0);
+    drop(slow);
+    wait_for_release(&mut wired, &before);
+    wired.assert_sound();
+}
+
+fn wait_for_release(wired: &mut Wired, before: &std::collections::BTreeMap<String, u64>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = wired.held();
+        if now == *before {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{now:#?} instead of {before:#?}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn components_call_out() {
+    let mut wired = Wired::with_dhcp("wire");
+    assert_eq!(wired.call("address", PATIENCE), "10.0.2.15/24 1500");
+    wired.peer.serve_echo(5000).unwrap();
+    assert_eq!(
+        wired.call("connect 10.0.2.2:5000 300000", PATIENCE),
+        "echoed 300000"
+    );
+    assert_eq!(wired.call("connect 10.0.2.2:5000 0", PATIENCE), "echoed 0");
+    assert_eq!(
+        wired.call("connect 10.0.2.2:5001 10", PATIENCE),
+        "ConnectionRefused"
+    );
+    // Nobody has this address: no answer to ARP, and nobody to refuse.
+    let nobody = wired.call("connect 10.0.2.99:5000 10", PATIENCE);
+    assert!(
+        ["HostUnreachable", "TimedOut"].contains(&&nobody[..]),
+        "{nobody}"
+    );
+    wired.assert_sound();
+}
+
+#[test]
+fn names_are_looked_up_and_lies_are_not_believed() {
+    let dns = DnsConfig::default()
+        .with("one.test", Ipv4Addr::new(192, 0, 2, 1))
+        .with("two.test", Ipv4Addr::new(192, 0, 2, 2))
+        .with("two.test", Ipv4Addr::new(192, 0, 2, 3));
+    let options = Options {
+        dns: Some(dns),
+        ..Options::default().with_dhcp(GUEST)
+    };
+    let mut wired = Wired::start("wire", &options);
+    assert_eq!(wired.call("lookup one.test", PATIENCE), "found 192.0.2.1");
+    assert_eq!(
+        wired.call("lookup TWO.test", PATIENCE),
+        "found 192.0.2.2 192.0.2.3"
+    );
+    assert_eq!(wired.call("lookup 10.1.2.3", PATIENCE), "found 10.1.2.3");
+    assert_eq!(wired.call("lookup none.test", PATIENCE), "NotFound");
+    assert_eq!(wired.call("lookup a..b", PATIENCE), "InvalidInput");
+    for mood in [
+        DnsMood::Failing,
+        DnsMood::PointerLoop,
+        DnsMood::Truncated,
+        DnsMood::WrongId,
+    ] {
+        assert!(wired.peer.change_dns(|dns| dns.mood = mood));
+        let answer = wired.call("lookup one.test", Duration::from_secs(60));
+        assert!(!answer.starts_with("found"), "{mood:?}: {answer}");
+        assert!(wired.peer.change_dns(|dns| dns.mood = DnsMood::Honest));
+        assert_eq!(
+            wired.call("lookup one.test", PATIENCE),
+            "found 192.0.2.1",
+            "{mood:?}"
+        );
+    }
+    wired.assert_sound();
+}
+
+#[test]
+fn an_address_is_renewed_changed_lost_and_found() {
+    let mut options = Options::default().with_dhcp(GUEST);
+    if let Some(dhcp) = &mut options.dhcp {
+        (dhcp.lease, dhcp.renew, dhcp.rebind) = (8, Some(2), Some(6));
+    }
+    let mut wired = Wired::start("wire", &options);
+    let mut held = wired.connect(PATIENCE);
+    // Renewed in time, without a new question and without anybody noticing.
+    assert!(wired.peer.wait_dhcp(PATIENCE, |stats| stats.acks >= 3));
+    assert_eq!(wired.peer.dhcp_stats().discovers, 1);
+    held.write_all(b"still here").unwrap();
+    held.read_exact(&mut [0; 10]).unwrap();
+    // Another address from now on: the old one is refused at its renewal.
+    let other = Ipv4Addr::new(10, 0, 2, 77);
+    wired.peer.change_dhcp(|dhcp| dhcp.address = other);
+    let _ = wired.system.line("address 10.0.2.77/24");
+    assert!(wired.peer.dhcp_stats().naks >= 1);
+    assert!(wired.try_echo(other, 100) || wired.try_echo(other, 100));
+    assert!(!wired.try_echo(GUEST, 100), "the old address still answers");
+    // The lease ends when nobody renews it.
+    wired.peer.change_dhcp(|dhcp| dhcp.silent = true);
+    let _ = wired.system.line("no address");
+    assert!(
+        !wired.try_echo(other, 100),
+        "the address outlives its lease"
+    );
+    wired
+        .peer
+        .change_dhcp(|dhcp| (dhcp.silent, dhcp.lease) = (false, 3600));
+    let _ = wired.system.line("address 10.0.2.77/24");
+    assert!(wired.try_echo(other, 100) || wired.try_echo(other, 100));
+    wired.assert_sound();
+}
