@@ -57,5 +57,5 @@ pub use platform::{MAX_THREADS, Platform, Quota};
 pub use poll::{Event, Interest, Poll, Pollable};
 pub use records::bookkeeping_bytes;
 #[cfg(feature = "sel4")]
-pub use sel4::{init, take_signals};
+pub use sel4::{init, init_with, take_signals};
 pub use stack::{Settings, Stack, install, stack};

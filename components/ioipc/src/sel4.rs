@@ -35,6 +35,17 @@ struct Sel4 {
 /// # Errors
 /// A [`SetupError`] that says what system.toml lacks.
 pub fn init(component: &'static Component) -> Result<&'static Stack, SetupError> {
+    init_with(component, Settings::DEFAULT)
+}
+
+/// Sets the component's sockets up, with settings of its own.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(
+    component: &'static Component,
+    settings: Settings,
+) -> Result<&'static Stack, SetupError> {
     if PLATFORM.is_completed() {
         return Err(SetupError::Twice);
     }
@@ -54,7 +65,7 @@ pub fn init(component: &'static Component) -> Result<&'static Stack, SetupError>
         timer: component.timer(),
         armed: AtomicU64::new(0),
     });
-    install(Stack::new(platform, memory, Settings::DEFAULT)?)
+    install(Stack::new(platform, memory, settings)?)
 }
 
 /// Takes the badge bits of others who signalled while the library waited.
