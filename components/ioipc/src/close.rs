@@ -1,6 +1,7 @@
 //! Closing: what was sent goes out first, unless the linger time says no.
 //!
-//! Invariant: a socket that the application dropped gives back everything it
+//! What has to wait for answers goes on whenever the library is called next,
+//! for whatever socket. Invariant: a socket that the application dropped gives back everything it
 //! held, and its record is freed when the server has answered `Close`.
 
 use socket_api::Op;
@@ -51,5 +52,12 @@ impl Core {
     /// Whether the socket that had record `index` in life `life` is gone.
     pub fn is_gone(&mut self, index: u16, life: u32) -> bool {
         self.socket(index).life != life
+    }
+
+    /// Whether nothing more has to be submitted for now: `Close` is, or what
+    /// was sent before has to be answered first.
+    pub fn close_is_under_way(&mut self, index: u16, life: u32) -> bool {
+        let socket = self.socket(index);
+        socket.life != life || socket.flags & flag::CLOSE_SENT != 0 || socket.sends != 0
     }
 }

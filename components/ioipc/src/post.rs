@@ -3,9 +3,14 @@
 //! Problem: a receive must find data that is here already without asking
 //! anybody, but sockets that wait must not use up slots and buffers that
 //! others need. Invariant: the first `Recv` of a socket may take all but a
-//! reserve, further ones only what is left beyond a quarter; who got none is
+//! reserve (for sends, and behind that for control), further ones only what is left beyond a quarter; who got none is
 //! in the list of those that need attention, and is served when something
-//! becomes free.
+//! becomes free. Whoever asks to receive now may use the reserve too, but
+//! only for as long as it waits.
+//!
+//! It follows that readiness works for as many sockets as there are requests,
+//! less 16; a component that polls more than that needs a larger
+//! `requests` quota.
 
 use socket_api::{Op, Status};
 
@@ -22,11 +27,20 @@ impl Core {
         }
         match socket.kind {
             kind::LISTENER => self.post_accepts(index),
-            _ => self.post_receives(index),
+            _ => self.post_receives(index, false),
         }
     }
 
-    fn post_receives(&mut self, index: u16) {
+    /// As [`Core::post`], for somebody who wants to receive now: the first
+    /// `Recv` may take from the reserve.
+    pub fn post_now(&mut self, index: u16) {
+        let socket = self.socket(index);
+        if socket.flags & flag::POSTS != 0 && socket.kind != kind::LISTENER {
+            self.post_receives(index, true);
+        }
+    }
+
+    fn post_receives(&mut self, index: u16, now: bool) {
         let socket = self.socket(index);
         let (udp, order) = (socket.kind == kind::UDP, socket.order);
         let depth = match udp {
@@ -41,7 +55,7 @@ impl Core {
             if held >= depth {
                 return;
             }
-            let unit = match self.may_post(held == 0) {
+            let unit = match (now && held == 0) || self.may_post(held == 0) {
                 true => self.buffers.alloc(order),
                 false => None,
             };
@@ -67,7 +81,7 @@ impl Core {
         let free = self.free_record_count;
         let units = self.buffers.free_units();
         if first {
-            free > RESERVE && units > self.buffers.total_units() >> 3
+            free > 2 * RESERVE && units > self.buffers.total_units() >> 3
         } else {
             free > self.quota.requests >> 2 && units > self.buffers.total_units() >> 2
         }
@@ -77,10 +91,10 @@ impl Core {
     /// contents were taken; frees both if the socket no longer wants it.
     #[inline]
     pub fn repost(&mut self, index: u16, record: u16) {
+        let order = self.record(record).order;
+        let scarce = self.free_record_count < 2 * RESERVE;
         let socket = self.socket(index);
-        let (wanted, order) = (socket.order, self.records[usize::from(record)].order);
-        let socket = self.socket(index);
-        if socket.flags & flag::POSTS == 0 || wanted != order {
+        if socket.flags & flag::POSTS == 0 || socket.order != order || scarce {
             self.free_with_buffer(record);
             self.post(index);
             return;
@@ -100,7 +114,7 @@ impl Core {
             }
             // Each may make a socket, which the quota must allow.
             let room = usize::from(self.sockets_used) < self.sockets.len();
-            if !room || self.free_record_count <= RESERVE {
+            if !room || self.free_record_count <= 2 * RESERVE {
                 if self.socket(index).posted == 0 {
                     self.need_attention(index);
                 }

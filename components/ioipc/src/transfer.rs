@@ -31,7 +31,7 @@ impl Core {
         let first = self.socket(index).first;
         let Some(record) = self.records.get(usize::from(first)) else {
             let error = self.take_error(index);
-            self.post(index);
+            self.post_now(index);
             return error.map(|e| Err(Error::from_status(e)));
         };
         let len = buf.len().min(record.len as usize);
@@ -104,7 +104,7 @@ impl Core {
         if socket.receive_end != 0 {
             return Some(Err(Error::from_status(socket.receive_end)));
         }
-        self.post(index);
+        self.post_now(index);
         None
     }
 

@@ -8,9 +8,13 @@ use core::time::Duration;
 
 use socket_api::{Completion, Op, WireAddress, flags};
 
+use crate::core_state::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::records::{SocketRecord, flag, kind};
 use crate::stack::{Stack, Wait, nanoseconds};
+
+/// How long dropping a socket waits for a free request.
+const SUBMISSION_NS: u64 = 100_000_000;
 
 const NO_ADDRESS: Error = Error::new(ErrorKind::NotConnected, "no address");
 
@@ -103,20 +107,26 @@ impl Handle {
         Some(Error::from_status(status))
     }
 
-    fn linger_on_drop(&self) {
-        let (linger, life) = self.record(|r| (r.linger, r.life));
-        self.stack.with(|core| core.start_close(self.index));
+    /// Starts closing, and waits for it as long as the linger time says.
+    fn close(&self) {
+        let (index, stack) = (self.index, self.stack);
+        let (linger, life) = self.record(|r| match r.kind {
+            kind::STREAM => (r.linger, r.life),
+            _ => (0, r.life),
+        });
+        stack.with(|core| core.start_close(index));
         if linger == 0 || linger == u64::MAX {
+            // Waits for a free slot, if all are on their way to be answered.
+            let wait = Wait::For(SUBMISSION_NS);
+            let submitted = |core: &mut Core| core.close_is_under_way(index, life).then_some(());
+            stack.block(wait, true, submitted).ok();
             return;
         }
         let wait = Wait::For(linger.saturating_mul(1_000_000));
-        let index = self.index;
-        let closed = self
-            .stack
-            .block(wait, false, |core| core.is_gone(index, life).then_some(()));
-        if closed.is_err() {
+        let closed = |core: &mut Core| core.is_gone(index, life).then_some(());
+        if stack.block(wait, false, closed).is_err() {
             // The time is over: drop what is left.
-            self.stack.with(|core| {
+            stack.with(|core| {
                 if !core.is_gone(index, life) {
                     core.socket(index).linger = 0;
                     core.finish_close(index);
@@ -128,14 +138,12 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let (last, stream) = self.record(|r| {
+        let last = self.record(|r| {
             r.references = r.references.saturating_sub(1);
-            (r.references == 0, r.kind == kind::STREAM)
+            r.references == 0
         });
-        match (last, stream) {
-            (false, _) => {}
-            (true, false) => self.stack.with(|core| core.start_close(self.index)),
-            (true, true) => self.linger_on_drop(),
+        if last {
+            self.close();
         }
     }
 }
