@@ -216,6 +216,12 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// The span's first byte.
+    #[inline]
+    pub(crate) const fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
     #[inline]
     fn at(&self, offset: usize, len: usize) -> Result<NonNull<u8>, OutOfRange> {
         match offset.checked_add(len) {

@@ -10,10 +10,11 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::copy::copy_entry;
 use crate::layout::{AttachError, HEAD, HEADER_BYTES, RingLayout, TAIL, WANTS_SIGNAL};
 use crate::memory::SharedMemory;
 
@@ -28,8 +29,9 @@ pub enum Word {
     Tail,
     /// Entries ever consumed, modulo 2^32; written by the consumer.
     Head,
-    /// 1 while the consumer sleeps or is about to; set by the consumer,
-    /// cleared by whoever answers it.
+    /// Not 0 while the consumer sleeps or is about to: 1 if quiet entries are
+    /// no reason to wake it, 2 if everything is. Set by the consumer, cleared
+    /// by whoever answers it.
     WantsSignal,
 }
 
@@ -46,6 +48,11 @@ pub trait RingMemory {
     /// Copies `from` into entry `slot` (below the capacity).
     fn write_entry(&self, slot: u32, from: &[u8]);
 }
+
+/// Values of [`Word::WantsSignal`].
+const NEVER: u32 = 0;
+const LOUD: u32 = 1;
+const ANY: u32 = 2;
 
 /// What the peer did to the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +98,8 @@ pub struct Producer<T, M = SharedRing> {
     head: u32,
     published: u32,
     capacity: u32,
+    /// Something that is not quiet was pushed since the last `publish`.
+    loud: bool,
     entry: PhantomData<fn(T)>,
 }
 
@@ -117,6 +126,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
             head: 0,
             published: 0,
             capacity,
+            loud: false,
             entry: PhantomData,
         }
     }
@@ -170,6 +180,21 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// [`publish`]: Producer::publish
     #[inline]
     pub fn push(&mut self, entry: &T) -> Result<(), Full> {
+        self.push_quietly(entry)?;
+        self.loud = true;
+        Ok(())
+    }
+
+    /// As [`push`], for an entry that is no reason to wake the consumer: it
+    /// is found when the consumer wakes for another reason, or at once if the
+    /// consumer asked to be woken for anything.
+    ///
+    /// # Errors
+    /// As [`push`].
+    ///
+    /// [`push`]: Producer::push
+    #[inline]
+    pub fn push_quietly(&mut self, entry: &T) -> Result<(), Full> {
         if !matches!(self.room(), Ok(1..)) {
             return Err(Full);
         }
@@ -193,12 +218,27 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
         self.memory.store(Word::Tail, self.tail, Ordering::Release);
         // P2: the index must be visible before we look at the flag.
         self.memory.fence();
-        // P3: answer the flag once; the signal follows the clearing.
-        if self.memory.load(Word::WantsSignal, Ordering::Relaxed) == 0 {
+        // P3: answer the flag once; the signal follows the clearing. Quiet
+        // entries alone answer only a consumer that asked for anything.
+        let least = if core::mem::take(&mut self.loud) {
+            LOUD
+        } else {
+            ANY
+        };
+        if self.memory.load(Word::WantsSignal, Ordering::Relaxed) < least {
             return false;
         }
-        self.memory.store(Word::WantsSignal, 0, Ordering::Relaxed);
+        self.memory
+            .store(Word::WantsSignal, NEVER, Ordering::Relaxed);
         true
+    }
+
+    /// Whether the consumer has asked to be woken for anything, and was not
+    /// since.
+    #[inline]
+    #[must_use]
+    pub fn is_asked_for_anything(&self) -> bool {
+        self.memory.load(Word::WantsSignal, Ordering::Relaxed) >= ANY
     }
 
     /// Entries published that the consumer has not taken, as it says.
@@ -272,8 +312,23 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// As [`Consumer::pop`].
     #[inline]
     pub fn arm(&mut self) -> Result<bool, RingError> {
+        self.arm_with(LOUD)
+    }
+
+    /// As [`Consumer::arm`], asking to be woken for quiet entries too.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`].
+    #[inline]
+    pub fn arm_for_anything(&mut self) -> Result<bool, RingError> {
+        self.arm_with(ANY)
+    }
+
+    #[inline]
+    fn arm_with(&mut self, wish: u32) -> Result<bool, RingError> {
         // C1: ask.
-        self.memory.store(Word::WantsSignal, 1, Ordering::Relaxed);
+        self.memory
+            .store(Word::WantsSignal, wish, Ordering::Relaxed);
         // C2: the asking must be visible before we look again.
         self.memory.fence();
         // C3: look again; an entry published before the flag was seen is here.
@@ -283,7 +338,8 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// Withdraws the request for a signal, once awake for another reason.
     #[inline]
     pub fn disarm(&mut self) {
-        self.memory.store(Word::WantsSignal, 0, Ordering::Relaxed);
+        self.memory
+            .store(Word::WantsSignal, NEVER, Ordering::Relaxed);
     }
 
     #[inline]
@@ -303,8 +359,14 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
 /// A ring in shared pages.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedRing {
-    at: SharedMemory,
+    tail: &'static AtomicU32,
+    head: &'static AtomicU32,
+    wants_signal: &'static AtomicU32,
+    /// The first of `mask + 1` entries of `entry_bytes` each, all in a span
+    /// that stays mapped for good.
+    entries: SharedMemory,
     entry_bytes: usize,
+    mask: u32,
 }
 
 impl SharedRing {
@@ -313,36 +375,45 @@ impl SharedRing {
             return Err(AttachError::BadLayout);
         }
         layout.verify(&at)?;
+        let entry_bytes = layout.entry_bytes as usize;
         Ok(Self {
-            at: at.slice(0, layout.bytes())?,
-            entry_bytes: layout.entry_bytes as usize,
+            tail: at.word32(TAIL)?,
+            head: at.word32(HEAD)?,
+            wants_signal: at.word32(WANTS_SIGNAL)?,
+            entries: at.slice(HEADER_BYTES, entry_bytes * layout.capacity as usize)?,
+            entry_bytes,
+            mask: layout.capacity - 1,
         })
     }
 
     #[inline]
-    fn word(&self, word: Word) -> Option<&'static core::sync::atomic::AtomicU32> {
-        let offset = match word {
-            Word::Tail => TAIL,
-            Word::Head => HEAD,
-            Word::WantsSignal => WANTS_SIGNAL,
-        };
-        self.at.word32(offset).ok()
+    fn word(&self, word: Word) -> &'static AtomicU32 {
+        match word {
+            Word::Tail => self.tail,
+            Word::Head => self.head,
+            Word::WantsSignal => self.wants_signal,
+        }
+    }
+
+    /// The first byte of an entry.
+    #[inline]
+    fn entry(&self, slot: u32) -> *mut u8 {
+        let offset = (slot & self.mask) as usize * self.entry_bytes;
+        // SAFETY: the slot is below the capacity, and `attach` took a slice
+        // of that many entries.
+        unsafe { self.entries.base().as_ptr().add(offset) }
     }
 }
 
-// The offsets below were all checked by `attach`, so the `ok()`s never discard
-// an error; they only keep panics out of the code.
 impl RingMemory for SharedRing {
     #[inline]
     fn load(&self, word: Word, order: Ordering) -> u32 {
-        self.word(word).map_or(0, |w| w.load(order))
+        self.word(word).load(order)
     }
 
     #[inline]
     fn store(&self, word: Word, value: u32, order: Ordering) {
-        if let Some(w) = self.word(word) {
-            w.store(value, order);
-        }
+        self.word(word).store(value, order);
     }
 
     #[inline]
@@ -352,13 +423,18 @@ impl RingMemory for SharedRing {
 
     #[inline]
     fn read_entry(&self, slot: u32, into: &mut [u8]) {
-        let offset = HEADER_BYTES + slot as usize * self.entry_bytes;
-        self.at.read(offset, into).ok();
+        if into.len() <= self.entry_bytes {
+            // SAFETY: an entry has that many bytes; `into` is private, which
+            // shared memory never overlaps.
+            unsafe { copy_entry(self.entry(slot), into.as_mut_ptr(), into.len()) };
+        }
     }
 
     #[inline]
     fn write_entry(&self, slot: u32, from: &[u8]) {
-        let offset = HEADER_BYTES + slot as usize * self.entry_bytes;
-        self.at.write(offset, from).ok();
+        if from.len() <= self.entry_bytes {
+            // SAFETY: as in `read_entry`, the other way round.
+            unsafe { copy_entry(from.as_ptr(), self.entry(slot), from.len()) };
+        }
     }
 }
