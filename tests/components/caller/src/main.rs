@@ -27,7 +27,7 @@ use spin::Mutex;
 component_runtime::entry!(main);
 
 /// Port unless `port` in the configuration says otherwise.
-const PORT: u16 = 9;
+const PORT: u16 = 10;
 /// Where datagrams are received.
 static BUFFER: Mutex<[u8; 64 << 10]> = Mutex::new([0; 64 << 10]);
 /// How long a connection may take to open, and a read or write to go on.
