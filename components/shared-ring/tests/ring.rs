@@ -92,6 +92,25 @@ fn the_flag_is_answered_once() {
 }
 
 #[test]
+fn quiet_entries_wake_only_who_asked_for_anything() {
+    let (_, mut producer, mut consumer) = ring();
+    consumer.arm().unwrap();
+    producer.push_quietly(&[1, 1]).unwrap();
+    assert!(!producer.publish(), "it did not ask for these");
+    assert_eq!(consumer.pop(), Ok(Some([1, 1])), "but it is there");
+    assert!(!producer.is_asked_for_anything());
+    assert_eq!(consumer.arm_for_anything(), Ok(true));
+    assert!(producer.is_asked_for_anything());
+    producer.push_quietly(&[2, 2]).unwrap();
+    assert!(producer.publish());
+    consumer.arm().unwrap();
+    producer.push_quietly(&[3, 3]).unwrap();
+    producer.push(&[4, 4]).unwrap();
+    producer.push_quietly(&[5, 5]).unwrap();
+    assert!(producer.publish(), "one of the three is loud");
+}
+
+#[test]
 fn impossible_indices_are_the_peers_fault() {
     let (memory, mut producer, mut consumer) = ring();
     for peer in [9, 1 << 31, u32::MAX] {
