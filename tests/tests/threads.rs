@@ -1,0 +1,20 @@
+//! Threads of one component: registers kept apart, sockets used by both.
+
+use echo_load::udp;
+use emulator_tests::Booted;
+
+#[test]
+fn two_threads_share_sockets_and_keep_their_registers() {
+    let system = Booted::system("threads");
+    let report = system.line("pair: ");
+    assert!(report.contains("2 of 2 patterns intact"), "{report}");
+    let ports = [system.udp(10), system.udp(11)];
+    std::thread::scope(|scope| {
+        for port in ports {
+            scope.spawn(move || {
+                let outcome = udp(port, 256, 8, 2000).unwrap();
+                assert!(outcome.is_perfect(), "{port}: {outcome:?}");
+            });
+        }
+    });
+}
