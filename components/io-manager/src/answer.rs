@@ -76,7 +76,8 @@ impl Manager {
             answer_rest(client, &request);
         }
         self.counters.completions.add(1);
-        if client.standing == Standing::Served && client.completions.push(&translated).is_err() {
+        let quiet = request.quiet && translated.status == Status::Ok as u16;
+        if client.standing == Standing::Served && !client.answer(&translated, quiet) {
             // There was room when the request was taken.
             self.cut_off(number, "its completion ring lost its room");
         }

@@ -81,7 +81,7 @@ pub(crate) fn uses_socket(op: Op) -> bool {
 #[inline]
 fn legal_flags(op: Op) -> u16 {
     match op {
-        Op::Send => flags::NO_WAIT | flags::NO_DELAY,
+        Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET,
         Op::Recv | Op::Accept | Op::AwaitAddress => flags::NO_WAIT,
         Op::Bind => flags::REUSE_ADDRESS,
         _ => 0,

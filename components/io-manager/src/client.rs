@@ -99,6 +99,16 @@ impl Client {
         self.completions.has_room(u32::from(self.tokens.used()) + 1)
     }
 
+    /// Puts a completion into the client's ring; false if there is no room.
+    #[inline]
+    pub fn answer(&mut self, completion: &Completion, quiet: bool) -> bool {
+        if quiet {
+            self.completions.push_quietly(completion).is_ok()
+        } else {
+            self.completions.push(completion).is_ok()
+        }
+    }
+
     /// Shows the gauges.
     pub fn publish_gauges(&self) {
         self.gauges.0.set(u64::from(self.sockets.used()));

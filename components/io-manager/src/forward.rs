@@ -5,7 +5,7 @@
 //! arguments that were checked go on.
 
 use shared_ring::RingError;
-use socket_api::{Op, Request};
+use socket_api::{Op, Request, flags};
 
 use crate::check::{Refusal, check, uses_socket};
 use crate::client::{Client, Standing};
@@ -114,6 +114,7 @@ fn forward(client: &mut Client, servers: &mut [Server], request: &Request) -> Re
         new_socket: route.new_socket,
         server: route.server,
         op,
+        quiet: request.flags & flags::QUIET != 0,
     });
     let Some(token) = token else {
         return Err(Refusal::quota(quota::REQUESTS));

@@ -119,8 +119,15 @@ impl Manager {
     /// comes. Counts a wake-up, since the caller sleeps next.
     pub fn arm(&mut self) -> bool {
         let mut idle = true;
+        // Servers complete quietly what clients do not wait for.
+        let asked = |c: &Client| c.completions.is_asked_for_anything();
+        let anything = self.clients.iter().flatten().any(asked);
         for server in self.servers.iter_mut().filter(|s| s.alive) {
-            idle &= server.completions.arm().unwrap_or(false);
+            idle &= match anything {
+                true => server.completions.arm_for_anything(),
+                false => server.completions.arm(),
+            }
+            .unwrap_or(false);
         }
         for client in self.clients.iter_mut().flatten() {
             client.publish_gauges();

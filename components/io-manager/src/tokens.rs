@@ -31,6 +31,8 @@ pub(crate) struct Outstanding {
     pub server: u8,
     /// What was asked.
     pub op: Op,
+    /// The client needs no waking for success.
+    pub quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +115,7 @@ impl Tokens {
             new_socket: NO_SOCKET,
             server,
             op: Op::DropClient,
+            quiet: false,
         });
         Some(token(slot.generation, self.client, index))
     }

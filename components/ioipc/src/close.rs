@@ -15,7 +15,10 @@ impl Core {
     pub fn start_close(&mut self, index: u16) {
         self.leave_poll(index);
         let socket = self.socket(index);
+        let first = socket.state != state::CLOSING;
         socket.state = state::CLOSING;
+        self.closing += u16::from(first);
+        let socket = self.socket(index);
         socket.flags &= !flag::POSTS;
         while let Some(record) = self.dequeue(index) {
             if self.socket(index).kind == kind::LISTENER {

@@ -56,6 +56,11 @@ pub(crate) struct Core {
     pub broken: bool,
     /// Something has completed since waiting threads were last told.
     pub progressed: bool,
+    /// Somebody waits for what sends hold, whose success is otherwise told
+    /// quietly.
+    pub starved: bool,
+    /// Sockets that are closing.
+    pub closing: u16,
 }
 
 impl Core {
@@ -102,6 +107,8 @@ impl Core {
             unshown: 0,
             broken: false,
             progressed: false,
+            starved: false,
+            closing: 0,
         };
         for index in (0..this.sockets.len() as u16).rev() {
             this.sockets[usize::from(index)].next = this.free_sockets;
@@ -165,11 +172,13 @@ impl Core {
         self.remove_attention(index);
         let next = self.free_sockets;
         let record = self.socket(index);
+        let closing = record.state == state::CLOSING;
         record.state = state::FREE;
         record.life = record.life.wrapping_add(1);
         record.next = next;
         self.free_sockets = index;
         self.sockets_used -= 1;
+        self.closing -= u16::from(closing);
     }
 
     /// Makes a request record free; it must hold no buffer.
@@ -200,7 +209,10 @@ impl Core {
     #[inline]
     pub fn submit(&mut self, request: Request, socket: u16, unit: u32, order: u16) -> Option<u16> {
         let index = self.free_records;
-        let record = self.records.get_mut(usize::from(index))?;
+        let Some(record) = self.records.get_mut(usize::from(index)) else {
+            self.starved = true;
+            return None;
+        };
         self.free_records = record.next;
         self.free_record_count -= 1;
         record.unit = unit;
@@ -243,7 +255,11 @@ impl Core {
     pub fn process(&mut self) {
         loop {
             match self.completions.pop() {
-                Ok(Some(completion)) => self.complete(&completion),
+                Ok(Some(completion)) => {
+                    // Who is still starved finds out when it tries again.
+                    self.starved = false;
+                    self.complete(&completion);
+                }
                 Ok(None) => break,
                 Err(_) => {
                     self.broken = true;
@@ -259,7 +275,18 @@ impl Core {
 
     /// Asks the manager for a signal; true if the caller may sleep.
     pub fn arm(&mut self) -> bool {
-        self.completions.arm().unwrap_or(false)
+        match self.needs_anything() {
+            true => self.completions.arm_for_anything(),
+            false => self.completions.arm(),
+        }
+        .unwrap_or(false)
+    }
+
+    /// Whether somebody waits for the success of sends. The manager must be
+    /// signalled after [`Core::arm`] then, since servers tell it quietly too.
+    #[inline]
+    pub fn needs_anything(&self) -> bool {
+        self.starved || self.closing != 0
     }
 
     /// A request on socket `index`.
@@ -301,6 +328,7 @@ impl Core {
 
     /// Puts a socket in the list of those that wait for slots or buffers.
     pub fn need_attention(&mut self, index: u16) {
+        self.starved = true;
         let socket = self.socket(index);
         if socket.flags & flag::ATTENTION != 0 {
             return;

@@ -252,10 +252,11 @@ impl Stack {
         let me = self.platform.thread().min(MAX_THREADS - 1);
         let lead = core.waiters.leader.is_none() && self.platform.may_lead(me);
         let end = deadline.unwrap_or(u64::MAX);
+        let starved = core.needs_anything();
+        if (lead || starved) && !core.arm() {
+            return Some(core);
+        }
         if lead {
-            if !core.arm() {
-                return Some(core);
-            }
             core.waiters.leader = Some(me);
         } else if core.waiters.leader.is_none() {
             // Nobody here gets the manager's signals: look again later.
@@ -268,6 +269,9 @@ impl Stack {
         let others = core.enter(me, end, lead, self.platform);
         let until = core.earliest(me, lead);
         drop(core);
+        if starved {
+            self.platform.signal_manager();
+        }
         self.wake(others);
         let until = (until != u64::MAX).then_some(until);
         self.platform.wait(me, lead, until);

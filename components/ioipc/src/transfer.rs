@@ -196,15 +196,17 @@ impl Core {
         send_flags: u16,
     ) -> bool {
         let Some(unit) = self.buffers.alloc(order) else {
+            self.starved = true;
             return false;
         };
         let len = bytes.len() as u32;
         let mut request = self.request(Op::Send, index);
         request.extent = self.buffers.extent(unit, len);
         request.address = to;
-        request.flags = send_flags;
+        request.flags = send_flags | flags::QUIET;
         if !self.buffers.fill(unit, bytes) || self.submit(request, index, unit, order).is_none() {
             self.buffers.free(unit, order);
+            self.starved = true;
             return false;
         }
         self.queued_bytes += len;
@@ -217,9 +219,11 @@ impl Core {
     /// Whether `len` bytes may be queued on socket `index` now.
     #[inline]
     pub fn may_send(&mut self, index: u16, len: u32) -> bool {
-        self.send_room(index) >= len
+        let may = self.send_room(index) >= len
             && self.free_record_count > RESERVE
-            && self.buffers.free_units() != 0
+            && self.buffers.free_units() != 0;
+        self.starved |= !may;
+        may
     }
 
     /// Bytes that may be queued, by the socket's limit and by the quota. A

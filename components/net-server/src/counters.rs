@@ -126,11 +126,20 @@ counters! {
 
 /// The table.
 #[derive(Clone, Debug)]
-pub struct Counters([u64; Counter::ALL.len()]);
+pub struct Counters {
+    values: [u64; Counter::ALL.len()],
+    /// A bit for each value that changed since it was copied.
+    changed: u64,
+}
+
+const _: () = assert!(Counter::ALL.len() <= 64);
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([0; Counter::ALL.len()])
+        Self {
+            values: [0; Counter::ALL.len()],
+            changed: u64::MAX,
+        }
     }
 }
 
@@ -144,30 +153,49 @@ impl Counters {
     /// Adds `n`.
     #[inline]
     pub fn add_n(&mut self, counter: Counter, n: u64) {
-        let slot = &mut self.0[counter as usize];
+        let slot = &mut self.values[counter as usize];
         *slot = slot.wrapping_add(n);
+        self.changed |= 1 << counter as u32;
     }
 
     /// Sets a gauge.
     #[inline]
     pub(crate) fn set(&mut self, counter: Counter, value: u64) {
-        self.0[counter as usize] = value;
+        let slot = &mut self.values[counter as usize];
+        if *slot != value {
+            *slot = value;
+            self.changed |= 1 << counter as u32;
+        }
     }
 
     /// One value.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
-        self.0[counter as usize]
+        self.values[counter as usize]
     }
 
     /// All values, in the order of [`Counter::NAMES`].
     #[must_use]
     pub fn values(&self) -> &[u64] {
-        &self.0
+        &self.values
+    }
+
+    /// Calls `copy` with the place and value of each number that changed
+    /// since the last time.
+    #[inline]
+    pub fn copy_changed(&mut self, mut copy: impl FnMut(usize, u64)) {
+        let mut changed = core::mem::take(&mut self.changed);
+        while changed != 0 {
+            let place = changed.trailing_zeros() as usize;
+            if let Some(value) = self.values.get(place) {
+                copy(place, *value);
+            }
+            changed &= changed - 1;
+        }
     }
 
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Counter::NAMES.iter().copied().zip(self.0)
+        Counter::NAMES.iter().copied().zip(self.values)
     }
 }

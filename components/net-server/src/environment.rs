@@ -93,6 +93,10 @@ pub trait Environment {
     fn next_request(&mut self) -> Result<Option<Request>, ManagerFault>;
     /// Answers a request; false if the manager left no room.
     fn complete(&mut self, completion: &Completion) -> bool;
+    /// As `complete`, when nobody needs to be woken for it.
+    fn complete_quietly(&mut self, completion: &Completion) -> bool {
+        self.complete(completion)
+    }
 
     /// Size of a client's data region in bytes, or `None` if there is none.
     fn region_len(&self, client: u32) -> Option<usize>;

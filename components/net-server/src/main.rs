@@ -166,10 +166,13 @@ fn start(component: &Component) -> Result<Program, Failure> {
 }
 
 impl Program {
-    fn publish_numbers(&self) {
-        for (number, value) in self.numbers.iter().zip(self.server.counters().values()) {
-            number.set(*value);
-        }
+    fn publish_numbers(&mut self) {
+        let numbers = &self.numbers;
+        self.server.copy_counters(|place, value| {
+            if let Some(number) = numbers.get(place) {
+                number.set(value);
+            }
+        });
     }
 
     /// One round, and what it has to show to the others.

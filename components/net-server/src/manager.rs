@@ -98,6 +98,11 @@ impl Environment for Channels {
         self.manager.completions.push(completion).is_ok()
     }
 
+    #[inline]
+    fn complete_quietly(&mut self, completion: &Completion) -> bool {
+        self.manager.completions.push_quietly(completion).is_ok()
+    }
+
     fn region_len(&self, client: u32) -> Option<usize> {
         self.manager.region(client).map(SharedMemory::len)
     }

@@ -72,7 +72,7 @@ impl Server {
     /// Takes one request.
     pub(crate) fn request(&mut self, request: &Request, env: &mut impl Environment) {
         match self.perform(request, env) {
-            Ok(Answer::Now(completion)) => self.complete(&completion, env),
+            Ok(Answer::Now(completion)) => self.finish(request, &completion, env),
             Ok(Answer::Later) => {}
             Err(refusal) => {
                 if refusal.status == Status::BadRequest {

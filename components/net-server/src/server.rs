@@ -8,7 +8,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use socket_api::{Completion, Request, Status};
+use socket_api::{Completion, Request, Status, flags};
 
 use crate::address::Dhcp;
 use crate::bucket::Bucket;
@@ -171,6 +171,13 @@ impl Server {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Calls `copy` for each counter that changed since the last time:
+    /// [`Counters::copy_changed`].
+    #[inline]
+    pub fn copy_counters(&mut self, copy: impl FnMut(usize, u64)) {
+        self.counters.copy_changed(copy);
     }
 
     /// One round at time `now_ns` (monotonic).
@@ -362,6 +369,23 @@ impl Server {
         }
     }
 
+    /// Answers `request`, of which success may be no reason to wake anybody.
+    pub(crate) fn finish(
+        &mut self,
+        request: &Request,
+        completion: &Completion,
+        env: &mut impl Environment,
+    ) {
+        let quiet = request.flags & flags::QUIET != 0 && completion.status == Status::Ok as u16;
+        if !quiet {
+            self.complete(completion, env);
+        } else if env.complete_quietly(completion) {
+            self.counters.add(Counter::Completions);
+        } else {
+            self.counters.add(Counter::CompletionsLost);
+        }
+    }
+
     /// Answers with a completion.
     pub(crate) fn complete(&mut self, completion: &Completion, env: &mut impl Environment) {
         if env.complete(completion) {
@@ -387,6 +411,6 @@ impl Server {
             len: waiting.done,
             ..waiting.request.complete(status)
         };
-        self.complete(&completion, env);
+        self.finish(&waiting.request, &completion, env);
     }
 }

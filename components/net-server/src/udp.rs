@@ -270,7 +270,7 @@ impl Server {
                 }
             };
             self.pending.pop(&mut self.sockets[s as usize].sends);
-            self.complete(&completion, env);
+            self.finish(&waiting.request, &completion, env);
         }
         Run::Done
     }

@@ -166,8 +166,11 @@ pub mod flags {
     pub const REUSE_ADDRESS: u16 = 1 << 1;
     /// `Send` on TCP: no Nagle delay for this socket from now on.
     pub const NO_DELAY: u16 = 1 << 2;
+    /// `Send`: nobody needs to be woken for the completion if its status is
+    /// `Ok` (`docs/signalling.md`).
+    pub const QUIET: u16 = 1 << 3;
     /// All request flags that exist; others are refused.
-    pub const REQUEST_ALL: u16 = NO_WAIT | REUSE_ADDRESS | NO_DELAY;
+    pub const REQUEST_ALL: u16 = NO_WAIT | REUSE_ADDRESS | NO_DELAY | QUIET;
     /// Completion: the datagram was longer than the extent.
     pub const TRUNCATED: u32 = 1 << 0;
 }

@@ -71,6 +71,9 @@ fn start(component: &Component) -> Result<Driver, Failure> {
 
 /// Works until something is wrong beyond repair.
 fn serve(component: &Component, driver: &mut Driver) -> StopReason {
+    // The kernel keeps the line masked from an interrupt to its being let
+    // through, and from the start.
+    let mut masked = true;
     loop {
         match driver.nic.poll() {
             Err(reason) => return reason,
@@ -83,11 +86,14 @@ fn serve(component: &Component, driver: &mut Driver) -> StopReason {
                 }
             }
         }
-        driver.irq.ack();
-        if component.wait() & driver.irq.badge != 0
-            && let Err(reason) = driver.nic.interrupt()
-        {
-            return reason;
+        if core::mem::take(&mut masked) {
+            driver.irq.ack();
+        }
+        if component.wait() & driver.irq.badge != 0 {
+            masked = true;
+            if let Err(reason) = driver.nic.interrupt() {
+                return reason;
+            }
         }
     }
 }

@@ -238,7 +238,10 @@ impl TcpStream {
             let socket = core.socket(index);
             match (socket.send_end, socket.sends) {
                 (0, 0) => Some(Ok(())),
-                (0, _) => None,
+                (0, _) => {
+                    core.starved = true;
+                    None
+                }
                 (end, _) => Some(Err(Error::from_status(end))),
             }
         })?
