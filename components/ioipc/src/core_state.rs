@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub starved: bool,
     /// Sockets that are closing.
     pub closing: u16,
+    /// Sockets that a poll watches for room to send, of which there is none.
+    pub parked: u16,
 }
 
 impl Core {
@@ -109,6 +111,7 @@ impl Core {
             progressed: false,
             starved: false,
             closing: 0,
+            parked: 0,
         };
         for index in (0..this.sockets.len() as u16).rev() {
             this.sockets[usize::from(index)].next = this.free_sockets;
@@ -286,7 +289,7 @@ impl Core {
     /// signalled after [`Core::arm`] then, since servers tell it quietly too.
     #[inline]
     pub fn needs_anything(&self) -> bool {
-        self.starved || self.closing != 0
+        self.starved || self.closing != 0 || self.parked != 0
     }
 
     /// A request on socket `index`.

@@ -194,7 +194,18 @@ impl Core {
         let socket = self.socket(index);
         if socket.poll != 0 && socket.flags & flag::READY == 0 {
             socket.flags |= flag::READY;
+            self.unpark(index);
             self.append_ready(index);
+        }
+    }
+
+    /// The socket no longer waits for room unseen.
+    #[inline]
+    fn unpark(&mut self, index: u16) {
+        let socket = self.socket(index);
+        if socket.flags & flag::PARKED != 0 {
+            socket.flags &= !flag::PARKED;
+            self.parked -= 1;
         }
     }
 
@@ -235,6 +246,7 @@ impl Core {
         if self.socket(index).flags & flag::READY != 0 {
             self.unlink_ready(index);
         }
+        self.unpark(index);
         let socket = self.socket(index);
         socket.flags &= !flag::READY;
         socket.poll = 0;
@@ -266,8 +278,13 @@ impl Core {
                 self.append_ready(index);
             } else {
                 socket.flags &= !flag::READY;
-                if wants_room && socket.sends == 0 {
-                    // It waits for what others hold.
+                let waits_for_others = wants_room && socket.sends == 0;
+                if wants_room {
+                    // From now on the success of sends concerns us.
+                    socket.flags |= flag::PARKED;
+                    self.parked += 1;
+                }
+                if waits_for_others {
                     self.need_attention(index);
                 }
             }

@@ -31,6 +31,8 @@ pub(crate) mod flag {
     pub const READY: u16 = 1 << 6;
     /// `Close` has been submitted.
     pub const CLOSE_SENT: u16 = 1 << 7;
+    /// Left the ready list although it wants to send: waits for room.
+    pub const PARKED: u16 = 1 << 9;
     /// May be given `Recv`s or `Accept`s ahead of time.
     pub const POSTS: u16 = 1 << 8;
 }

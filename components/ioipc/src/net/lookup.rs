@@ -104,7 +104,11 @@ pub fn lookup_on(stack: &'static Stack, name: &str, limit: Option<Duration>) -> 
     if name.is_empty() || name.len() > MOST_NAME || !name.is_ascii() {
         return Err(Error::new(ErrorKind::InvalidInput, "not a host name"));
     }
-    let unit = stack.block(Wait::Forever, false, |core| core.buffers.alloc(0))?;
+    let unit = stack.block(Wait::Forever, false, |core| {
+        let unit = core.buffers.alloc(0);
+        core.starved |= unit.is_none();
+        unit
+    })?;
     let mut request = Request::new(Op::Resolve, 0, 0);
     stack.with(|core| {
         core.buffers.fill(unit, name.as_bytes());
