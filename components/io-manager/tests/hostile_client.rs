@@ -4,6 +4,9 @@
 //! With the feature `mutation-no-validation` these tests must fail: that is
 //! what shows that they test something.
 
+// Helpers outside of test functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod parties;
 
 use std::mem::offset_of;

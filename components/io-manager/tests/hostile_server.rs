@@ -1,6 +1,9 @@
 //! Servers that lie: the request concerned fails, the client never sees what
 //! it should not, and a server that goes on lying is given up.
 
+// Helpers outside of test functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod parties;
 
 use parties::{Parties, QUOTA};

@@ -1,6 +1,9 @@
 //! Readiness over many sockets: a single-threaded echo service with many
 //! clients, and what a poll must and must not report.
 
+// Helpers outside of test functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod world;
 
 use std::collections::HashMap;

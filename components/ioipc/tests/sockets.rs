@@ -1,5 +1,8 @@
 //! Sockets over the real I/O manager and a server whose network is a loop.
 
+// Helpers outside of test functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod world;
 
 use std::net::Ipv4Addr;

@@ -4,6 +4,9 @@
 //! The rings here live in loom's atomics; the code of the two ends is the
 //! very code that runs on shared pages.
 
+// Helpers outside of test functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;

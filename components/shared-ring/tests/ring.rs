@@ -1,5 +1,8 @@
 //! Rings in memory, with peers that misbehave.
 
+// Helpers outside of test functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use proptest::prelude::*;
 use shared_ring::{
     AttachError, Consumer, OutOfRange, Producer, RingError, RingLayout, SharedMemory,
