@@ -22,6 +22,9 @@ pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub const ECHO: u16 = 7;
 /// Port of the component `caller`.
 pub const CALLER: u16 = 10;
+/// Longer than anything is kept for somebody who never answers: 30 s for
+/// fragments, 15 s for half-open connections (see the systems).
+pub const FORGOTTEN: Duration = Duration::from_secs(60);
 /// How long one datagram may take there and back before it counts as lost.
 const TRY: Duration = Duration::from_secs(1);
 
@@ -193,15 +196,47 @@ impl Wired {
         assert!(states.values().all(|state| state == "running"), "{answer}");
     }
 
-    /// The gauges that tell what is held.
+    /// The gauges that tell what is held, once they are `wanted`, or once they
+    /// stay the same.
     ///
     /// # Panics
-    /// As [`Booted::numbers`].
-    pub fn held(&mut self) -> BTreeMap<String, u64> {
-        let mut gauges = self.system.numbers("resources");
-        gauges.retain(|name, _| is_held(name));
-        gauges
+    /// If they do not, within [`FORGOTTEN`]; shows those that differ.
+    pub fn settled(&mut self, wanted: Option<&BTreeMap<String, u64>>) -> BTreeMap<String, u64> {
+        let deadline = Instant::now() + FORGOTTEN;
+        let mut last = BTreeMap::new();
+        loop {
+            let mut now = self.system.numbers("resources");
+            now.retain(|name, _| is_held(name));
+            let differs = differences(wanted.unwrap_or(&last), &now);
+            if differs.is_empty() {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "not as before: {differs:?}");
+            std::thread::sleep(Duration::from_millis(500));
+            last = now;
+        }
     }
+}
+
+/// Gauges of `now` that are not as in `wanted`, with both values. Requests
+/// outstanding may be a few more or less: a send that is done but that nobody
+/// has had to be told of counts until there is something else to tell.
+fn differences(
+    wanted: &BTreeMap<String, u64>,
+    now: &BTreeMap<String, u64>,
+) -> Vec<(String, u64, u64)> {
+    let both = now
+        .iter()
+        .map(|(name, n)| (name, *n, wanted.get(name).copied().unwrap_or(0)));
+    let differs = both.filter(
+        |(name, now, wanted)| match name.starts_with("io.outstanding.") {
+            true => now.abs_diff(*wanted) > 8,
+            false => now != wanted,
+        },
+    );
+    differs
+        .map(|(name, now, wanted)| (name.clone(), now, wanted))
+        .collect()
 }
 
 /// Gauges other than those of buffers and alarms that are in motion without

@@ -12,10 +12,6 @@ use frame_peer::hostile::{Aim, Case, Reason, catalogue, storm};
 /// What is sent follows from this; shown by every failure.
 const SEED: u64 = 0x5eed;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Longer than anything is kept for somebody who never answers: 30 s for
-/// fragments, 15 s for half-open connections (see the system).
-const FORGOTTEN: Duration = Duration::from_secs(60);
-
 type Numbers = BTreeMap<String, u64>;
 
 /// A case without any frame that this emulator's network cannot carry: it
@@ -81,7 +77,7 @@ fn hostile_frames_are_dropped_counted_and_survived() {
     // So that answers to forged senders come out instead of waiting for ARP.
     wired.peer.set_proxy_arp(true);
     wired.assert_stream(10_000, PATIENCE);
-    let before = settled(&mut wired, None);
+    let before = wired.settled(None);
     let mac = wired.peer.resolve(GUEST, PATIENCE).unwrap();
     let from = (wired.peer.mac(), wired.peer.address());
     let mut aim = Aim::new(from, (mac, GUEST), ECHO, SEED);
@@ -101,7 +97,7 @@ fn hostile_frames_are_dropped_counted_and_survived() {
     drop(held);
     wired.assert_sound();
     // What nobody completed is given up, and counted then.
-    settled(&mut wired, Some(&before));
+    wired.settled(Some(&before));
     let now = wired.system.numbers("counters");
     let given_up = moved(&start, &now, &["net.drop_fragment_timeout".to_owned()]);
     assert!(given_up >= late.len() as u64, "{given_up} of {late:?}");
@@ -112,7 +108,7 @@ fn storms_of_several_seeds_are_survived() {
     let mut wired = Wired::with_dhcp("wire");
     wired.peer.set_proxy_arp(true);
     wired.assert_stream(10_000, PATIENCE);
-    let before = settled(&mut wired, None);
+    let before = wired.settled(None);
     let mac = wired.peer.resolve(GUEST, PATIENCE).unwrap();
     let from = (wired.peer.mac(), wired.peer.address());
     for seed in SEED..SEED + 4 {
@@ -127,22 +123,7 @@ fn storms_of_several_seeds_are_survived() {
         }
     }
     wired.assert_sound();
-    settled(&mut wired, Some(&before));
+    wired.settled(Some(&before));
     wired.assert_echo(1400, PATIENCE);
     wired.assert_stream(100_000, PATIENCE);
-}
-
-/// The gauges once they are `wanted`, or once they stay the same.
-fn settled(wired: &mut Wired, wanted: Option<&Numbers>) -> Numbers {
-    let deadline = Instant::now() + FORGOTTEN;
-    let mut last = Numbers::new();
-    loop {
-        let now = wired.held();
-        if now == *wanted.unwrap_or(&last) {
-            return now;
-        }
-        assert!(Instant::now() < deadline, "{now:#?} instead of {wanted:#?}");
-        last = now;
-        std::thread::sleep(Duration::from_millis(2500));
-    }
 }
