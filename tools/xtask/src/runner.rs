@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::suites::{Suite, Work};
-use crate::{Surroundings, rules};
+use crate::{Surroundings, rules, suites};
 
 /// How a suite ended.
 struct Outcome {
@@ -63,11 +63,11 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
 
 fn run_cargo(
     suite: &Suite,
-    arguments: &[&str],
+    arguments: &[&'static str],
     surroundings: &Surroundings,
 ) -> Result<(usize, usize, &'static str)> {
     let mut child = Command::new(env!("CARGO"))
-        .args(arguments)
+        .args(suites::expand(arguments))
         .current_dir(&surroundings.root)
         .env("CARGO_TARGET_DIR", &surroundings.workspace.target)
         .env(sel4_kernel::PREFIX_VARIABLE, &surroundings.kernel)

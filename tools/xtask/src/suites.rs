@@ -41,29 +41,42 @@ const fn suite(name: &'static str, seconds: u64, about: &'static str, work: Work
     }
 }
 
-/// Clippy; tests may `unwrap`, nothing else may. The component programs are
-/// checked apart: together with host tools they would be checked against
-/// libraries that link the standard library, which has a panic handler too.
+/// Programs without a library. They are kept apart from what runs on the host:
+/// built together, they would switch on features of shared libraries that link
+/// the runtime, whose panic handler the standard library has too.
+const PROGRAMS: &[&str] = &[
+    "caller",
+    "echo",
+    "faulty",
+    "hello",
+    "hostile-client",
+    "pair",
+];
+/// Programs behind the feature `program` of a package with a library.
+const PROGRAMS_WITH_LIBRARY: &[&str] = &[
+    "console",
+    "hpet-driver",
+    "io-manager",
+    "net-server",
+    "root-task",
+    "virtio-net-driver",
+    "virtio-rng-driver",
+];
+/// Stands for `--workspace` without [`PROGRAMS`].
+const HOSTED: &str = "@hosted";
+/// Stands for all programs.
+const ALL_PROGRAMS: &str = "@programs";
+
+/// Clippy, without unwinding, as programs are built. Tests may `unwrap`,
+/// nothing else may.
 const LINT: &[&str] = &[
     "clippy",
     "--quiet",
     "--profile",
     "lint",
-    "--workspace",
+    HOSTED,
     "--lib",
     "--bins",
-    "--exclude",
-    "echo",
-    "--exclude",
-    "hello",
-    "--exclude",
-    "caller",
-    "--exclude",
-    "faulty",
-    "--exclude",
-    "hostile-client",
-    "--exclude",
-    "pair",
     "--",
     "-D",
     "warnings",
@@ -76,32 +89,7 @@ const LINT_PROGRAMS: &[&str] = &[
     "--bins",
     "--features",
     "program",
-    "-p",
-    "console",
-    "-p",
-    "hpet-driver",
-    "-p",
-    "io-manager",
-    "-p",
-    "net-server",
-    "-p",
-    "root-task",
-    "-p",
-    "virtio-net-driver",
-    "-p",
-    "virtio-rng-driver",
-    "-p",
-    "echo",
-    "-p",
-    "hello",
-    "-p",
-    "caller",
-    "-p",
-    "faulty",
-    "-p",
-    "hostile-client",
-    "-p",
-    "pair",
+    ALL_PROGRAMS,
     "--",
     "-D",
     "warnings",
@@ -111,7 +99,7 @@ const LINT_TESTS: &[&str] = &[
     "--quiet",
     "--profile",
     "lint",
-    "--workspace",
+    HOSTED,
     "--tests",
     "--examples",
     "--",
@@ -120,6 +108,25 @@ const LINT_TESTS: &[&str] = &[
     "-A",
     "clippy::unwrap_used",
 ];
+
+/// The arguments with what stands for packages written out.
+pub fn expand(arguments: &[&'static str]) -> Vec<&'static str> {
+    let mut expanded = Vec::new();
+    for argument in arguments {
+        match *argument {
+            HOSTED => {
+                expanded.push("--workspace");
+                expanded.extend(PROGRAMS.iter().flat_map(|p| ["--exclude", *p]));
+            }
+            ALL_PROGRAMS => {
+                let all = PROGRAMS.iter().chain(PROGRAMS_WITH_LIBRARY);
+                expanded.extend(all.flat_map(|p| ["-p", *p]));
+            }
+            other => expanded.push(other),
+        }
+    }
+    expanded
+}
 
 /// Every suite, in the order in which they run.
 pub const ALL: &[Suite] = &[
@@ -157,13 +164,7 @@ pub const ALL: &[Suite] = &[
         "unit",
         420,
         "unit, property and fixture tests on the host; bindings against the kernel's generators",
-        Work::Cargo(&[
-            "test",
-            "--quiet",
-            "--workspace",
-            "--exclude",
-            "emulator-tests",
-        ]),
+        Work::Cargo(&["test", "--quiet", HOSTED, "--exclude", "emulator-tests"]),
     ),
     suite(
         "emulator",
