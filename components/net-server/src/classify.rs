@@ -10,6 +10,7 @@ use smoltcp::wire::{
     Icmpv4Packet, IpProtocol, Ipv4Address, Ipv4Packet, TcpOption, TcpPacket, UdpPacket,
 };
 
+use crate::checksum;
 use crate::counters::Counter;
 
 /// Bytes of an Ethernet header.
@@ -114,7 +115,7 @@ fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, C
     if packet.version() != 4 || header < 20 || total < header {
         return Err(Counter::DropBadIpHeader);
     }
-    if !packet.verify_checksum() {
+    if !checksum::is_right(checksum::add(0, &bytes[..header])) {
         return Err(Counter::DropIpChecksum);
     }
     let src = packet.src_addr();
@@ -179,7 +180,8 @@ fn udp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Transport, Count
     if packet.dst_port() == 0 || len < 8 {
         return Err(Counter::DropBadTransport);
     }
-    if !verified && !packet.verify_checksum(&ip.src.into(), &ip.dst.into()) {
+    // No checksum is one that its sender left out (RFC 768).
+    if !verified && packet.checksum() != 0 && !is_sound(ip, &payload[..len]) {
         return Err(Counter::DropChecksum);
     }
     Ok(Transport::Udp {
@@ -194,7 +196,7 @@ fn tcp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Segment, Counter
     if packet.src_port() == 0 || packet.dst_port() == 0 || packet.header_len() < 20 {
         return Err(Counter::DropBadTransport);
     }
-    if !verified && !packet.verify_checksum(&ip.src.into(), &ip.dst.into()) {
+    if !verified && !is_sound(ip, payload) {
         return Err(Counter::DropChecksum);
     }
     if !options_are_sound(packet.options()) {
@@ -210,6 +212,13 @@ fn tcp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Segment, Counter
         rst: packet.rst(),
         len: packet.payload().len() as u32,
     })
+}
+
+/// Whether the checksum of a transport segment is right.
+#[inline]
+fn is_sound(ip: &Datagram, segment: &[u8]) -> bool {
+    let pseudo = checksum::pseudo(ip.src, ip.dst, ip.protocol, segment.len());
+    checksum::is_right(checksum::add(pseudo, segment))
 }
 
 /// Whether TCP options can be read to their end (RFC 9293, 3.1).

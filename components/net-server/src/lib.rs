@@ -28,12 +28,14 @@ extern crate std;
 
 mod address;
 mod bucket;
+mod checksum;
 mod classify;
 mod close;
 pub mod config;
 pub mod counters;
 pub mod environment;
 mod flows;
+mod hops;
 mod ingress;
 mod initial;
 mod listen;

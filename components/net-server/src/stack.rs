@@ -19,10 +19,12 @@ use smoltcp::wire::{
     TcpRepr, TcpSeqNumber,
 };
 
+use crate::checksum;
 use crate::classify::{Datagram, ETHERNET};
 use crate::counters::{Counter, Counters};
-use crate::environment::Environment;
+use crate::environment::{Environment, PartialChecksum};
 use crate::flows::Flow;
+use crate::hops::Hops;
 use crate::initial::Initial;
 use crate::random::Random;
 use crate::time_wait::Entry;
@@ -63,6 +65,7 @@ pub(crate) struct Stack {
     facts: Facts,
     ident: u16,
     initial: Initial,
+    hops: Hops,
     /// Own address, once there is one.
     pub address: Option<Address>,
     /// Microseconds.
@@ -80,6 +83,7 @@ impl Stack {
             facts,
             ident: random.next() as u16,
             initial: Initial::new(random),
+            hops: Hops::new(),
             address: None,
             now: 0,
         }
@@ -98,6 +102,7 @@ impl Stack {
     /// Takes on another address, or none.
     pub fn set_address(&mut self, address: Option<Address>) {
         self.address = address;
+        self.hops.clear();
         configure(&mut self.narrow, address);
         configure(&mut self.wide, address);
     }
@@ -117,6 +122,8 @@ impl Stack {
             facts: self.facts,
             ident: &mut self.ident,
             note: Note::default(),
+            hops: &mut self.hops,
+            now: self.now,
             incoming,
             mute,
         };
@@ -168,6 +175,7 @@ impl Stack {
 
     /// Shows an ARP packet to both interfaces; one answers.
     pub fn arp<E: Environment>(&mut self, frame: &[u8], env: &mut E, counters: &mut Counters) {
+        self.hops.clear();
         for (via, mute) in [(Via::Wide, false), (Via::Narrow, true)] {
             self.call(
                 via,
@@ -238,6 +246,52 @@ impl Stack {
             (env, counters),
             |_, now, wire, _| opener.poll_ingress_single(now, wire, set),
         );
+    }
+
+    /// Whether a packet from `host` by way of `mac` tells smoltcp nothing new.
+    #[inline]
+    pub fn knows(&self, host: Ipv4Address, mac: EthernetAddress) -> bool {
+        self.hops.find(host, self.now) == Some(mac)
+    }
+
+    /// Sends a datagram of `len` bytes, which `fill` provides, to where the
+    /// last one went that smoltcp sent to the host. `None` if there was none
+    /// lately, or if it does not fit a frame: smoltcp's turn. Otherwise what
+    /// `fill` said, and whether the driver had room.
+    #[inline]
+    pub fn send_datagram<E: Environment>(
+        &mut self,
+        (port, to, to_port): (u16, Ipv4Address, u16),
+        len: usize,
+        env: &mut E,
+        counters: &mut Counters,
+        fill: impl FnOnce(&mut E, &mut [u8]) -> bool,
+    ) -> Option<bool> {
+        let own = self.own()?;
+        if len + 28 > self.facts.mtu {
+            return None;
+        }
+        let mac = self.hops.find(to, self.now)?;
+        let frame = self.buffer.get_mut(..UDP_HEADERS + len)?;
+        let (headers, payload) = frame.split_at_mut_checked(UDP_HEADERS)?;
+        if !fill(env, payload) {
+            return Some(false);
+        }
+        let offload = self.facts.offload;
+        let headers: &mut [u8; UDP_HEADERS] = headers.try_into().ok()?;
+        let addresses = ((own, port), (to, to_port));
+        udp_headers(headers, self.facts.mac, mac, addresses, payload, offload);
+        let partial = offload.then_some(PartialChecksum {
+            start: (ETHERNET + 20) as u16,
+            offset: 6,
+        });
+        if env.send_frame(frame, partial) {
+            counters.add(Counter::FramesSent);
+            counters.add_n(Counter::BytesToDriver, frame.len() as u64);
+        } else {
+            counters.add(Counter::DropSendRoom);
+        }
+        Some(true)
     }
 
     /// Acknowledges a segment on behalf of a connection in TIME-WAIT.
@@ -314,6 +368,54 @@ fn configure(interface: &mut Interface, address: Option<Address>) {
     if let Some(gateway) = address.and_then(|a| a.gateway) {
         interface.routes_mut().add_default_ipv4_route(gateway).ok();
     }
+}
+
+/// Bytes of headers before a datagram's payload.
+const UDP_HEADERS: usize = ETHERNET + 20 + 8;
+
+/// Writes the headers of a datagram (RFC 894, 791, 768), as smoltcp does:
+/// without options, not to be fragmented, 64 hops. With `offload` the UDP
+/// checksum is that of the pseudo-header.
+#[inline]
+fn udp_headers(
+    headers: &mut [u8; UDP_HEADERS],
+    own_mac: [u8; 6],
+    mac: EthernetAddress,
+    ((own, port), (to, to_port)): ((Ipv4Address, u16), (Ipv4Address, u16)),
+    payload: &[u8],
+    offload: bool,
+) {
+    let bytes = payload.len() + 8;
+    let [d0, d1, d2, d3, d4, d5] = mac.0;
+    let [s0, s1, s2, s3, s4, s5] = own_mac;
+    headers[..ETHERNET]
+        .copy_from_slice(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 0x08, 0x00]);
+    let [t0, t1] = ((bytes + 20) as u16).to_be_bytes();
+    let ([a, b, c, d], [e, f, g, h]) = (own.octets(), to.octets());
+    let mut ip = [
+        0x45, 0, t0, t1, 0, 0, 0x40, 0, 64, 17, 0, 0, a, b, c, d, e, f, g, h,
+    ];
+    let sum = checksum::finish(checksum::add(0, &ip));
+    ip[10..12].copy_from_slice(&sum);
+    headers[ETHERNET..ETHERNET + 20].copy_from_slice(&ip);
+    let ([p, q], [r, s], [l, m]) = (
+        port.to_be_bytes(),
+        to_port.to_be_bytes(),
+        (bytes as u16).to_be_bytes(),
+    );
+    let mut udp = [p, q, r, s, l, m, 0, 0];
+    let pseudo = checksum::pseudo(own, to, IpProtocol::Udp, bytes);
+    let sum = if offload {
+        checksum::fold(pseudo).to_ne_bytes()
+    } else {
+        match checksum::finish(checksum::add(checksum::add(pseudo, &udp), payload)) {
+            // 0 would mean that there is none.
+            [0, 0] => [0xff; 2],
+            sum => sum,
+        }
+    };
+    udp[6..].copy_from_slice(&sum);
+    headers[ETHERNET + 20..].copy_from_slice(&udp);
 }
 
 /// The address as smoltcp's type.

@@ -8,13 +8,13 @@
 
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket, checksum,
-};
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
 
+use crate::checksum;
 use crate::classify::ETHERNET;
 use crate::counters::{Counter, Counters};
 use crate::environment::{Environment, PartialChecksum};
+use crate::hops::Hops;
 
 /// Bytes of the largest frame that smoltcp may build.
 pub(crate) const LARGEST: usize = ETHERNET + 65535;
@@ -51,13 +51,9 @@ impl Facts {
         caps.max_transmission_unit = mtu + ETHERNET;
         caps.checksum.ipv4 = Checksum::Tx;
         caps.checksum.icmpv4 = Checksum::Tx;
-        let transport = if self.offload {
-            Checksum::None
-        } else {
-            Checksum::Tx
-        };
-        caps.checksum.udp = transport;
-        caps.checksum.tcp = transport;
+        // `Wire` fills them in, or leaves them to the device.
+        caps.checksum.udp = Checksum::None;
+        caps.checksum.tcp = Checksum::None;
         caps
     }
 }
@@ -82,6 +78,9 @@ pub(crate) struct Wire<'a, E> {
     pub facts: Facts,
     pub ident: &'a mut u16,
     pub note: Note,
+    pub hops: &'a mut Hops,
+    /// Microseconds.
+    pub now: u64,
     pub incoming: Option<&'a [u8]>,
     /// Discard what smoltcp sends.
     pub mute: bool,
@@ -154,11 +153,17 @@ impl<E: Environment> Wire<'_, E> {
             let end = seq.wrapping_add(tcp.segment_len() as u32);
             self.note.segment = Some((seq, end, tcp.ack_number().0 as u32));
         }
+        let (host, mac) = (ip.dst_addr(), frame.dst_addr());
+        self.hops.note(host, mac, self.now);
         if len > self.facts.mtu + ETHERNET {
-            self.send_fragments(len, protocol);
+            self.fill_checksum(len, protocol);
+            self.send_fragments(len);
             return;
         }
-        let checksum = self.partial_checksum(len, protocol);
+        let checksum = match self.facts.offload {
+            true => self.partial_checksum(len, protocol),
+            false => self.fill_checksum(len, protocol),
+        };
         self.emit(len, checksum);
     }
 
@@ -179,27 +184,38 @@ impl<E: Environment> Wire<'_, E> {
             IpProtocol::Udp => 6,
             _ => return None,
         };
-        if !self.facts.offload {
-            return None;
-        }
         let ip = Ipv4Packet::new_unchecked(&self.buffer[ETHERNET..len]);
         let transport = len - ETHERNET - IP_HEADER;
-        let sum =
-            checksum::pseudo_header_v4(&ip.src_addr(), &ip.dst_addr(), protocol, transport as u32);
+        let sum = checksum::pseudo(ip.src_addr(), ip.dst_addr(), protocol, transport);
         let field = ETHERNET + IP_HEADER + at;
-        self.buffer[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        self.buffer[field..field + 2].copy_from_slice(&checksum::fold(sum).to_ne_bytes());
         Some(PartialChecksum {
             start: (ETHERNET + IP_HEADER) as u16,
             offset: at as u16,
         })
     }
 
-    fn send_fragments(&mut self, len: usize, protocol: IpProtocol) {
-        if self.facts.offload && protocol == IpProtocol::Udp {
-            let mut ip = Ipv4Packet::new_unchecked(&mut self.buffer[ETHERNET..len]);
-            let (src, dst) = (ip.src_addr().into(), ip.dst_addr().into());
-            UdpPacket::new_unchecked(ip.payload_mut()).fill_checksum(&src, &dst);
+    /// Fills in the transport checksum, which smoltcp has left 0.
+    fn fill_checksum(&mut self, len: usize, protocol: IpProtocol) -> Option<PartialChecksum> {
+        let at = match protocol {
+            IpProtocol::Tcp => 16,
+            IpProtocol::Udp => 6,
+            _ => return None,
+        };
+        let ip = Ipv4Packet::new_unchecked(&self.buffer[ETHERNET..len]);
+        let segment = &self.buffer[ETHERNET + IP_HEADER..len];
+        let pseudo = checksum::pseudo(ip.src_addr(), ip.dst_addr(), protocol, segment.len());
+        let mut sum = checksum::finish(checksum::add(pseudo, segment));
+        if protocol == IpProtocol::Udp && sum == [0; 2] {
+            // 0 would mean that there is none (RFC 768).
+            sum = [0xff; 2];
         }
+        let field = ETHERNET + IP_HEADER + at;
+        self.buffer[field..field + 2].copy_from_slice(&sum);
+        None
+    }
+
+    fn send_fragments(&mut self, len: usize) {
         if self.env.frame_room() < self.facts.frames_for(len - ETHERNET) {
             self.counters.add(Counter::DropSendRoom);
             return;
