@@ -14,6 +14,9 @@ use anyhow::{Context, Result};
 use crate::suites::{Suite, Work};
 use crate::{Surroundings, rules, suites};
 
+/// Tests passed and failed, and the verdict in words.
+type Counts = (usize, usize, &'static str);
+
 /// How a suite ended.
 struct Outcome {
     suite: Suite,
@@ -43,7 +46,9 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
     let start = Instant::now();
     let (mut passed, mut failed, mut verdict) = match suite.work {
         Work::Rules => rules::check(&surroundings.root)?,
-        Work::Cargo(arguments) => run_cargo(suite, arguments, surroundings)?,
+        Work::Cargo(arguments) => run_cargo(suite, arguments, surroundings, false)?,
+        Work::Bound(arguments) => run_cargo(suite, arguments, surroundings, true)?,
+        Work::MustFail(arguments) => must_fail(run_cargo(suite, arguments, surroundings, false)?),
     };
     let took = start.elapsed();
     if failed == 0 && took > suite.budget {
@@ -65,12 +70,18 @@ fn run_cargo(
     suite: &Suite,
     arguments: &[&'static str],
     surroundings: &Surroundings,
-) -> Result<(usize, usize, &'static str)> {
-    let mut child = Command::new(env!("CARGO"))
+    bound: bool,
+) -> Result<Counts> {
+    let mut command = Command::new(env!("CARGO"));
+    if bound {
+        command.env(sel4_kernel::PREFIX_VARIABLE, &surroundings.kernel);
+    }
+    let mut child = command
         .args(suites::expand(arguments))
         .current_dir(&surroundings.root)
+        // A test that has to fail must leave nothing behind.
+        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
         .env("CARGO_TARGET_DIR", &surroundings.workspace.target)
-        .env(sel4_kernel::PREFIX_VARIABLE, &surroundings.kernel)
         .envs(suite.env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -89,6 +100,15 @@ fn run_cargo(
             end_group(&mut child)?;
             Ok((0, 1, "ended: over its time budget"))
         }
+    }
+}
+
+/// The verdict on tests of which one had to fail; that none ran, or that they
+/// did not build, is no failure of a test.
+fn must_fail((passed, failed, verdict): Counts) -> Counts {
+    match (failed, verdict) {
+        (1.., "FAILED") if passed + failed > 1 => (1, 0, "ok: a test failed, as it must"),
+        _ => (0, 1, "FAILED: the mutation went unnoticed"),
     }
 }
 

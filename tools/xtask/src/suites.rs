@@ -12,6 +12,10 @@ use anyhow::{Result, bail};
 pub enum Work {
     /// `cargo` with these arguments.
     Cargo(&'static [&'static str]),
+    /// The same, with what needs the bindings: `SEL4_PREFIX` names a kernel.
+    Bound(&'static [&'static str]),
+    /// Tests that build, run, and of which at least one must fail.
+    MustFail(&'static [&'static str]),
     /// Checks in [`crate::rules`].
     Rules,
 }
@@ -146,25 +150,55 @@ pub const ALL: &[Suite] = &[
         "lint",
         300,
         "clippy with the workspace's lints: libraries and tools",
-        Work::Cargo(LINT),
+        Work::Bound(LINT),
     ),
     suite(
         "lint-programs",
         120,
         "clippy on the component programs",
-        Work::Cargo(LINT_PROGRAMS),
+        Work::Bound(LINT_PROGRAMS),
     ),
     suite(
         "lint-tests",
         180,
         "clippy on tests and examples",
-        Work::Cargo(LINT_TESTS),
+        Work::Bound(LINT_TESTS),
     ),
     suite(
         "unit",
         420,
         "unit, property and fixture tests on the host; bindings against the kernel's generators",
-        Work::Cargo(&["test", "--quiet", HOSTED, "--exclude", "emulator-tests"]),
+        Work::Bound(&[
+            "test",
+            "--quiet",
+            "--no-fail-fast",
+            HOSTED,
+            "--exclude",
+            "emulator-tests",
+            "--exclude",
+            "sel4-kernel",
+        ]),
+    ),
+    suite(
+        "kernel",
+        120,
+        "the kernel's build: both variants, the same bytes every time",
+        Work::Cargo(&["test", "--quiet", "-p", "sel4-kernel"]),
+    ),
+    suite(
+        "mutations",
+        120,
+        "tests of safety fail once the mechanism is switched off",
+        Work::MustFail(&[
+            "test",
+            "--quiet",
+            "-p",
+            "io-manager",
+            "--features",
+            "mutation-no-validation",
+            "--test",
+            "hostile_client",
+        ]),
     ),
     suite(
         "emulator",
@@ -172,6 +206,7 @@ pub const ALL: &[Suite] = &[
         "images booted in the emulator, with traffic from the host",
         Work::Cargo(&[
             "test",
+            "--no-fail-fast",
             "-p",
             "emulator-tests",
             "--",

@@ -94,7 +94,9 @@ impl Oracle {
 
     /// Runs one of the kernel's generators.
     fn python(&self, tool: &Path, arguments: &[&str]) {
-        let python = env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        // The system's own, which Debian's packages are for; another Python may
+        // come first on the path.
+        let python = env::var("PYTHON").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
         let output = Command::new(&python)
             .arg(tool)
             .args(arguments)
