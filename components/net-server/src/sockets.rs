@@ -123,6 +123,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// A free connection with its buffers.
     pub fn new(receive: usize, send: usize) -> Self {
+        // 64 KiB would have to be scaled, and what scaling rounds off moves a
+        // full window's edge back: a peer that had filled it is not heard
+        // before it opens again (RFC 7323, 2.4). A byte less needs no scaling.
+        let receive = if receive == 1 << 16 {
+            receive - 1
+        } else {
+            receive
+        };
         let socket = tcp::Socket::new(
             tcp::SocketBuffer::new(vec![0; receive]),
             tcp::SocketBuffer::new(vec![0; send]),

@@ -3,7 +3,7 @@
 
 mod support;
 
-use net_server::Counter;
+use net_server::{Config, Counter};
 use smoltcp::socket::tcp::State;
 use socket_api::{Op, Request, SocketKind, Status, flags};
 use support::*;
@@ -68,6 +68,27 @@ fn echoes_bytes() {
     let mut w = World::new(small());
     let peer = pair(&mut w);
     echo(&mut w, 10, peer, 100_000);
+}
+
+#[test]
+fn the_usual_window_needs_no_scaling() {
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr};
+    let mut w = World::new(Config {
+        tcp_receive_window: 1 << 16,
+        ..small()
+    });
+    w.log = Some(vec![]);
+    pair(&mut w);
+    let frames = w.log.take().unwrap();
+    let answers = frames.iter().filter_map(|frame| {
+        let packet = TcpPacket::new_checked(frame.get(34..)?).ok()?;
+        let (src, dst) = (SERVER_IP.into(), PEER_IP.into());
+        let caps = ChecksumCapabilities::ignored();
+        let answer = TcpRepr::parse(&packet, &src, &dst, &caps).ok()?;
+        (answer.control == TcpControl::Syn).then_some((answer.window_len, answer.window_scale))
+    });
+    assert_eq!(answers.collect::<Vec<_>>(), [(65_535, Some(0))]);
 }
 
 #[test]
