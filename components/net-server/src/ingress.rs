@@ -94,6 +94,8 @@ impl Server {
                 self.reassembly.put_back(slot, bytes);
             }
         }
+        let evicted = core::mem::take(&mut self.reassembly.evicted);
+        self.counters.add_n(Counter::DropFragmentTable, evicted);
         if before != self.reassembly.active {
             self.set_timer(Id::Reassembly, self.reassembly.deadline());
         }

@@ -46,6 +46,8 @@ pub(crate) struct Reassembly {
     slots: Box<[Slot]>,
     /// Slots in use.
     pub active: u32,
+    /// Datagrams given up to make room, since the caller last looked.
+    pub evicted: u64,
 }
 
 /// What became of a fragment.
@@ -75,6 +77,7 @@ impl Reassembly {
         Self {
             slots: (0..slots).map(|_| slot()).collect(),
             active: 0,
+            evicted: 0,
         }
     }
 
@@ -196,7 +199,10 @@ impl Reassembly {
                 at
             }
             // Only what has had a second to complete makes room.
-            None if oldest.0 + 1_000_000 <= now => oldest.1,
+            None if oldest.0 + 1_000_000 <= now => {
+                self.evicted += 1;
+                oldest.1
+            }
             None => return None,
         };
         let slot = &mut self.slots[at];
@@ -336,6 +342,17 @@ mod tests {
         let mut other = fragment(9, 0, true);
         other.src = Ipv4Address::new(10, 0, 0, 7);
         assert_eq!(r.add(&other, &[0; 8], 0), Outcome::Kept);
+    }
+
+    #[test]
+    fn what_makes_room_for_others_is_counted() {
+        let mut r = Reassembly::new(2);
+        for (host, now) in [(1, 0), (2, 0), (3, 1_000_000)] {
+            let mut part = fragment(1, 0, true);
+            part.src = Ipv4Address::new(10, 0, 0, host);
+            assert_eq!(r.add(&part, &[0; 8], now), Outcome::Kept);
+        }
+        assert_eq!((r.active, r.evicted), (2, 1));
     }
 
     #[test]
