@@ -52,11 +52,9 @@ impl Manager {
         let Some(client) = client_at(&mut self.clients, number) else {
             return false;
         };
-        let outstanding = client.tokens.find(token);
-        let Some(request) = outstanding.filter(|r| usize::from(r.server) == index) else {
+        let Some(request) = client.tokens.answer(token, index) else {
             return false;
         };
-        client.tokens.remove(token);
         if request.op == Op::DropClient {
             self.dropped(number, index);
             return true;

@@ -120,20 +120,17 @@ impl Tokens {
         Some(token(slot.generation, self.client, index))
     }
 
-    /// The request that `token` was made for, while it is unanswered.
+    /// The request that `token` was made for, which `server` has answered and
+    /// which is forgotten; `None` if it is not one that waits there.
     #[inline]
-    pub fn find(&self, token: u64) -> Option<Outstanding> {
-        let slot = self.slots.get(token as u16 as usize)?;
-        if u64::from(slot.generation) != token >> 32 {
+    pub fn answer(&mut self, token: u64, server: usize) -> Option<Outstanding> {
+        let index = token as u16;
+        let slot = self.slots.get(usize::from(index))?;
+        let asked = slot.request.as_ref()?.server;
+        if u64::from(slot.generation) != token >> 32 || usize::from(asked) != server {
             return None;
         }
-        slot.request
-    }
-
-    /// Forgets the request of `token`.
-    #[inline]
-    pub fn remove(&mut self, token: u64) -> Option<Outstanding> {
-        self.take(token as u16)
+        self.take(index)
     }
 
     /// Forgets the request in slot `index`.

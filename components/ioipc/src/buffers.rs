@@ -19,7 +19,7 @@ const LEAST_SHIFT: u32 = 11;
 /// Sizes: 2^0 to 2^5 units.
 const ORDERS: usize = 6;
 /// Just-freed buffers kept per size.
-const KEPT: u16 = 32;
+const KEPT: u16 = 128;
 /// Mark of a free buffer's first unit in [`UnitRecord::state`].
 const FREE_UNIT: u32 = 1 << 31;
 

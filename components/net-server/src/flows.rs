@@ -7,6 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use core::cell::Cell;
 use core::hash::BuildHasher;
 
 use hashbrown::HashMap;
@@ -64,6 +65,8 @@ impl Ports {
 /// Flows and ports.
 pub(crate) struct Flows {
     table: HashMap<u64, Target, Keyed>,
+    /// What was found last: segments come in trains.
+    last: Cell<Option<(u64, Target)>>,
     /// Socket number plus one, by UDP port.
     udp: Ports,
     /// Socket number plus one, by TCP port bound or listened on.
@@ -77,6 +80,7 @@ impl Flows {
     pub fn new(most: usize, random: &mut Random) -> Self {
         Self {
             table: HashMap::with_capacity_and_hasher(most * 2, Keyed(random.key())),
+            last: Cell::new(None),
             udp: Ports::new(),
             tcp: Ports::new(),
             uses: Ports::new(),
@@ -85,11 +89,20 @@ impl Flows {
 
     /// Whom a segment is for.
     pub fn find(&self, flow: Flow) -> Option<Target> {
-        self.table.get(&flow.key()).copied()
+        let key = flow.key();
+        if let Some((last, target)) = self.last.get()
+            && last == key
+        {
+            return Some(target);
+        }
+        let target = self.table.get(&key).copied()?;
+        self.last.set(Some((key, target)));
+        Some(target)
     }
 
     /// Enters a flow that is not there yet.
     pub fn insert(&mut self, flow: Flow, target: Target) {
+        self.last.set(None);
         if self.table.insert(flow.key(), target).is_none() {
             let uses = &mut self.uses.0[usize::from(flow.port)];
             *uses = uses.saturating_add(1);
@@ -99,6 +112,7 @@ impl Flows {
     /// Removes a flow if it leads to `target`.
     pub fn remove(&mut self, flow: Flow, target: Target) {
         if self.find(flow) == Some(target) {
+            self.last.set(None);
             self.table.remove(&flow.key());
             let uses = &mut self.uses.0[usize::from(flow.port)];
             *uses = uses.saturating_sub(1);
