@@ -29,7 +29,7 @@ impl Manager {
                     self.server_gone(index);
                     return true;
                 }
-                Ok(Some(completion)) => self.answer(index, &completion),
+                Ok(Some(mut completion)) => self.answer(index, &mut completion),
                 Err(error) => {
                     log::warn!("server {index} is given up: {error}");
                     self.server_gone(index);
@@ -46,7 +46,7 @@ impl Manager {
     /// Passes one completion of server `index` on; false if the server broke
     /// the protocol with it.
     #[inline]
-    fn answer(&mut self, index: usize, completion: &Completion) -> bool {
+    fn answer(&mut self, index: usize, completion: &mut Completion) -> bool {
         let token = completion.user_data;
         let number = client_of(token);
         let Some(client) = client_at(&mut self.clients, number) else {
@@ -60,22 +60,20 @@ impl Manager {
             return true;
         }
         let right = legal(client, &request, completion);
-        let mut translated = if right {
-            *completion
-        } else {
-            Completion {
+        if !right {
+            *completion = Completion {
                 op: request.op as u16,
                 status: Status::ServerGone as u16,
                 ..Completion::default()
-            }
-        };
-        let unanswered = settle(client, &request, &mut translated);
+            };
+        }
+        let unanswered = settle(client, &request, completion);
         if unanswered {
             answer_rest(client, &request);
         }
         self.counters.completions.add(1);
-        let quiet = request.quiet && translated.status == Status::Ok as u16;
-        if client.standing == Standing::Served && !client.answer(&translated, quiet) {
+        let quiet = request.quiet && completion.status == Status::Ok as u16;
+        if client.standing == Standing::Served && !client.answer(completion, quiet) {
             // There was room when the request was taken.
             self.cut_off(number, "its completion ring lost its room");
         }

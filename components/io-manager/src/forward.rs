@@ -64,10 +64,10 @@ fn take(
         if client.stalled {
             return Ok(false);
         }
-        let Some(request) = client.requests.pop()? else {
+        let Some(mut request) = client.requests.pop()? else {
             return Ok(false);
         };
-        match forward(client, servers, &request) {
+        match forward(client, servers, &mut request) {
             Ok(()) => counters.requests.add(1),
             Err(refusal) => {
                 counters.refused(refusal.status);
@@ -82,9 +82,14 @@ fn take(
     Ok(true)
 }
 
-/// Checks one request and passes it on.
+/// Checks one request and passes it on, with the server's words in place of
+/// the client's. A request that is refused stays as it was.
 #[inline]
-fn forward(client: &mut Client, servers: &mut [Server], request: &Request) -> Result<(), Refusal> {
+fn forward(
+    client: &mut Client,
+    servers: &mut [Server],
+    request: &mut Request,
+) -> Result<(), Refusal> {
     let op = check(request, client.data_bytes, servers.len())?;
     let route = route(client, servers, op, request)?;
     let number = |index: u16| match index {
@@ -131,17 +136,11 @@ fn forward(client: &mut Client, servers: &mut [Server], request: &Request) -> Re
     // The ring is as long as all clients' quotas together: should it be full,
     // the server has stopped taking requests in order, and its completions,
     // or its death, will tell.
-    let forwarded = server.requests.push(&Request {
-        op: request.op,
-        flags: request.flags,
-        socket,
-        user_data: token,
-        extent: request.extent,
-        address: request.address,
-        arg,
-        client: crate::tokens::client_of(token) as u32,
-        reserved: 0,
-    });
+    request.socket = socket;
+    request.user_data = token;
+    request.arg = arg;
+    request.client = crate::tokens::client_of(token) as u32;
+    let forwarded = server.requests.push(request);
     server.overrun |= forwarded.is_err();
     Ok(())
 }

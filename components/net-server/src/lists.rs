@@ -66,6 +66,19 @@ impl Links {
         list.len += 1;
     }
 
+    /// Puts a slot that is on no list at the front.
+    #[inline]
+    pub fn push_front(&mut self, list: &mut List, slot: u32) {
+        self.prev[slot as usize] = NONE;
+        self.next[slot as usize] = list.head;
+        match list.head {
+            NONE => list.tail = slot,
+            head => self.prev[head as usize] = slot,
+        }
+        list.head = slot;
+        list.len += 1;
+    }
+
     /// Takes a slot off the list that it is on.
     pub fn remove(&mut self, list: &mut List, slot: u32) {
         let (prev, next) = (self.prev[slot as usize], self.next[slot as usize]);
@@ -86,7 +99,13 @@ impl Links {
         if head == NONE {
             return None;
         }
-        self.remove(list, head);
+        let next = self.next[head as usize];
+        list.head = next;
+        match next {
+            NONE => list.tail = NONE,
+            n => self.prev[n as usize] = NONE,
+        }
+        list.len -= 1;
         Some(head)
     }
 

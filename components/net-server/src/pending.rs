@@ -69,7 +69,7 @@ impl Pending {
     /// Takes the first of a list.
     pub fn pop(&mut self, list: &mut List) -> Option<Waiting> {
         let slot = self.links.pop_front(list)?;
-        self.links.push_back(&mut self.free, slot);
+        self.links.push_front(&mut self.free, slot);
         Some(self.slots[slot as usize])
     }
 
@@ -80,7 +80,7 @@ impl Pending {
             if wanted(waiting) {
                 let waiting = *waiting;
                 self.links.remove(list, slot);
-                self.links.push_back(&mut self.free, slot);
+                self.links.push_front(&mut self.free, slot);
                 return Some(waiting);
             }
             slot = self.links.after(slot);
