@@ -148,12 +148,16 @@ impl LogReader {
         })
     }
 
-    /// The next whole line, or `None` when there is none for now.
+    /// The next whole line, or `None` when there is none for now. Takes no
+    /// more records than the ring has, however fast its writer adds to it.
     ///
     /// # Errors
     /// [`RingError`] if the writer's index is impossible: stop reading it.
     pub fn next_line(&mut self) -> Result<Option<Line>, RingError> {
-        while let Some(entry) = self.ring.pop()? {
+        for _ in 0..LOG_RING.capacity {
+            let Some(entry) = self.ring.pop()? else {
+                break;
+            };
             let len = (entry.len as usize).min(PIECE_BYTES);
             let full = self.append(entry.text.get(..len).unwrap_or(&[]));
             if entry.flags & CONTINUES == 0 || full {

@@ -173,10 +173,12 @@ impl<T: Transport> Nic<T> {
             buffers,
             control,
         } = setup.memory;
-        let stride = buffer_bytes(setup.mtu as usize);
         buffers.slice(0, region_bytes(setup.mtu as usize))?;
         let wanted = CSUM | GUEST_CSUM | MTU | MAC | STATUS | feature::EVENT_IDX;
         let features = negotiate(&mut device, wanted, feature::VERSION_1)?;
+        let info = info(&device, features, setup.mtu);
+        // Of the MTU that is published: the server computes the same.
+        let stride = buffer_bytes(info.mtu as usize);
         let rx_memory = private.slice(0, QUEUE_BYTES)?;
         let tx_memory = private.slice(QUEUE_BYTES, QUEUE_BYTES)?;
         let headers = private.slice(2 * QUEUE_BYTES, HEADERS_BYTES)?;
@@ -184,7 +186,7 @@ impl<T: Transport> Nic<T> {
         let rx = make_queue(&mut device, RX, rx_memory, features)?;
         let tx = make_queue(&mut device, TX, tx_memory, features)?;
         let mut nic = Self {
-            info: info(&device, features, setup.mtu),
+            info,
             has_status: features & STATUS != 0,
             checksums: features & GUEST_CSUM != 0,
             device,

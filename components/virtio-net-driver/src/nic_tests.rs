@@ -173,6 +173,27 @@ fn facts_are_published() {
 }
 
 #[test]
+fn buffers_are_as_large_as_the_published_mtu_asks() {
+    let (transport, memory) = (device(USUAL | 1 << 3, 256), memory());
+    transport.0.borrow_mut().config[10..].copy_from_slice(&576u16.to_le_bytes());
+    let setup = Setup {
+        memory,
+        mtu: MTU,
+        counters: None,
+    };
+    let info = Nic::new(transport.clone(), setup).unwrap().info();
+    assert_eq!(info.mtu, 576);
+    let (size, at) = transport.0.borrow().queues[0].expect("enabled");
+    let mut rx = DeviceQueue::new(memory.private, size, at);
+    let mut posted = || rx.take().expect("a buffer").1[0];
+    let (first, second) = (posted(), posted());
+    // Where the server looks for the second.
+    let stride = nic_api::buffer_bytes(info.mtu as usize);
+    assert_eq!(second.paddr - first.paddr, stride as u64);
+    assert!((first.len as usize) < stride);
+}
+
+#[test]
 fn unusable_devices_and_memory_are_refused() {
     let with = |offered, queue_max, shrink: fn(&mut Memory)| {
         let mut memory = memory();
