@@ -13,7 +13,7 @@ mod datagrams;
 
 use component_runtime::Component;
 use ioipc::net::{SocketAddr, TcpListener};
-use ioipc::{Event, Interest, Poll};
+use ioipc::{Event, Interest, Poll, Settings};
 use spin::Mutex;
 
 use connection::{Connection, State};
@@ -23,8 +23,10 @@ component_runtime::entry!(main);
 
 /// Connections served at once; further ones wait in the backlog.
 const CONNECTIONS: usize = 96;
-/// Longest datagram that is echoed, in bytes.
-const DATAGRAM: usize = 16 << 10;
+/// Longest datagram that is echoed, in bytes: 2 KiB times two to the power of
+/// the order. The data region holds 64 of them.
+const DATAGRAM: usize = (2 << 10) << DATAGRAM_ORDER;
+const DATAGRAM_ORDER: u16 = 3;
 /// Port unless `port` in the configuration says otherwise.
 const PORT: u16 = 7;
 
@@ -39,7 +41,11 @@ static ROOM: Mutex<(Connections, [u8; DATAGRAM])> =
     Mutex::new(([const { None }; CONNECTIONS], [0; DATAGRAM]));
 
 fn main(component: &'static Component) -> ! {
-    if let Err(why) = ioipc::init(component) {
+    let settings = Settings {
+        datagram_order: DATAGRAM_ORDER,
+        ..Settings::DEFAULT
+    };
+    if let Err(why) = ioipc::init_with(component, settings) {
         log::error!("no sockets: {why}");
     } else if let Err(why) = serve(component) {
         log::error!("echo ended: {why}");
