@@ -83,7 +83,10 @@ impl Core {
         if first {
             free > 2 * RESERVE && units > self.buffers.total_units() >> 3
         } else {
-            free > self.quota.requests >> 2 && units > self.buffers.total_units() >> 2
+            // A quarter beyond what the first receives of others need: an
+            // idle socket's second one must not keep another from its first.
+            free > 2 * RESERVE + (self.quota.requests >> 2)
+                && units > self.buffers.total_units() >> 2
         }
     }
 
