@@ -46,9 +46,12 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
     let start = Instant::now();
     let (mut passed, mut failed, mut verdict) = match suite.work {
         Work::Rules => rules::check(&surroundings.root)?,
-        Work::Cargo(arguments) => run_cargo(suite, arguments, surroundings, false)?,
-        Work::Bound(arguments) => run_cargo(suite, arguments, surroundings, true)?,
-        Work::MustFail(arguments) => must_fail(run_cargo(suite, arguments, surroundings, false)?),
+        Work::Cargo(arguments) | Work::Bound(arguments) => {
+            run_cargo(suite, arguments, surroundings, "")?
+        }
+        Work::MustFail(arguments) => {
+            must_fail(run_cargo(suite, arguments, surroundings, "mutated: ")?)
+        }
     };
     let took = start.elapsed();
     if failed == 0 && took > suite.budget {
@@ -66,14 +69,15 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
     })
 }
 
+/// Runs cargo; its output is passed through behind `prefix`.
 fn run_cargo(
     suite: &Suite,
     arguments: &[&'static str],
     surroundings: &Surroundings,
-    bound: bool,
+    prefix: &'static str,
 ) -> Result<Counts> {
     let mut command = Command::new(env!("CARGO"));
-    if bound {
+    if matches!(suite.work, Work::Bound(_)) {
         command.env(sel4_kernel::PREFIX_VARIABLE, &surroundings.kernel);
     }
     let mut child = command
@@ -82,14 +86,13 @@ fn run_cargo(
         // A test that has to fail must leave nothing behind.
         .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
         .env("CARGO_TARGET_DIR", &surroundings.workspace.target)
-        .envs(suite.env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
         .context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
-    let counted = count_in_background(output);
+    let counted = count_in_background(output, prefix);
     match counted.recv_timeout(suite.budget) {
         Ok((passed, failed)) => {
             let ok = child.wait()?.success();
@@ -113,13 +116,16 @@ fn must_fail((passed, failed, verdict): Counts) -> Counts {
 }
 
 /// Passes the output through and counts the results of `cargo test` in it.
-fn count_in_background(output: impl Read + Send + 'static) -> mpsc::Receiver<(usize, usize)> {
+fn count_in_background(
+    output: impl Read + Send + 'static,
+    prefix: &'static str,
+) -> mpsc::Receiver<(usize, usize)> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let (mut passed, mut failed) = (0, 0);
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
-            println!("{line}");
+            println!("{prefix}{line}");
             if let Some((p, f)) = test_result(&line) {
                 passed += p;
                 failed += f;

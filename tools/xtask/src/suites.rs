@@ -31,8 +31,6 @@ pub struct Suite {
     pub budget: Duration,
     /// What it runs.
     pub work: Work,
-    /// Extra environment.
-    pub env: &'static [(&'static str, &'static str)],
 }
 
 const fn suite(name: &'static str, seconds: u64, about: &'static str, work: Work) -> Suite {
@@ -41,7 +39,6 @@ const fn suite(name: &'static str, seconds: u64, about: &'static str, work: Work
         about,
         budget: Duration::from_secs(seconds),
         work,
-        env: &[],
     }
 }
 
