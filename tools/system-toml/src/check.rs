@@ -9,7 +9,7 @@ use system_description::SystemDescription;
 
 use crate::keys;
 use crate::layout::LayoutError;
-use crate::model::{Device, Model, Network};
+use crate::model::{Client, Component, Device, Model, Network};
 use crate::raw::{RawComponent, RawSystem};
 use crate::report::{Diagnostic, Span};
 use crate::resolve::MAX_COMPONENTS;
@@ -179,7 +179,7 @@ fn unused(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
         return;
     }
     for (index, component) in model.components.iter().enumerate() {
-        let used = |c: &crate::Component| {
+        let used = |c: &Component| {
             let client = c.client.as_ref().map(|c| c.manager);
             [c.timer, c.entropy, c.server, c.nic, client].contains(&Some(index))
         };
@@ -203,6 +203,7 @@ fn quotas(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
             continue;
         };
         grain(log, &raw.section, "data", client.data_bytes, client.grain);
+        readiness(log, raw, component, client);
         if u64::from(client.queued_bytes) <= client.data_bytes {
             continue;
         }
@@ -231,6 +232,33 @@ fn quotas(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
             channel.grain,
         );
     }
+}
+
+/// A socket that is waited on keeps one request outstanding, and the client
+/// library keeps some for control and for sends (docs/signalling.md).
+fn readiness(log: &mut Log, raw: &RawComponent<'_>, component: &Component, client: &Client) {
+    const KEPT: u32 = 16;
+    let ready = client.requests.saturating_sub(KEPT);
+    if client.sockets <= ready {
+        return;
+    }
+    let key = |key| raw.quota.as_ref().and_then(|quota| quota.key_span(key));
+    let span = key("sockets").or_else(|| key("requests"));
+    let span = span.unwrap_or_else(|| component.span.clone());
+    let message = format!(
+        "component `{}` cannot wait for all its sockets at once",
+        component.name
+    );
+    let (sockets, requests) = (client.sockets, client.requests);
+    log.push(
+        Diagnostic::warning(Rule::QuotaReadiness, &span, message)
+            .label(format!(
+                "`sockets` is {sockets}, `requests` is {requests}, which lets {ready} be waited for"
+            ))
+            .note(format!(
+                "each socket that is waited for takes a request; {KEPT} are kept for control and sends"
+            )),
+    );
 }
 
 /// A region of large pages must be a multiple of them.

@@ -111,6 +111,8 @@ rules! {
     EmptyChannel = "empty-channel",
     /// More may be queued than the data region holds.
     QuotaExceedsData = "quota-exceeds-data",
+    /// Too few requests to wait for every socket at once.
+    QuotaReadiness = "quota-readiness",
     /// Windows times connections exceed the server's heap.
     WindowsExceedHeap = "windows-exceed-heap",
     /// The system does not fit the memory.

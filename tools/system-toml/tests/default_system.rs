@@ -96,7 +96,7 @@ fn links_come_in_pairs() {
         .into_iter()
         .find(|l| l.name == "client-data.echo");
     let data = data.unwrap().data;
-    assert!(data.vaddr != 0 && data.bytes == 2 << 20);
+    assert!(data.vaddr != 0 && data.bytes == 4 << 20);
     let manager = links("io").into_iter().find(|l| l.name == "sockets.echo");
     let manager = manager.unwrap().data;
     assert_eq!((manager.vaddr, manager.bytes), (0, data.bytes));
