@@ -16,6 +16,8 @@ use crate::{Error, ports};
 pub(crate) const ECHO_PORT: u16 = 7;
 /// The emulator's exit status when the system wrote 0x10 to the exit port.
 const SHUTDOWN_STATUS: i32 = 33;
+/// The emulator's exit status when the root task, giving up, wrote 0x11.
+const ROOT_PANIC_STATUS: i32 = 35;
 /// Attempts to start while other processes take the ports that were free.
 const STARTS: u32 = 3;
 /// Serial lines that an error shows.
@@ -26,6 +28,8 @@ const TAIL_LINES: usize = 20;
 pub enum Exit {
     /// The system shut itself down in order.
     Shutdown,
+    /// The root task gave up; its `ROOT PANIC` line says why.
+    RootPanic,
     /// The system ended the emulator with another code.
     Code(i32),
     /// It was ended from outside, by a signal.
@@ -39,6 +43,7 @@ impl Exit {
         use std::os::unix::process::ExitStatusExt;
         match status.map(|status| (status.code(), status.signal())) {
             Some((Some(SHUTDOWN_STATUS), _)) => Self::Shutdown,
+            Some((Some(ROOT_PANIC_STATUS), _)) => Self::RootPanic,
             Some((Some(code), _)) => Self::Code(code),
             Some((None, Some(signal))) => Self::Signal(signal),
             _ => Self::Signal(0),
@@ -314,6 +319,7 @@ impl Running {
     pub(crate) fn ended(&self, exit: Exit) -> Error {
         let outcome = match exit {
             Exit::Shutdown => "the system shut down".to_owned(),
+            Exit::RootPanic => "the root task gave up".to_owned(),
             Exit::Code(code) => format!("exit status {code}"),
             Exit::Signal(signal) => format!("signal {signal}"),
             Exit::Stopped => "it was stopped".to_owned(),
