@@ -14,7 +14,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First eight bytes of the segment.
 pub const MAGIC: [u8; 8] = *b"ioipcpay";
 /// Version of header, description and records together.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// Tells apart what the encoding of description and records depends on: a hash
+/// (64-bit FNV-1a) over the sources that define it. The encoding does not
+/// describe itself, and an installed host tool may be older than the sources
+/// that it builds the root task from; raising [`VERSION`] by hand is forgotten.
+pub const FORMAT: u64 = format_of(&[
+    include_bytes!("description.rs"),
+    include_bytes!("map.rs"),
+    include_bytes!("payload.rs"),
+    include_bytes!("record.rs"),
+    include_bytes!("startup.rs"),
+]);
 /// Alignment of the description and of every image, in bytes.
 pub const ALIGN: usize = 16;
 
@@ -38,8 +49,8 @@ pub struct PayloadHeader {
     pub features: u64,
     /// SHA-256 of all bytes behind the header.
     pub sha256: [u8; 32],
-    /// 0.
-    pub reserved: u64,
+    /// [`FORMAT`].
+    pub format: u64,
 }
 
 /// Where an image lies.
@@ -67,6 +78,8 @@ pub enum PayloadError {
     Magic,
     /// Another version.
     Version(u32),
+    /// Made from other sources than the reader.
+    Format,
     /// Unknown features.
     Features(u64),
     /// Sizes or offsets leave the segment.
@@ -80,6 +93,9 @@ impl fmt::Display for PayloadError {
         match self {
             Self::Magic => f.write_str("no payload is appended to the root task"),
             Self::Version(v) => write!(f, "payload has version {v}, not {VERSION}"),
+            Self::Format => f.write_str(
+                "payload was made by another build of the host tool: install it again from these sources",
+            ),
             Self::Features(v) => write!(f, "payload has unknown features {v:#x}"),
             Self::Bounds => f.write_str("payload offsets leave the segment"),
             Self::Hash => f.write_str("payload hash differs: the image is damaged"),
@@ -88,6 +104,20 @@ impl fmt::Display for PayloadError {
 }
 
 impl core::error::Error for PayloadError {}
+
+const fn format_of(sources: &[&[u8]]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut source = 0;
+    while source < sources.len() {
+        let mut at = 0;
+        while at < sources[source].len() {
+            hash = (hash ^ sources[source][at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        source += 1;
+    }
+    hash
+}
 
 /// The hash that a header must hold: SHA-256 of `rest`, all bytes behind it.
 #[must_use]
@@ -108,6 +138,9 @@ impl<'a> Payload<'a> {
         }
         if header.version != VERSION {
             return Err(PayloadError::Version(header.version));
+        }
+        if header.format != FORMAT {
+            return Err(PayloadError::Format);
         }
         if header.features != 0 {
             return Err(PayloadError::Features(header.features));

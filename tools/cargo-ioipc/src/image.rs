@@ -17,7 +17,7 @@ use object::read::elf::FileHeader;
 use object::{LittleEndian, pod};
 use system_description::map::{IMAGE_END, PAGE};
 use system_description::payload::{
-    ALIGN, ImageEntry, MAGIC, Payload, PayloadError, PayloadHeader, VERSION, hash,
+    ALIGN, FORMAT, ImageEntry, MAGIC, Payload, PayloadError, PayloadHeader, VERSION, hash,
 };
 use zerocopy::IntoBytes;
 
@@ -162,7 +162,7 @@ fn payload(description: &[u8], programs: &[Vec<u8>], room: u64) -> Result<Vec<u8
         description_bytes: description.len() as u64,
         features: 0,
         sha256: hash(&bytes[entries..]),
-        reserved: 0,
+        format: FORMAT,
     };
     bytes[..entries].copy_from_slice(header.as_bytes());
     Ok(bytes)
@@ -271,6 +271,18 @@ mod tests {
         assert_eq!(
             open(&image).err(),
             Some(ImageError::Payload(PayloadError::Hash))
+        );
+    }
+
+    #[test]
+    fn a_payload_of_another_build_is_noticed() {
+        let root = program(PT_NOTE, PF_X);
+        let mut image = build(&root, b"description", &[]).unwrap();
+        let at = image.payload + std::mem::offset_of!(PayloadHeader, format);
+        image.bytes[at] ^= 1;
+        assert_eq!(
+            open(&image).err(),
+            Some(ImageError::Payload(PayloadError::Format))
         );
     }
 
