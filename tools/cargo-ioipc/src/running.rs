@@ -20,6 +20,8 @@ const SHUTDOWN_STATUS: i32 = 33;
 const ROOT_PANIC_STATUS: i32 = 35;
 /// Attempts to start while other processes take the ports that were free.
 const STARTS: u32 = 3;
+/// How long the emulator may take to end once its serial port has.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// Serial lines that an error shows.
 const TAIL_LINES: usize = 20;
 
@@ -179,8 +181,9 @@ impl Running {
             Outcome::Ready => Ok(()),
             Outcome::Timeout(what) => Err(self.timed_out(what, timeout)),
             Outcome::Given => {
-                let exit = self.try_exit().unwrap_or(Exit::Signal(0));
-                Err(self.ended(exit))
+                // The serial port ends a moment before the process does.
+                let exit = self.wait_exit(LAST_MOMENT);
+                Err(self.ended(exit.unwrap_or(Exit::Signal(0))))
             }
         }
     }
@@ -238,7 +241,7 @@ impl Running {
             Event::Line(line) => Ok(line),
             Event::Timeout => Err(self.timed_out(what, timeout)),
             Event::End => {
-                let exit = self.wait_exit(Duration::from_secs(5));
+                let exit = self.wait_exit(LAST_MOMENT);
                 Err(self.ended(exit.unwrap_or(Exit::Signal(0))))
             }
         }
