@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::suites::{Suite, Work};
 use crate::{Surroundings, rules, suites};
@@ -150,12 +151,10 @@ fn test_result(line: &str) -> Option<(usize, usize)> {
 
 /// Ends the suite's process group: cargo, the tests, and their emulators.
 fn end_group(child: &mut Child) -> Result<()> {
-    let group = format!("-{}", child.id());
-    for signal in ["-TERM", "-KILL"] {
-        Command::new("kill")
-            .args([signal, "--", &group])
-            .stderr(Stdio::null())
-            .status()?;
+    let group = Pid::from_child(child);
+    for signal in [Signal::TERM, Signal::KILL] {
+        // An error means that nobody is left.
+        let _gone = kill_process_group(group, signal);
         std::thread::sleep(Duration::from_secs(2));
     }
     child.wait()?;

@@ -24,7 +24,10 @@ fn serve(component: &'static Component) -> ioipc::Result<()> {
     if let Err(why) = ioipc::init(component) {
         log::error!("no sockets: {why}");
     }
-    let port = component.config("port").and_then(|p| p.parse().ok()).unwrap_or(9);
+    let port = component
+        .config("port")
+        .and_then(|p| p.parse().ok())
+        .unwrap_or(9);
     let address = core::net::SocketAddr::from(([0, 0, 0, 0], port));
     let socket = UdpSocket::bind(address)?;
     // Held open, with a backlog, so that there is more to reclaim.

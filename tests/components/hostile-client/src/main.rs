@@ -27,7 +27,9 @@ fn main(component: &'static Component) -> ! {
 }
 
 fn attack(component: &'static Component) -> Result<(), &'static str> {
-    let link = component.link(Protocol::Sockets, Role::Client).ok_or("no sockets")?;
+    let link = component
+        .link(Protocol::Sockets, Role::Client)
+        .ok_or("no sockets")?;
     let control = link.control.ok_or("no control region")?;
     if component.config("mode") == Some("header") {
         return damage_headers(&control).ok_or("control region too small");
@@ -36,7 +38,10 @@ fn attack(component: &'static Component) -> Result<(), &'static str> {
     let socket = wire.open().ok_or("cannot open a socket")?;
     let (mut refused, mut accepted) = (0, 0);
     for (name, request) in cases(socket, link.data_bytes) {
-        match wire.ask(&request).and_then(|c| Status::from_number(c.status)) {
+        match wire
+            .ask(&request)
+            .and_then(|c| Status::from_number(c.status))
+        {
             Some(Status::Ok) => {
                 accepted += 1;
                 log::error!("hostile case {name} was accepted");
@@ -47,7 +52,9 @@ fn attack(component: &'static Component) -> Result<(), &'static str> {
     }
     log::info!("hostile client: {refused} refused, {accepted} accepted");
     // Every case was answered, so the ring is still in use; now break it.
-    let tail = control.word32(REQUESTS_OFFSET + 64).map_err(|_| "no tail")?;
+    let tail = control
+        .word32(REQUESTS_OFFSET + 64)
+        .map_err(|_| "no tail")?;
     tail.fetch_add(100_000, core::sync::atomic::Ordering::Release);
     link.signal();
     log::info!("hostile client: index moved");
@@ -88,7 +95,10 @@ impl Wire {
     fn ask(&mut self, request: &Request) -> Option<Completion> {
         let user_data = self.next;
         self.next += 1;
-        let request = Request { user_data, ..*request };
+        let request = Request {
+            user_data,
+            ..*request
+        };
         self.requests.push(&request).ok()?;
         if self.requests.publish() {
             self.link.signal();
@@ -122,30 +132,105 @@ fn cases(socket: u32, data_bytes: u64) -> impl Iterator<Item = (&'static str, Re
         address: to,
         ..Request::new(Op::Send, socket, 0)
     };
-    let extent = |offset, len| Request { extent: Extent { offset, len }, ..send };
-    let open = |arg| Request { arg, ..Request::new(Op::Open, 0, 0) };
+    let extent = |offset, len| Request {
+        extent: Extent { offset, len },
+        ..send
+    };
+    let open = |arg| Request {
+        arg,
+        ..Request::new(Op::Open, 0, 0)
+    };
     [
         ("op 0", Request { op: 0, ..send }),
         ("op unknown", Request { op: 999, ..send }),
-        ("op of the server's hop", Request { op: Op::DropClient as u16, ..send }),
-        ("flags", Request { flags: 0x8000, ..send }),
-        ("socket of nobody", Request { socket: 0xffff_ffff, ..send }),
-        ("socket of another generation", Request { socket: socket ^ 0x0001_0000, ..send }),
-        ("socket next to ours", Request { socket: socket.wrapping_add(1), ..send }),
+        (
+            "op of the server's hop",
+            Request {
+                op: Op::DropClient as u16,
+                ..send
+            },
+        ),
+        (
+            "flags",
+            Request {
+                flags: 0x8000,
+                ..send
+            },
+        ),
+        (
+            "socket of nobody",
+            Request {
+                socket: 0xffff_ffff,
+                ..send
+            },
+        ),
+        (
+            "socket of another generation",
+            Request {
+                socket: socket ^ 0x0001_0000,
+                ..send
+            },
+        ),
+        (
+            "socket next to ours",
+            Request {
+                socket: socket.wrapping_add(1),
+                ..send
+            },
+        ),
         ("extent behind the region", extent(far, 1)),
         ("extent across the end", extent(far - 16, 32)),
         ("extent that wraps", extent(u32::MAX, u32::MAX)),
         ("extent larger than the region", extent(0, u32::MAX)),
-        ("address family", Request { address: WireAddress { family: 5, ..to }, ..send }),
-        ("address of another NIC", Request { address: WireAddress { nic: 7, ..to }, ..send }),
+        (
+            "address family",
+            Request {
+                address: WireAddress { family: 5, ..to },
+                ..send
+            },
+        ),
+        (
+            "address of another NIC",
+            Request {
+                address: WireAddress { nic: 7, ..to },
+                ..send
+            },
+        ),
         ("client number", Request { client: 1, ..send }),
-        ("reserved word", Request { reserved: 1, ..send }),
+        (
+            "reserved word",
+            Request {
+                reserved: 1,
+                ..send
+            },
+        ),
         ("socket kind 0", open(0)),
         ("socket kind unknown", open(77)),
-        ("listen on a datagram socket", Request { arg: 4, ..Request::new(Op::Listen, socket, 0) }),
-        ("accept on a datagram socket", Request::new(Op::Accept, socket, 0)),
-        ("cancel what is not there", Request { arg: 12345, ..Request::new(Op::Cancel, socket, 0) }),
-        ("shutdown bits", Request { arg: 0xff, ..Request::new(Op::Shutdown, socket, 0) }),
+        (
+            "listen on a datagram socket",
+            Request {
+                arg: 4,
+                ..Request::new(Op::Listen, socket, 0)
+            },
+        ),
+        (
+            "accept on a datagram socket",
+            Request::new(Op::Accept, socket, 0),
+        ),
+        (
+            "cancel what is not there",
+            Request {
+                arg: 12345,
+                ..Request::new(Op::Cancel, socket, 0)
+            },
+        ),
+        (
+            "shutdown bits",
+            Request {
+                arg: 0xff,
+                ..Request::new(Op::Shutdown, socket, 0)
+            },
+        ),
     ]
     .into_iter()
 }
