@@ -17,6 +17,10 @@ use shared_ring::SharedMemory;
 
 component_runtime::entry!(main);
 
+/// Turns after which deaths are looked for even when there is no rest: clients
+/// that flood the manager must not keep it from burying others.
+const BURY_TURNS: u32 = 256;
+
 /// The links to all parties, by number.
 struct Parties {
     clients: Vec<Link>,
@@ -100,8 +104,14 @@ fn client_config(link: &Link) -> Option<ClientConfig> {
 
 fn serve(component: &'static Component, mut manager: Manager, mut parties: Parties) -> ! {
     bury(&mut manager, &parties);
+    let mut turns = 0u32;
     loop {
-        while manager.turn(&mut parties) {}
+        while manager.turn(&mut parties) {
+            turns = turns.wrapping_add(1);
+            if turns & (BURY_TURNS - 1) == 0 {
+                bury(&mut manager, &parties);
+            }
+        }
         if manager.arm() {
             let badge = component.wait();
             if badge & parties.states_badge != 0 {

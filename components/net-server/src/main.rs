@@ -30,6 +30,8 @@ const PUBLISH_ROUNDS: u32 = 256;
 enum Failure {
     /// system.toml did not give it this.
     Lacks(&'static str),
+    /// The timer driver published no clock.
+    NoClock,
     /// A configuration value is not legal.
     Config(&'static str, ConfigError),
     /// The frame channel is not usable.
@@ -42,6 +44,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lacks(what) => write!(f, "system.toml gives the server no {what}"),
+            Self::NoClock => f.write_str("the clock does not run: the timer driver failed"),
             Self::Config(key, e) => write!(f, "configuration of `{key}`: {e}"),
             Self::Nic(e) => write!(f, "{e}"),
             Self::Manager(e) => write!(f, "request rings: {e}"),
@@ -136,7 +139,7 @@ fn start(component: &Component) -> Result<Program, Failure> {
     let manager = manager.ok_or(Failure::Lacks("I/O manager"))?;
     let timer = component.timer().ok_or(Failure::Lacks("timer"))?;
     if !clock::init(component) {
-        return Err(Failure::Lacks("clock"));
+        return Err(Failure::NoClock);
     }
     let frames = driver.control.ok_or(Failure::Lacks("frame rings"))?;
     let buffers = driver.data.ok_or(Failure::Lacks("frame buffers"))?;

@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::_rdtsc;
 
-use service_api::Clock;
+use service_api::{Clock, timer};
 use spin::Once;
 use system_description::{Protocol, Role};
 
@@ -15,28 +15,30 @@ static CLOCK: Once<Clock> = Once::new();
 
 /// Reads the clock page of the component's timer link; true once the clock
 /// runs. Sleeps until the timer driver has published it: the driver measures
-/// for some milliseconds at boot. False at once without a timer link or with
-/// a page that is not a clock.
+/// for some milliseconds at boot. False without a timer link, with a page that
+/// is not a clock, and if the driver has failed.
 pub fn init(component: &Component) -> bool {
     if CLOCK.is_completed() {
         return true;
     }
-    let Some(page) = component
-        .link(Protocol::Timer, Role::Client)
-        .and_then(|link| link.control)
-    else {
+    let Some(link) = component.link(Protocol::Timer, Role::Client) else {
         return false;
     };
-    loop {
-        match Clock::read(&page) {
-            Ok(Some(clock)) => {
-                CLOCK.call_once(|| clock);
-                return true;
-            }
-            Ok(None) => sel4::r#yield(),
-            Err(_) => return false,
-        }
+    let Some(page) = link.control else {
+        return false;
+    };
+    let mut read = Clock::read(&page);
+    if read == Ok(None) {
+        // The driver answers calls once it has published the clock, or once
+        // it knows that it never will. Cancelling no deadline changes nothing.
+        let _ = link.call(timer::LABEL_ARM, [0; 4]);
+        read = Clock::read(&page);
     }
+    let Ok(Some(clock)) = read else {
+        return false;
+    };
+    CLOCK.call_once(|| clock);
+    true
 }
 
 /// Nanoseconds since boot, never going back; 0 before [`init`].
