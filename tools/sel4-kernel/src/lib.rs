@@ -28,6 +28,7 @@
 
 mod cache;
 mod config;
+mod defect;
 mod error;
 pub mod host_packages;
 mod prefix;
@@ -79,7 +80,13 @@ pub fn ensure(
     progress: &Progress,
 ) -> Result<Kernel, Error> {
     match std::env::var_os(PREFIX_VARIABLE) {
-        Some(path) if !path.is_empty() => installed(Path::new(&path), workspace),
+        Some(path) if !path.is_empty() => {
+            let kernel = installed(Path::new(&path), workspace)?;
+            if let Some(warning) = defect::warning(&kernel.elf()) {
+                progress.note(&warning);
+            }
+            Ok(kernel)
+        }
         _ => cache::built(variant, workspace, progress),
     }
 }
