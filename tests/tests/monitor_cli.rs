@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use emulator_tests::{BOOT, system};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -120,15 +121,8 @@ impl Run {
         })
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// The exit status, or minus the signal that ended it.
@@ -208,12 +202,12 @@ fn a_session_says_what_runs_answers_questions_and_shuts_down() {
 
 #[test]
 fn no_emulator_outlives_the_command() {
-    for (signal, status) in [("-INT", 130), ("-TERM", 143), ("-KILL", -9)] {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, -9)] {
         let mut run = Run::start(&["--headless"], &system("echo"));
         let pid = u32::try_from(run.ready()["pid"].as_u64().unwrap()).unwrap();
         assert!(lives(pid));
         run.signal(signal);
-        assert_eq!(run.end(), status, "{signal}: {}", run.text("err"));
+        assert_eq!(run.end(), status, "{signal:?}: {}", run.text("err"));
         wait("end of the emulator", END, || (!lives(pid)).then_some(()));
     }
 }
@@ -341,6 +335,6 @@ fn a_component_outside_the_repository_is_built_and_runs() {
         stream.read_exact(&mut line).ok()?;
         (&line == b"hello from seL4\n").then_some(())
     });
-    run.signal("-TERM");
+    run.signal(Signal::TERM);
     assert_eq!(run.end(), 143);
 }

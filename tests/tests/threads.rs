@@ -6,8 +6,11 @@ use emulator_tests::Booted;
 #[test]
 fn two_threads_share_sockets_and_keep_their_registers() {
     let system = Booted::system("threads");
-    let report = system.line("pair: ");
+    let report = system.line("patterns intact");
     assert!(report.contains("2 of 2 patterns intact"), "{report}");
+    for port in [10, 11] {
+        let _bound = system.line(&format!("port {port} echoes"));
+    }
     let ports = [system.udp(10), system.udp(11)];
     std::thread::scope(|scope| {
         for port in ports {

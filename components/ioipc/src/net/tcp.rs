@@ -14,7 +14,7 @@ use crate::records::{flag, kind};
 use crate::stack::{Stack, Wait, stack};
 
 /// Connections that wait to be accepted, unless said otherwise.
-const BACKLOG: u16 = 32;
+const BACKLOG: u16 = 128;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on `address` with a backlog of 32.
+    /// Listens on `address` with a backlog of 128, as `std` does.
     ///
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable`, or that of looking `address` up.

@@ -93,6 +93,7 @@ fn serve(port: u16) {
 
 fn echo(port: u16) -> ioipc::Result<()> {
     let socket = UdpSocket::bind(([0, 0, 0, 0], port))?;
+    log::info!("pair: port {port} echoes");
     let mut buffer = [0; 2048];
     loop {
         let (len, from) = socket.recv_from(&mut buffer)?;
