@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use emulator_tests::wire::{GUEST, Wired};
+use emulator_tests::wire::{GUEST, Wired, exchange};
 use frame_peer::{DnsConfig, DnsMood, FaultRates, Options, Rng};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Connections opened at once; no network of QEMU's own holds any of them back.
+const CROWD: usize = 64;
 
 #[test]
 fn datagrams_of_every_size_and_pings_come_back() {
@@ -53,6 +55,25 @@ fn jumbo_packets_go_as_they_are() {
         .peer
         .ping(GUEST, &Rng::new(1).bytes(8972), PATIENCE)
         .unwrap();
+    wired.assert_sound();
+}
+
+#[test]
+fn many_connections_opened_at_once_are_all_served() {
+    let mut wired = Wired::with_dhcp("wire");
+    let peer = &wired.peer;
+    let to = SocketAddrV4::new(GUEST, 7);
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..CROWD)
+            .map(|_| scope.spawn(|| peer.tcp_connect(to, PATIENCE).unwrap()))
+            .collect();
+        let open: Vec<_> = opening.into_iter().map(|t| t.join().unwrap()).collect();
+        for mut stream in open {
+            scope.spawn(move || exchange(&mut stream, 10_000, PATIENCE));
+        }
+    });
+    let counters = wired.system.numbers("counters");
+    assert_eq!(counters["net.drop_backlog_overflow"], 0, "{counters:#?}");
     wired.assert_sound();
 }
 
