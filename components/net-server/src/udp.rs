@@ -14,7 +14,7 @@ use smoltcp::wire::{IpEndpoint, Ipv4Address};
 use socket_api::{Completion, Request, Status, WireAddress, flags};
 
 use crate::classify::Datagram;
-use crate::counters::Counter;
+use crate::counters::{Counter, Counters};
 use crate::environment::Environment;
 use crate::flows::Flow;
 use crate::pending::Waiting;
@@ -129,8 +129,13 @@ impl Server {
             // Somebody waits, and smoltcp would learn nothing: straight there.
             let payload = frame.get(ip.payload_at + 8..).and_then(|p| p.get(..len));
             let from = (ip.src, src_port);
-            let completion =
-                self.deliver_datagram(payload.unwrap_or(&[]), from, &waiting.request, env);
+            let completion = place(
+                payload.unwrap_or(&[]),
+                from,
+                &waiting.request,
+                env,
+                &mut self.counters,
+            );
             self.complete(&completion, env);
             return;
         }
@@ -169,44 +174,9 @@ impl Server {
             // A datagram of no bytes can have been dropped unnoticed.
             return r.complete(Status::TimedOut);
         };
-        let stored = payload.len().min(r.extent.len as usize);
-        if !env.write_client(r.client, r.extent.offset as usize, &payload[..stored]) {
-            return r.complete(Status::BadRequest);
-        }
-        self.counters.add_n(Counter::BytesToClients, stored as u64);
         let smoltcp::wire::IpAddress::Ipv4(from) = meta.endpoint.addr;
-        let truncated = stored < payload.len();
-        Completion {
-            len: stored as u32,
-            arg: payload.len() as u64,
-            flags: if truncated { flags::TRUNCATED } else { 0 },
-            address: wire_address(from, meta.endpoint.port),
-            ..r.complete(Status::Ok)
-        }
-    }
-
-    /// Puts a datagram where a receive wants it.
-    #[inline]
-    fn deliver_datagram(
-        &mut self,
-        payload: &[u8],
-        (from, port): (Ipv4Address, u16),
-        r: &Request,
-        env: &mut impl Environment,
-    ) -> Completion {
-        let stored = payload.len().min(r.extent.len as usize);
-        if !env.write_client(r.client, r.extent.offset as usize, &payload[..stored]) {
-            return r.complete(Status::BadRequest);
-        }
-        self.counters.add_n(Counter::BytesToClients, stored as u64);
-        let truncated = stored < payload.len();
-        Completion {
-            len: stored as u32,
-            arg: payload.len() as u64,
-            flags: if truncated { flags::TRUNCATED } else { 0 },
-            address: wire_address(from, port),
-            ..r.complete(Status::Ok)
-        }
+        let from = (from, meta.endpoint.port);
+        place(payload, from, r, env, &mut self.counters)
     }
 
     pub(crate) fn recv_udp(
@@ -384,6 +354,30 @@ impl Server {
             Some(waiting) => self.answer_waiting(&waiting, status, env),
             None => socket.error = Some(status),
         }
+    }
+}
+
+/// Puts a datagram where a receive wants it.
+#[inline]
+fn place(
+    payload: &[u8],
+    (from, port): (Ipv4Address, u16),
+    r: &Request,
+    env: &mut impl Environment,
+    counters: &mut Counters,
+) -> Completion {
+    let stored = payload.len().min(r.extent.len as usize);
+    if !env.write_client(r.client, r.extent.offset as usize, &payload[..stored]) {
+        return r.complete(Status::BadRequest);
+    }
+    counters.add_n(Counter::BytesToClients, stored as u64);
+    let truncated = stored < payload.len();
+    Completion {
+        len: stored as u32,
+        arg: payload.len() as u64,
+        flags: if truncated { flags::TRUNCATED } else { 0 },
+        address: wire_address(from, port),
+        ..r.complete(Status::Ok)
     }
 }
 
