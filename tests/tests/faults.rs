@@ -7,19 +7,23 @@ use std::time::Duration;
 use echo_load::udp;
 use emulator_tests::Booted;
 
-/// The request, the fault kind that the report names, and what must stand in
-/// the report beside the component and thread.
-const FAULTS: &[(&str, &str)] = &[
-    ("panic", "panic at"),
-    ("null", "address=0x0"),
-    ("text", "component=faulty"),
-    ("illegal", "component=faulty"),
-    ("stack", "component=faulty"),
+/// The request, and what the report must say beside component and thread: a
+/// kind, and where.
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("panic", "kind=invalid-instruction", "ip=0x"),
+    ("illegal", "kind=invalid-instruction", "ip=0x"),
+    ("null", "kind=write", "address=0x0 "),
+    // Programs lie from 2 MiB on, text before data.
+    ("text", "kind=write", "address=0x20"),
+    // The page below the first thread's stack.
+    ("stack", "kind=write", "address=0x20002"),
+    // The kernel tells no fetch from a read, and 32 bits of the address.
+    ("jump", "kind=read", "ip=0x300000000000"),
 ];
 
 #[test]
 fn a_fault_is_reported_and_reclaimed_while_others_go_on() {
-    for (request, expected) in FAULTS {
+    for (request, kind, place) in FAULTS {
         let mut system = Booted::system("faulty");
         let before = system.numbers("resources");
         // Load on the victim's neighbour during the fault.
@@ -30,14 +34,18 @@ fn a_fault_is_reported_and_reclaimed_while_others_go_on() {
         let report = system.line("FAULT");
         for part in [
             "component=faulty",
-            "thread=",
-            "kind=",
+            "thread=main",
+            kind,
+            place,
             "address=0x",
             "ip=0x",
         ] {
             assert!(report.contains(part), "{request}: {report}");
         }
-        let _said = system.line(expected);
+        if *request == "panic" {
+            let said = system.line("panic at");
+            assert!(said.contains("asked to panic"), "{said}");
+        }
         let outcome = load.join().unwrap();
         assert!(outcome.is_perfect(), "{request}: {outcome:?}");
         // Its sockets are closed and its memory is free again.
