@@ -1,128 +1,193 @@
-//! The frame channel between a NIC driver and the protocol server.
+//! The frame channel between a NIC driver and the I/O manager.
 //!
-//! Problem: the driver owns the device, the server owns the protocol, and
-//! neither may crash the other. They share two regions: *control*, with four
-//! rings and a page of facts about the NIC, and *buffers*, physically
-//! contiguous, which the device reads and writes by DMA. Invariant: every
-//! buffer is at any time on exactly one side; a side that hands over a buffer
-//! it does not own, or one that does not exist, is refused by the other
-//! ([`FrameDescriptor::check`] and the receiver's own ownership table).
+//! Problem: the driver owns the device, the manager owns all memory, and the
+//! driver needs to see neither headers nor payload. They share a control
+//! region with four rings and a page of facts about the NIC; frames are named
+//! by physical addresses, which only the manager writes. Invariant: a buffer
+//! is on the driver's side from the entry that hands it over until the entry
+//! that gives it back, each of which names it by the manager's id; the driver
+//! keeps private books of what it has, the manager of what it gave.
 //!
 //! | ring | from → to | meaning |
 //! | --- | --- | --- |
-//! | `RX_FILLED` | driver → server | a frame arrived |
-//! | `RX_FREE` | server → driver | the buffer may be posted again |
-//! | `TX_READY` | server → driver | send this frame |
-//! | `TX_DONE` | driver → server | the device has let go of the buffer |
+//! | `RX_FREE` | manager → driver | receive into this: [`ReceiveBuffer`] |
+//! | `RX_FILLED` | driver → manager | a frame arrived: [`Received`] |
+//! | `TX_READY` | manager → driver | send this frame: [`SendFrame`] |
+//! | `TX_DONE` | driver → manager | the device has let go of it: [`Sent`] |
 //!
-//! Buffers `0..rx_buffers` are for receiving and start with the driver,
-//! `rx_buffers..rx_buffers+tx_buffers` are for sending and start with the
-//! server. The first [`HEADROOM`] bytes of each belong to the driver (virtio
-//! header); the frame begins behind them.
+//! A received frame is scattered: its first [`HEADER_SPLIT`] bytes go to the
+//! header address, the rest to the payload address. So a datagram without IP
+//! options has its payload at the start of the payload buffer (42 = Ethernet,
+//! IPv4 and UDP headers), page-aligned if the buffer is.
 #![no_std]
 #![forbid(unsafe_code)]
 
-use core::fmt;
+#[cfg(test)]
+extern crate std;
+
+use core::sync::atomic::Ordering;
 
 use shared_ring::{OutOfRange, RingLayout, SharedMemory};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Buffers per direction, and entries per ring.
-pub const BUFFERS: u32 = 256;
-/// Bytes before the frame in each buffer, for the driver's own header
-/// (virtio 1.2, 5.1.6: 12 bytes).
-pub const HEADROOM: usize = 64;
-/// Layout of all four rings.
-pub const RING: RingLayout = RingLayout::new(size_of::<FrameDescriptor>() as u16, BUFFERS);
+/// Buffers that either side may have per direction, and the least number of
+/// ids: ids are below this.
+pub const IDS: u32 = 1024;
+/// Frames that the manager may have given to be sent at a time.
+pub const SENDS: u32 = 256;
+/// Bytes of a frame before its payload buffer: Ethernet, IPv4 without options,
+/// UDP.
+pub const HEADER_SPLIT: u32 = 42;
+
+/// Layout of `RX_FREE`.
+pub const RX_FREE: RingLayout = RingLayout::new(size_of::<ReceiveBuffer>() as u16, IDS);
+/// Layout of `RX_FILLED`.
+pub const RX_FILLED: RingLayout = RingLayout::new(size_of::<Received>() as u16, IDS);
+/// Layout of `TX_READY`; a frame may take several entries.
+pub const TX_READY: RingLayout = RingLayout::new(size_of::<SendFrame>() as u16, 4 * SENDS);
+/// Layout of `TX_DONE`.
+pub const TX_DONE: RingLayout = RingLayout::new(size_of::<Sent>() as u16, SENDS);
 /// Offset of [`NicInfo`] in the control region.
 pub const INFO_OFFSET: usize = 0;
-/// Offset of the ring of received frames.
-pub const RX_FILLED_OFFSET: usize = 256;
-/// Offset of the ring of receive buffers given back.
-pub const RX_FREE_OFFSET: usize = RX_FILLED_OFFSET + RING.bytes();
-/// Offset of the ring of frames to send.
-pub const TX_READY_OFFSET: usize = RX_FREE_OFFSET + RING.bytes();
-/// Offset of the ring of send buffers given back.
-pub const TX_DONE_OFFSET: usize = TX_READY_OFFSET + RING.bytes();
+/// Offset of `RX_FREE`.
+pub const RX_FREE_OFFSET: usize = 256;
+/// Offset of `RX_FILLED`.
+pub const RX_FILLED_OFFSET: usize = RX_FREE_OFFSET + RX_FREE.bytes();
+/// Offset of `TX_READY`.
+pub const TX_READY_OFFSET: usize = RX_FILLED_OFFSET + RX_FILLED.bytes();
+/// Offset of `TX_DONE`.
+pub const TX_DONE_OFFSET: usize = TX_READY_OFFSET + TX_READY.bytes();
 /// Bytes of the control region.
-pub const CONTROL_BYTES: usize = TX_DONE_OFFSET + RING.bytes();
+pub const CONTROL_BYTES: usize = TX_DONE_OFFSET + TX_DONE.bytes();
 
-/// Bytes of one buffer for an MTU: Ethernet header, payload and headroom,
-/// rounded up to a power of two so that buffers do not straddle pages
-/// needlessly.
+/// Bytes of one payload buffer for an MTU: what does not go to the header
+/// slot, rounded up to 2 KiB, or to pages if it is more than one.
 #[must_use]
-pub const fn buffer_bytes(mtu: usize) -> usize {
-    (mtu + 14 + HEADROOM).next_power_of_two()
+pub const fn payload_bytes(mtu: usize) -> usize {
+    let bytes = mtu + 14 - HEADER_SPLIT as usize;
+    if bytes <= 2048 {
+        2048
+    } else {
+        bytes.next_multiple_of(4096)
+    }
 }
 
-/// Bytes of the buffer region for an MTU.
-#[must_use]
-pub const fn region_bytes(mtu: usize) -> usize {
-    buffer_bytes(mtu) * 2 * BUFFERS as usize
-}
-
-/// One frame in a buffer. 16 bytes.
+/// Memory to receive a frame into. 32 bytes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct FrameDescriptor {
-    /// Which buffer.
-    pub buffer: u32,
-    /// Bytes of the frame, Ethernet header included, behind the headroom.
+pub struct ReceiveBuffer {
+    /// Physical address for the first [`HEADER_SPLIT`] bytes.
+    pub header: u64,
+    /// Physical address for the rest.
+    pub payload: u64,
+    /// Bytes of room there.
+    pub payload_len: u32,
+    /// The manager's name for the buffer, below [`IDS`].
+    pub id: u32,
+    /// For a NIC with [`nic_features::STEERING`]: the word ([`udp_flow`]) of the flow
+    /// that alone may fill it, or 0 for any.
+    pub flow: u64,
+}
+
+/// A frame that arrived. 16 bytes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Received {
+    /// The buffer it is in.
+    pub id: u32,
+    /// Bytes of the frame.
     pub len: u32,
     /// [`frame_flags`].
     pub flags: u32,
-    /// Checksum start and offset for `NEEDS_CHECKSUM`: start in the low 16
-    /// bits, offset from there in the high 16 (virtio 1.2, 5.1.6.2).
-    pub checksum: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
-/// Bits of [`FrameDescriptor::flags`].
+/// Physical memory that a frame is made of.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Span {
+    /// Physical address.
+    pub paddr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Spans in one [`SendFrame`].
+pub const SEND_SPANS: usize = 3;
+
+/// A frame to send, or with `MORE` before it the continuation of one, of which
+/// only `flags`, `count` and `spans` count. 64 bytes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct SendFrame {
+    /// The manager's name for the frame, below [`SENDS`].
+    pub id: u32,
+    /// [`frame_flags`].
+    pub flags: u16,
+    /// Spans in this entry.
+    pub count: u16,
+    /// With `NEEDS_CHECKSUM`: where summing starts (virtio 1.2, 5.1.6.2).
+    pub checksum_start: u16,
+    /// With `NEEDS_CHECKSUM`: where the sum goes, from there.
+    pub checksum_offset: u16,
+    /// With `SEGMENT`: most payload bytes of each segment.
+    pub segment_bytes: u16,
+    /// With `SEGMENT`: bytes of all headers.
+    pub header_len: u16,
+    /// The first begins with the Ethernet header.
+    pub spans: [Span; SEND_SPANS],
+}
+
+/// Most spans of one frame, over all its entries.
+pub const MOST_SPANS: usize = 36;
+
+/// A frame that the device has let go of. 8 bytes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Sent {
+    /// Which.
+    pub id: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Bits of the `flags` of [`Received`] and [`SendFrame`].
 pub mod frame_flags {
     /// Received: the device has verified the transport checksum
     /// (`VIRTIO_NET_HDR_F_DATA_VALID`).
-    pub const CHECKSUM_VALID: u32 = 1 << 0;
+    pub const CHECKSUM_VALID: u16 = 1 << 0;
     /// Received: the checksum is partial but the data is known to be good
     /// (`VIRTIO_NET_HDR_F_NEEDS_CSUM`). To send: complete the checksum.
-    pub const NEEDS_CHECKSUM: u32 = 1 << 1;
+    pub const NEEDS_CHECKSUM: u16 = 1 << 1;
+    /// To send: cut the payload into segments (`VIRTIO_NET_HDR_GSO_TCPV4`).
+    pub const SEGMENT: u16 = 1 << 2;
+    /// To send: the spans of the next entry belong to the same frame.
+    pub const MORE: u16 = 1 << 3;
+    /// To send: signal the manager when it is done; somebody waits.
+    pub const WAITED_FOR: u16 = 1 << 4;
+    /// Received, by a NIC with `STEERING`: the buffer is one that was kept for
+    /// the frame's flow, and its payload begins at the payload address.
+    pub const STEERED: u16 = 1 << 5;
 }
 
-/// A descriptor that its writer should not have written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DescriptorError {
-    /// The buffer number is not one of this direction.
-    Buffer(u32),
-    /// The length exceeds the buffer.
-    Length(u32),
-}
-
-impl fmt::Display for DescriptorError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Buffer(b) => write!(f, "frame descriptor names buffer {b}"),
-            Self::Length(l) => write!(f, "frame descriptor claims {l} bytes"),
-        }
-    }
-}
-
-impl core::error::Error for DescriptorError {}
-
-impl FrameDescriptor {
-    /// Checks buffer number and length against a direction's buffers
-    /// (`first..first + BUFFERS`) of `buffer_bytes` each.
-    ///
-    /// # Errors
-    /// The first field that is out of range.
-    pub fn check(&self, first: u32, buffer_bytes: usize) -> Result<(), DescriptorError> {
-        if self.buffer.wrapping_sub(first) >= BUFFERS {
-            return Err(DescriptorError::Buffer(self.buffer));
-        }
-        if self.len as usize > buffer_bytes - HEADROOM {
-            return Err(DescriptorError::Length(self.len));
-        }
-        Ok(())
-    }
+/// The word by which a NIC with [`nic_features::STEERING`] is told a flow: UDP
+/// datagrams to a local port.
+#[must_use]
+pub const fn udp_flow(port: u16) -> u64 {
+    17 << 16 | port as u64
 }
 
 /// What the driver found out about the NIC, published once.
@@ -142,13 +207,18 @@ pub mod nic_features {
     pub const GUEST_CHECKSUM: u32 = 1 << 0;
     /// Frames to send may be marked `NEEDS_CHECKSUM`.
     pub const CHECKSUM: u32 = 1 << 1;
+    /// Frames to send may be marked `SEGMENT` (TCP over IPv4).
+    pub const SEGMENTATION: u32 = 1 << 2;
+    /// Receive buffers may be kept for a flow: the NIC demultiplexes early. It
+    /// verifies checksums before it writes to such a buffer.
+    pub const STEERING: u32 = 1 << 3;
 }
 
 const READY: u32 = 1;
 
 impl NicInfo {
-    /// Publishes the facts in the control region; the driver signals the
-    /// server afterwards.
+    /// Publishes the facts in a control region; whoever reads them is signalled
+    /// afterwards.
     ///
     /// # Errors
     /// [`OutOfRange`] if the region is too small.
@@ -159,7 +229,7 @@ impl NicInfo {
         control.store32(INFO_OFFSET + 12, self.mtu)?;
         control.store32(INFO_OFFSET + 16, self.features)?;
         let ready = control.word32(INFO_OFFSET)?;
-        ready.store(READY, core::sync::atomic::Ordering::Release);
+        ready.store(READY, Ordering::Release);
         Ok(())
     }
 
@@ -169,7 +239,7 @@ impl NicInfo {
     /// [`OutOfRange`] if the region is too small.
     pub fn read(control: &SharedMemory) -> Result<Option<Self>, OutOfRange> {
         let ready = control.word32(INFO_OFFSET)?;
-        if ready.load(core::sync::atomic::Ordering::Acquire) != READY {
+        if ready.load(Ordering::Acquire) != READY {
             return Ok(None);
         }
         let [a, b, c, d] = control.load32(INFO_OFFSET + 4)?.to_le_bytes();
@@ -179,5 +249,39 @@ impl NicInfo {
             mtu: control.load32(INFO_OFFSET + 12)?,
             features: control.load32(INFO_OFFSET + 16)?,
         }))
+    }
+}
+
+const _: () = assert!(size_of::<ReceiveBuffer>() == 32 && size_of::<Received>() == 16);
+const _: () = assert!(size_of::<SendFrame>() == 64 && size_of::<Sent>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+
+    #[test]
+    fn payload_buffers_hold_what_the_split_leaves() {
+        assert_eq!(payload_bytes(576), 2048);
+        assert_eq!(payload_bytes(1500), 2048);
+        assert_eq!(payload_bytes(9000), 12288);
+        for mtu in 576..=9216 {
+            assert!(payload_bytes(mtu) >= mtu + 14 - HEADER_SPLIT as usize);
+        }
+    }
+
+    #[test]
+    fn facts_are_read_back_once_they_are_complete() {
+        let control = SharedMemory::from_static(Box::leak(Box::new([0; 32])));
+        assert_eq!(NicInfo::read(&control), Ok(None));
+        let info = NicInfo {
+            mac: [2, 0, 0, 1, 2, 3],
+            mtu: 1500,
+            features: nic_features::CHECKSUM,
+        };
+        info.publish(&control).unwrap();
+        assert_eq!(NicInfo::read(&control), Ok(Some(info)));
+        let small = control.slice(0, 16).unwrap();
+        assert_eq!(info.publish(&small), Err(OutOfRange));
     }
 }

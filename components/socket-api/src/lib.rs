@@ -4,35 +4,48 @@
 //! Problem: three components that do not trust each other move socket
 //! operations over shared rings. Invariant: every message is plain bytes of a
 //! fixed size with all patterns legal, so reading one cannot fail; what it
-//! *means* is checked by the reader, field by field, with [`Op`] and
-//! [`Status`] as the only legal values. No message carries a pointer: bytes
-//! are named by an [`Extent`].
+//! *means* is checked by the reader, field by field. No message carries a
+//! pointer: a client names its bytes by an [`Extent`] of its own address
+//! space, which only the manager can resolve; a server names bytes by token
+//! and offset, or by packet and offset, and never has them mapped.
 //!
 //! The same 64-byte [`Request`] and [`Completion`] travel on both hops:
 //!
 //! ```text
-//! client --Request--> I/O manager --Request--> server
-//! client <-Completion- I/O manager <-Completion- server
+//! client --Request--> I/O manager --Request, Packet--------------------> server
+//! client <-Completion- I/O manager <-Completion, Deliver, Release, ... - server
 //! ```
 //!
 //! On the client's hop `socket` is the client's handle and `user_data` is
 //! the client's. On the server's hop the manager has replaced them by its own
-//! socket number and token, and `client` tells whose data region an extent
-//! lies in. A server never sees a value that a client chose, except payload,
-//! addresses and lengths that the manager has checked.
+//! socket number and token. A server never sees a value that a client chose,
+//! except addresses and lengths that the manager has checked.
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
+mod account;
 mod address;
 mod layout;
 mod message;
 mod op;
+mod packet;
+mod passing;
 
+pub use account::Account;
 pub use address::WireAddress;
 pub use layout::{
-    CLIENT_CONTROL_BYTES, CLIENT_REQUESTS, CLIENT_RING, COMPLETIONS_OFFSET, REQUESTS_OFFSET,
-    SERVER_COMPLETIONS_OFFSET, SERVER_CONTROL_BYTES, SERVER_REQUESTS, SERVER_REQUESTS_OFFSET,
-    SERVER_RING,
+    CLIENT_CONTROL_BYTES, CLIENT_REQUESTS, CLIENT_RING, COMPLETIONS_OFFSET, FROM_SERVER,
+    FROM_SERVER_OFFSET, HEADER_SLOT_BYTES, REQUESTS_OFFSET, SEND_SLOTS, SERVER_CONTROL_BYTES,
+    SERVER_PACKETS, SERVER_REQUESTS, SLOTS_DONE, SLOTS_DONE_OFFSET, TO_SERVER, TO_SERVER_OFFSET,
+    WHOLE_SLOTS, headers_bytes, send_slots_bytes, whole_slot_bytes,
 };
 pub use message::{Completion, Extent, Request};
 pub use op::{Op, SocketKind, Status, flags};
+pub use packet::{
+    Deliver, Message, NO_PACKET, Packet, Part, RELEASE_MOST, Release, Retire, SlotDone,
+    TRANSMIT_PARTS, Transmit, kind, packet_flags,
+};
+pub use passing::{Passing, Semantics, Technique};

@@ -5,23 +5,24 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::address::WireAddress;
 use crate::op::{Op, Status};
 
-/// Bytes in the client's data region: offset and length in bytes.
+/// Bytes of a client: address in its address space, and length in bytes.
+/// Components lie below 4 GiB.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Extent {
-    /// Offset from the start of the data region, in bytes.
-    pub offset: u32,
+    /// Address of the first byte.
+    pub address: u32,
     /// Length in bytes.
     pub len: u32,
 }
 
 impl Extent {
-    /// Whether the extent lies in a region of `region_bytes`.
+    /// The address behind the last byte.
     #[must_use]
-    pub fn fits(&self, region_bytes: usize) -> bool {
-        u64::from(self.offset) + u64::from(self.len) <= region_bytes as u64
+    pub const fn end(&self) -> u64 {
+        self.address as u64 + self.len as u64
     }
 }
 
@@ -39,17 +40,18 @@ pub struct Request {
     pub socket: u32,
     /// Returned in the completion: the client's word, or the manager's token.
     pub user_data: u64,
-    /// The bytes to send, or the room to receive into.
+    /// The bytes to send, or the room to receive into. On the server's hop
+    /// the address is 0.
     pub extent: Extent,
     /// Destination, or address to bind or connect to.
     pub address: WireAddress,
     /// Meaning by operation; see [`Op`].
     pub arg: u64,
-    /// On the server's hop, whose data region the extent lies in; must be 0
-    /// on the client's hop.
+    /// On the server's hop, whose request it is; must be 0 on the client's hop.
     pub client: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// How the data is passed: a [`Passing`](crate::Passing) word. 0 on the
+    /// server's hop.
+    pub passing: u32,
 }
 
 /// The answer to one request. 64 bytes.
@@ -75,8 +77,12 @@ pub struct Completion {
     pub address: WireAddress,
     /// Meaning by operation; see [`Op`].
     pub arg: u64,
-    /// 0.
-    pub reserved: u64,
+    /// On the server's hop, for a `Recv`: the packet that the last bytes are
+    /// in, or [`NO_PACKET`](crate::NO_PACKET). 0 on the client's hop.
+    pub packet: u32,
+    /// The first of those bytes, counted from the start of the frame; they end
+    /// the `len` bytes of the completion.
+    pub offset: u32,
 }
 
 const _: () = assert!(size_of::<Request>() == 64 && size_of::<Completion>() == 64);

@@ -3,7 +3,6 @@
 //! Numbers are never reused; a reader that meets an unknown one answers
 //! [`Status::BadRequest`].
 
-use core::fmt;
 
 macro_rules! numbered {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
@@ -26,13 +25,15 @@ macro_rules! numbered {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::core::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 f.write_str(match self { $(Self::$variant => $text,)* })
             }
         }
     };
 }
+
+pub(crate) use numbered;
 
 numbered! {
     /// What can be asked. Each request is answered by exactly one completion,
@@ -94,6 +95,11 @@ numbered! {
         /// Manager to server only: the client `client` is gone; abort and free
         /// every socket it owns without completions of theirs, then complete.
         DropClient = 13 "drop client",
+        /// Client to manager only: write the client's [`Account`] to the start
+        /// of the extent, which must have room for it. Needs no socket.
+        ///
+        /// [`Account`]: crate::Account
+        Account = 14 "account",
     }
 }
 
@@ -169,8 +175,23 @@ pub mod flags {
     /// `Send`: nobody needs to be woken for the completion if its status is
     /// `Ok` (`docs/signalling.md`).
     pub const QUIET: u16 = 1 << 3;
-    /// All request flags that exist; others are refused.
-    pub const REQUEST_ALL: u16 = NO_WAIT | REUSE_ADDRESS | NO_DELAY | QUIET;
+    /// `Send`, `Recv`: the caller does nothing else until this is answered.
+    /// Believed of a component that can have one thread only; then the buffer
+    /// goes by reference without protection.
+    pub const BLOCKED: u16 = 1 << 4;
+    /// `Send`, server's hop: may be completed with [`HELD`].
+    pub const MAY_HOLD: u16 = 1 << 5;
+    /// `Send`, server's hop: `arg` is the ones' complement sum of the extent,
+    /// folded to 16 bits, as two bytes in memory order.
+    pub const SUMMED: u16 = 1 << 6;
+    /// Request flags that clients may use; others are refused.
+    pub const REQUEST_ALL: u16 = NO_WAIT | REUSE_ADDRESS | NO_DELAY | QUIET | BLOCKED;
     /// Completion: the datagram was longer than the extent.
     pub const TRUNCATED: u32 = 1 << 0;
+    /// Completion of a `Recv`, server's hop: the packet is not needed any more.
+    pub const RELEASE: u32 = 1 << 1;
+    /// Completion of a stream's `Send`, server's hop: all bytes are queued; those
+    /// from `arg` on are not yet acknowledged and may be sent (again) until
+    /// [`Retire`](crate::Retire). Only with [`MAY_HOLD`].
+    pub const HELD: u32 = 1 << 2;
 }
