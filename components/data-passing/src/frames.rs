@@ -1,0 +1,253 @@
+//! Every frame that can be passed, and the reserve.
+//!
+//! Invariant: a frame is in exactly one of three states: mapped in a page of a
+//! client (or kept for it), loose (the system's, in use by an operation), or
+//! free, in the reserve. It becomes free only when nothing refers to it, so a
+//! device that still reads or writes it never sees another owner's bytes.
+
+use alloc::vec::Vec;
+
+use crate::machine::FrameId;
+
+/// No frame.
+pub(crate) const NO_FRAME: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not known yet.
+    Unknown,
+    /// In a page of a client.
+    Held,
+    /// The system's, in use.
+    Loose,
+    /// In the reserve.
+    Free,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    /// Operations that use it.
+    references: u16,
+    /// Those of them that must not see a change.
+    strong: u16,
+    /// Those of them in which a device may write to it.
+    written: u16,
+    state: State,
+    /// The next in the reserve.
+    next: u32,
+}
+
+/// What an operation does with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Reads it, and must not see a change.
+    Strong,
+    /// Reads it.
+    Weak,
+    /// A device may write to it.
+    Written,
+}
+
+/// All frames, by number.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    frames: Vec<Frame>,
+    free: u32,
+    free_count: u32,
+}
+
+impl Frames {
+    pub fn new() -> Self {
+        Self {
+            frames: Vec::new(),
+            free: NO_FRAME,
+            free_count: 0,
+        }
+    }
+
+    fn get(&mut self, id: FrameId) -> &mut Frame {
+        let index = id.0 as usize;
+        if index >= self.frames.len() {
+            let unknown = Frame {
+                references: 0,
+                strong: 0,
+                written: 0,
+                state: State::Unknown,
+                next: NO_FRAME,
+            };
+            self.frames.resize(index + 1, unknown);
+        }
+        &mut self.frames[index]
+    }
+
+    /// A frame that a client has from the start.
+    pub fn add_held(&mut self, id: FrameId) {
+        self.get(id).state = State::Held;
+    }
+
+    /// A frame of the reserve.
+    pub fn add_free(&mut self, id: FrameId) {
+        self.get(id).state = State::Loose;
+        self.release_loose(id);
+    }
+
+    /// Frames in the reserve.
+    pub fn free_count(&self) -> u32 {
+        self.free_count
+    }
+
+    /// Takes a frame from the reserve; what is in it is anybody's.
+    pub fn take(&mut self) -> Option<FrameId> {
+        let id = self.free;
+        let frame = self.frames.get_mut(id as usize)?;
+        self.free = frame.next;
+        self.free_count -= 1;
+        frame.state = State::Loose;
+        Some(FrameId(id))
+    }
+
+    /// A loose frame becomes part of a client's page.
+    pub fn give(&mut self, id: FrameId) {
+        self.get(id).state = State::Held;
+    }
+
+    /// A client's page lets go of its frame: it is loose, or free if nothing
+    /// refers to it.
+    pub fn orphan(&mut self, id: FrameId) {
+        self.get(id).state = State::Loose;
+        self.release_loose(id);
+    }
+
+    fn release_loose(&mut self, id: FrameId) {
+        let next = self.free;
+        let frame = self.get(id);
+        if frame.references == 0 && frame.state == State::Loose {
+            frame.state = State::Free;
+            frame.next = next;
+            self.free = id.0;
+            self.free_count += 1;
+        }
+    }
+
+    /// An operation uses the frame; false if too many do.
+    #[inline]
+    pub fn refer(&mut self, id: FrameId, how: Use) -> bool {
+        let frame = self.get(id);
+        if frame.references == u16::MAX {
+            return false;
+        }
+        frame.references += 1;
+        frame.strong += u16::from(how == Use::Strong);
+        frame.written += u16::from(how == Use::Written);
+        true
+    }
+
+    /// The operation is over.
+    #[inline]
+    pub fn release(&mut self, id: FrameId, how: Use) {
+        let frame = self.get(id);
+        frame.references -= 1;
+        frame.strong -= u16::from(how == Use::Strong);
+        frame.written -= u16::from(how == Use::Written);
+        if frame.references == 0 && frame.state == State::Loose {
+            self.release_loose(id);
+        }
+    }
+
+    /// Whether an operation relies on the frame's not changing.
+    #[inline]
+    pub fn is_strong(&self, id: FrameId) -> bool {
+        self.frames
+            .get(id.0 as usize)
+            .is_some_and(|f| f.strong != 0)
+    }
+
+    /// Whether a device may write to the frame.
+    #[inline]
+    pub fn is_written(&self, id: FrameId) -> bool {
+        self.frames
+            .get(id.0 as usize)
+            .is_some_and(|f| f.written != 0)
+    }
+}
+
+/// The frames of one operation, in order; two of them without the heap.
+#[derive(Debug, Default)]
+pub(crate) struct FrameList {
+    first: [u32; 2],
+    rest: Vec<u32>,
+    len: u32,
+}
+
+impl FrameList {
+    pub fn push(&mut self, id: FrameId) {
+        match self.first.get_mut(self.len as usize) {
+            Some(slot) => *slot = id.0,
+            None => self.rest.push(id.0),
+        }
+        self.len += 1;
+    }
+
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<FrameId> {
+        if index >= self.len {
+            return None;
+        }
+        let index = index as usize;
+        let found = self.first.get(index).or_else(|| self.rest.get(index - 2));
+        found.copied().map(FrameId)
+    }
+
+    pub fn set(&mut self, index: u32, id: FrameId) {
+        let index = index as usize;
+        if let Some(slot) = self.first.get_mut(index) {
+            *slot = id.0;
+        } else if let Some(slot) = self.rest.get_mut(index - 2) {
+            *slot = id.0;
+        }
+    }
+
+    /// The frames, without places that were left empty.
+    pub fn iter(&self) -> impl Iterator<Item = FrameId> + '_ {
+        (0..self.len)
+            .filter_map(|n| self.get(n))
+            .filter(|f| f.0 != NO_FRAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_in_use_is_not_free() {
+        let mut frames = Frames::new();
+        frames.add_free(FrameId(3));
+        frames.add_held(FrameId(4));
+        assert_eq!(frames.free_count(), 1);
+        assert!(frames.refer(FrameId(4), Use::Strong));
+        frames.orphan(FrameId(4));
+        assert_eq!(frames.free_count(), 1, "a device may still read it");
+        frames.release(FrameId(4), Use::Strong);
+        assert_eq!(frames.free_count(), 2);
+        let taken = [frames.take(), frames.take(), frames.take()];
+        assert_eq!(taken, [Some(FrameId(4)), Some(FrameId(3)), None]);
+    }
+
+    #[test]
+    fn lists_keep_their_order() {
+        let mut list = FrameList::default();
+        for n in 0..9 {
+            list.push(FrameId(n));
+        }
+        list.set(1, FrameId(77));
+        list.set(8, FrameId(78));
+        let all: alloc::vec::Vec<u32> = list.iter().map(|f| f.0).collect();
+        assert_eq!(all, [0, 77, 2, 3, 4, 5, 6, 7, 78]);
+        assert_eq!((list.get(9), list.len()), (None, 9));
+    }
+}

@@ -1,0 +1,365 @@
+//! Bytes on their way out.
+//!
+//! Problem: the bytes of a `Send` must stay what they were while the server and
+//! the device use them, without copying them where that can be avoided.
+//! Invariant: from [`Memory::begin_output`] to [`Memory::end_output`] the frames
+//! of an [`Output`] are counted as in use, so none of them gets another owner;
+//! with strong integrity, whoever writes to one of its pages, the client or a
+//! receive, gets another frame first.
+
+use socket_api::{Extent, Passing, Technique};
+
+use crate::choose::{OutputCase, choose_output, output_is_legal};
+use crate::frames::{FrameList, Use};
+use crate::machine::{Machine, Place, Rights};
+use crate::memory::{Memory, PassingError};
+use crate::space::{Holding, PageState, SMALL};
+
+/// Bytes of a client that are being sent. It must be ended.
+#[must_use = "its frames stay in use until it is ended"]
+#[derive(Debug)]
+pub struct Output {
+    client: u16,
+    address: u32,
+    len: u32,
+    technique: Technique,
+    how: Use,
+    frames: FrameList,
+    /// log2 of the bytes of each frame.
+    grain: u32,
+    /// The first byte that is still there, and where in the first frame.
+    base: u32,
+    start: u32,
+}
+
+impl Output {
+    /// Bytes.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How it is carried out.
+    #[must_use]
+    pub const fn technique(&self) -> Technique {
+        self.technique
+    }
+
+    /// Whether the bytes lie in the client's own frames, which it may write
+    /// to once it has been answered.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.technique == Technique::Reference && self.base == 0 && self.how == Use::Strong
+    }
+
+    fn extent(&self) -> Extent {
+        Extent {
+            address: self.address,
+            len: self.len,
+        }
+    }
+
+    /// Whether it relies on bytes of large pages, which cannot be replaced.
+    fn relies_on_large(&self) -> bool {
+        self.grain != SMALL && self.how == Use::Strong
+    }
+
+    /// Calls `each` with the pieces that the bytes lie in, each within a frame;
+    /// false, after pieces before it, if a byte is not there (any more).
+    #[inline]
+    pub fn pieces(&self, offset: u32, len: u32, mut each: impl FnMut(Place, u32)) -> bool {
+        if offset < self.base || offset > self.len || len > self.len - offset {
+            return false;
+        }
+        let (mut at, mut left) = (self.start + (offset - self.base), len);
+        let bytes = 1 << self.grain;
+        while left != 0 {
+            let Some(frame) = self.frames.get(at >> self.grain) else {
+                return false;
+            };
+            let offset = at & (bytes - 1);
+            let len = left.min(bytes - offset);
+            each(Place { frame, offset }, len);
+            at += len;
+            left -= len;
+        }
+        true
+    }
+}
+
+impl<M: Machine> Memory<M> {
+    /// Begins to send the bytes of `extent`. `blocked` says that the client
+    /// does nothing else before it is answered, which is believed of a client
+    /// that can have one thread only.
+    ///
+    /// # Errors
+    /// A [`PassingError`]; nothing is changed then, but that pages may have
+    /// been protected.
+    pub fn begin_output(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        blocked: bool,
+    ) -> Result<Output, PassingError> {
+        let space = self.spaces.get_mut(usize::from(client));
+        let space = space.ok_or(PassingError::Extent)?;
+        let holding = space.find(extent).ok_or(PassingError::Extent)?;
+        let blocked = blocked && space.single_threaded;
+        let case = self.output_case(client, &holding, extent, passing, blocked)?;
+        let technique = match passing.forced {
+            Some(forced) => output_is_legal(&case, forced).then_some(forced),
+            None => choose_output(&self.costs, &case),
+        };
+        let technique = technique.ok_or(PassingError::Technique)?;
+        let how = match passing.semantics.is_strong() {
+            true => Use::Strong,
+            false => Use::Weak,
+        };
+        let mut output = Output {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique,
+            how,
+            frames: FrameList::default(),
+            grain: holding.grain,
+            base: 0,
+            start: 0,
+        };
+        let begun = match technique {
+            Technique::CopyOut => self.copy_out(&mut output, extent),
+            _ => self.refer(&mut output, &holding, extent),
+        };
+        match begun {
+            Ok(()) => Ok(output),
+            Err(error) => {
+                self.end_output(output);
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks at the pages of an output.
+    fn output_case(
+        &mut self,
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        passing: Passing,
+        blocked: bool,
+    ) -> Result<OutputCase, PassingError> {
+        let Some(space) = self.spaces.get(usize::from(client)) else {
+            return Err(PassingError::Extent);
+        };
+        let pages = holding.pages_of(extent);
+        let (mut protected, mut written) = (0, false);
+        if pages != 0 {
+            let (first, _) = holding.page_of(extent.address);
+            for page in &space.pages[first as usize..(first + pages) as usize] {
+                match page.state {
+                    PageState::Open => {}
+                    PageState::Protected => protected += 1,
+                    PageState::Hidden | PageState::Gone => return Err(PassingError::NotMapped),
+                }
+                written |= self.frames.is_written(page.frame);
+            }
+        }
+        let fault_rate = match space.protected {
+            0 => 256,
+            all => (u64::from(space.faulted) * 256 / u64::from(all)).min(256) as u32,
+        };
+        Ok(OutputCase {
+            semantics: passing.semantics,
+            len: extent.len,
+            pages,
+            small_pages: holding.grain == SMALL,
+            writable: holding.writable,
+            blocked,
+            aligned: extent.address & ((1 << holding.grain) - 1) == 0,
+            fault_rate,
+            protected,
+            written,
+        })
+    }
+
+    fn refer(
+        &mut self,
+        output: &mut Output,
+        holding: &Holding,
+        extent: Extent,
+    ) -> Result<(), PassingError> {
+        if extent.len == 0 {
+            return Ok(());
+        }
+        let (first, start) = holding.page_of(extent.address);
+        output.start = start;
+        let mut opened = 0;
+        for page in first..first + holding.pages_of(extent) {
+            let address = holding.address_of(page);
+            let Some(space) = self.spaces.get(usize::from(output.client)) else {
+                return Err(PassingError::Extent);
+            };
+            let old = space.pages[page as usize];
+            if !self.frames.refer(old.frame, output.how) {
+                return Err(PassingError::NoFrames);
+            }
+            output.frames.push(old.frame);
+            match output.technique {
+                Technique::Tcow if old.state == PageState::Open => {
+                    if !self.mutations.no_protection {
+                        self.protect_page(output.client, address, page, Rights::Read)?;
+                    }
+                    opened += 1;
+                }
+                Technique::Hide => {
+                    self.unmap_page(output.client, address, page, PageState::Hidden)?;
+                }
+                Technique::Remove => {
+                    self.unmap_page(output.client, address, page, PageState::Gone)?;
+                    self.frames.orphan(old.frame);
+                }
+                _ => {}
+            }
+        }
+        if let Some(space) = self.space(output.client) {
+            space.note_protected(opened);
+            space.account.referenced_out += u64::from(extent.len);
+            if output.relies_on_large() {
+                space.relied_on.push(extent);
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_out(&mut self, output: &mut Output, extent: Extent) -> Result<(), PassingError> {
+        output.grain = SMALL;
+        output.how = Use::Weak;
+        self.take_frames(&mut output.frames, extent.len.div_ceil(4096))?;
+        let frames = &output.frames;
+        let mut at = 0;
+        let mut fill = |machine: &mut M, from: Place, len: u32| {
+            copy_into(machine, frames, &mut at, from, len);
+        };
+        self.pieces(output.client, extent, &mut fill)?;
+        if let Some(space) = self.space(output.client) {
+            space.account.copied_out += u64::from(extent.len);
+        }
+        Ok(())
+    }
+
+    /// Takes frames of the reserve into use.
+    fn take_frames(&mut self, list: &mut FrameList, count: u32) -> Result<(), PassingError> {
+        if self.frames.free_count() < count {
+            return Err(PassingError::NoFrames);
+        }
+        for _ in 0..count {
+            let frame = self.frames.take().ok_or(PassingError::NoFrames)?;
+            self.frames.refer(frame, Use::Weak);
+            list.push(frame);
+        }
+        Ok(())
+    }
+
+    /// Copies the bytes from `from` on into frames of the system, so that the
+    /// client may be answered; the bytes before are gone. No device may be
+    /// using any of them.
+    ///
+    /// # Errors
+    /// `NoFrames`; nothing is changed then.
+    pub fn hold_back(&mut self, output: &mut Output, from: u32) -> Result<(), PassingError> {
+        let from = from.clamp(output.base, output.len);
+        let rest = output.len - from;
+        let mut list = FrameList::default();
+        self.take_frames(&mut list, rest.div_ceil(4096))?;
+        let (mut at, machine) = (0, &mut self.machine);
+        output.pieces(from, rest, |place, len| {
+            copy_into(machine, &list, &mut at, place, len);
+        });
+        self.let_go(output);
+        output.frames = list;
+        (output.how, output.grain) = (Use::Weak, SMALL);
+        (output.base, output.start) = (from, 0);
+        if let Some(space) = self.space(output.client) {
+            space.account.copied_tail += u64::from(rest);
+        }
+        Ok(())
+    }
+
+    /// The ones' complement sum of bytes being sent, as [`Machine::sum`].
+    #[must_use]
+    pub fn sum_output(&self, output: &Output, offset: u32, len: u32) -> u16 {
+        let mut sum = Sum::default();
+        output.pieces(offset, len, |place, len| {
+            sum.add(self.machine.sum(place, len), len);
+        });
+        sum.value()
+    }
+
+    /// Ends it: nobody uses the bytes any more.
+    pub fn end_output(&mut self, output: Output) {
+        self.let_go(&output);
+    }
+
+    fn let_go(&mut self, output: &Output) {
+        if output.relies_on_large()
+            && let Some(space) = self.space(output.client)
+        {
+            space.no_longer_relies_on(output.extent());
+        }
+        for frame in output.frames.iter() {
+            self.frames.release(frame, output.how);
+        }
+    }
+}
+
+/// Copies a piece to byte `at` of the frames of a list, of 4 KiB each.
+fn copy_into<M: Machine>(
+    machine: &mut M,
+    list: &FrameList,
+    at: &mut u32,
+    mut from: Place,
+    mut len: u32,
+) {
+    while len != 0 {
+        let offset = *at & 4095;
+        let part = len.min(4096 - offset);
+        if let Some(frame) = list.get(*at >> SMALL) {
+            machine.copy(from, Place { frame, offset }, part);
+        }
+        from.offset += part;
+        *at += part;
+        len -= part;
+    }
+}
+
+/// A ones' complement sum over pieces of any length.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    sum: u32,
+    odd: bool,
+}
+
+impl Sum {
+    /// Adds the sum of the next `len` bytes.
+    #[inline]
+    pub fn add(&mut self, sum: u16, len: u32) {
+        // A byte at an odd place is the other half of its pair.
+        let sum = if self.odd { sum.swap_bytes() } else { sum };
+        self.sum += u32::from(sum);
+        self.sum = (self.sum & 0xffff) + (self.sum >> 16);
+        self.odd ^= len & 1 != 0;
+    }
+
+    /// The sum so far, folded.
+    #[must_use]
+    pub const fn value(self) -> u16 {
+        ((self.sum & 0xffff) + (self.sum >> 16)) as u16
+    }
+}
