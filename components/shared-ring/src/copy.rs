@@ -29,6 +29,29 @@ pub unsafe fn copy_bytes(src: *const u8, dst: *mut u8, len: usize) {
     }
 }
 
+/// Fills `len` bytes with zeros.
+///
+/// # Safety
+/// `dst` must be writable for `len` bytes. It may be shared with another
+/// protection domain.
+#[inline(always)]
+pub unsafe fn clear_bytes(dst: *mut u8, len: usize) {
+    // SAFETY: the caller vouches for the span; the direction flag is clear by
+    // the System V ABI, and the registers are declared as clobbered.
+    unsafe {
+        core::arch::asm!(
+            "rep stosq",
+            "mov rcx, {tail}",
+            "rep stosb",
+            tail = in(reg) len & 7,
+            inout("rcx") len >> 3 => _,
+            inout("rdi") dst => _,
+            in("rax") 0u64,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// As [`copy_bytes`] for a length that the compiler knows at the call: few and
 /// straight moves where there is a form for it.
 ///

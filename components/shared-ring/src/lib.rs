@@ -24,6 +24,7 @@ mod copy;
 mod layout;
 mod memory;
 mod ring;
+mod sum;
 
 pub use layout::{AttachError, HEADER_BYTES, MAGIC, RingLayout, VERSION};
 pub use memory::{AtomicWord, OutOfRange, SharedMemory};

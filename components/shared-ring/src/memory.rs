@@ -8,7 +8,8 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use crate::copy::copy_bytes;
+use crate::copy::{clear_bytes, copy_bytes};
+use crate::sum::sum_bytes;
 
 /// A span of memory shared with another protection domain.
 ///
@@ -149,6 +150,30 @@ impl SharedMemory {
         // written are unspecified but stay inside the destination: the copy
         // is one `asm!` block, not a Rust memory operation.
         unsafe { copy_bytes(src.as_ptr(), dst.as_ptr(), len) };
+        Ok(())
+    }
+
+    /// The ones' complement sum (RFC 1071) of `len` bytes taken in pairs, each
+    /// read once, folded to 16 bits: two bytes in memory order.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if they do not lie in the span.
+    #[inline]
+    pub fn sum(&self, offset: usize, len: usize) -> Result<u16, OutOfRange> {
+        let src = self.at(offset, len)?;
+        // SAFETY: `at` checked the bytes.
+        Ok(unsafe { sum_bytes(src.as_ptr(), len) })
+    }
+
+    /// Fills `len` bytes from `offset` on with zeros.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if they do not lie in the span; nothing is written then.
+    #[inline]
+    pub fn clear(&self, offset: usize, len: usize) -> Result<(), OutOfRange> {
+        let dst = self.at(offset, len)?;
+        // SAFETY: `at` checked the bytes.
+        unsafe { clear_bytes(dst.as_ptr(), len) };
         Ok(())
     }
 
