@@ -183,6 +183,12 @@ pub mod frame_flags {
     pub const STEERED: u16 = 1 << 5;
 }
 
+/// In [`ReceiveBuffer::flow`], for a NIC with [`nic_features::STEERING`]: the
+/// payload address and length of the next entry belong to the same buffer. An
+/// entry for such a buffer with a payload length of 0 asks for it back: it comes
+/// as [`Received`] with length 0, unless it has been filled.
+pub const MORE_PAYLOAD: u64 = 1 << 63;
+
 /// The word by which a NIC with [`nic_features::STEERING`] is told a flow: UDP
 /// datagrams to a local port.
 #[must_use]
