@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use sel4::cap;
 use shared_ring::SharedMemory;
+use system_description::fault::Fault;
 use system_description::startup::{HEADER_BYTES, Records, StartupError};
 
 use system_description::{Protocol, Record, Role, ThreadRecord, map};
@@ -38,6 +39,10 @@ pub enum Event {
         /// The message; words beyond its length are zero.
         mrs: [u64; 4],
     },
+    /// A thread of a client of this I/O manager faulted and stands still, until
+    /// [`Component::resume`] before the next `recv`, or for good if
+    /// [`Component::forward_fault`] has the client ended.
+    Fault(Fault),
 }
 
 /// One bit for each `Memory` record that was taken, in order.
@@ -76,7 +81,7 @@ impl Component {
         }
     }
 
-    fn records(&self) -> Records<'static> {
+    pub(crate) fn records(&self) -> Records<'static> {
         self.records
     }
 
@@ -222,11 +227,15 @@ impl Component {
         self.notification().poll().1
     }
 
-    /// Sleeps until somebody signals or calls. First thread only.
+    /// Sleeps until somebody signals or calls, or a client faults. First thread
+    /// only.
     pub fn recv(&self) -> Event {
         let got = self.endpoint().recv_with_mrs(());
         if got.badge & map::CALL_BADGE == 0 {
             return Event::Signals(got.badge);
+        }
+        if let Some((client, thread)) = map::faulting(got.badge) {
+            return Event::Fault(fault(client, thread, &got));
         }
         let mut mrs = got.msg;
         if let Some(unused) = mrs.get_mut(got.info.length()..) {
@@ -253,6 +262,23 @@ impl Component {
             }
             sel4::reply(buffer, info);
         });
+    }
+}
+
+/// The fault in the message `got`, of which the words beyond the fourth are in
+/// the IPC buffer.
+fn fault(client: u16, thread: u8, got: &sel4::RecvWithMRs) -> Fault {
+    sel4::with_ipc_buffer_mut(|buffer| {
+        for (register, word) in buffer.msg_regs_mut().iter_mut().zip(got.msg) {
+            *register = word;
+        }
+    });
+    let (kind, words) = crate::fault::decode(got.info);
+    Fault {
+        client,
+        thread,
+        kind,
+        words,
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Link {
     /// At the serving end: the client's number, counted per protocol from 0.
     pub index: u16,
     /// Meaning by protocol.
-    pub params: [u32; 4],
+    pub params: [u32; 6],
     /// Badge bit with which the peer signals this component; 0 if never.
     /// Several links may share a bit.
     pub badge: u64,
