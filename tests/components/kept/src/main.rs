@@ -23,10 +23,10 @@ static DATA: AtomicU64 = AtomicU64::new(PATTERN);
 static CONSTANT: [u64; 1] = [PATTERN + 1];
 
 fn main(component: &'static Component) -> ! {
-    if component.config("idle").is_none() {
-        if let Err(why) = serve(component) {
-            log::error!("kept ended: {why}");
-        }
+    if component.config("idle").is_none()
+        && let Err(why) = serve(component)
+    {
+        log::error!("kept ended: {why}");
     }
     log::info!("idle");
     let end = component
@@ -46,7 +46,7 @@ fn main(component: &'static Component) -> ! {
 /// Faults in a way that nobody resolves.
 fn fault() {
     // SAFETY: none is possible; the kernel stops it.
-    unsafe { black_box(8 as *mut u64).write_volatile(1) };
+    unsafe { (black_box(8_usize) as *mut u64).write_volatile(1) };
 }
 
 fn serve(component: &'static Component) -> Result<(), &'static str> {
