@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use log::Level;
 use service_api::lifecycle::{self, State};
 use system_description::fault::Fault;
-use system_description::{Component as Description, Grant, Keeper, Protocol, Record, Role, Span};
+use system_description::{Grant, Keeper, Protocol, Record, Role, Span};
 
 use crate::component::{Reporter, reporter};
 use crate::failure::{Cause, Context, Failure};
@@ -151,17 +151,22 @@ impl System {
             monitor.faults.add(1);
         }
         for client in self.clients_of(index) {
-            let client_name = self.plan.components[client].name;
-            if let Some(component) = &self.components[client] {
-                component.stop()?;
-                self.report(format_args!("ENDED component={client_name} with={name}"));
-            }
-            self.reclaim(client)?;
+            self.end(client, name)?;
         }
         self.reclaim(index)?;
         self.update_gauges();
         self.tell_watchers();
         Ok(())
+    }
+
+    /// Ends a component whose I/O manager is dead.
+    fn end(&mut self, index: usize, manager: &str) -> Result<(), Failure> {
+        if let Some(component) = &self.components[index] {
+            component.stop()?;
+            let name = self.plan.components[index].name;
+            self.report(format_args!("ENDED component={name} with={manager}"));
+        }
+        self.reclaim(index)
     }
 
     /// The components whose memory component `index` holds.
@@ -231,17 +236,8 @@ impl System {
     /// device that works: a living component was told, or an I/O manager held
     /// it whose driver lives.
     fn is_known_to_devices(&self, number: usize) -> bool {
-        let held = |c: &Description<&str, &[u8]>| {
-            let mapped = c
-                .mappings
-                .iter()
-                .any(|m| m.held && usize::from(m.region) == number);
-            let frames =
-                |grant| matches!(grant, Grant::Frames { region } if usize::from(region) == number);
-            mapped || c.caps.iter().any(|c| frames(c.grant))
-        };
         if let Some(owner) = self.plan.regions[number].owner
-            && self.plan.components.iter().any(held)
+            && self.is_held(number)
             && self.driver_lives(owner.into())
         {
             return true;
@@ -261,6 +257,19 @@ impl System {
                     _ => false,
                 })
             })
+    }
+
+    /// Whether an I/O manager has the capabilities of region `number`.
+    fn is_held(&self, number: usize) -> bool {
+        self.plan.components.iter().any(|component| {
+            let mut mappings = component.mappings.iter();
+            let mut caps = component.caps.iter();
+            mappings.any(|m| m.held && usize::from(m.region) == number)
+                || caps.any(|c| match c.grant {
+                    Grant::Frames { region } => usize::from(region) == number,
+                    _ => false,
+                })
+        })
     }
 
     /// Whether the driver lives to which I/O manager `index` gives frames.

@@ -171,15 +171,7 @@ impl Site<'_> {
         description: &Description<&str, &[u8]>,
         image: &[u8],
     ) -> Result<Vec<Granted>, Failure> {
-        for cap in &description.caps {
-            self.grant(components, index, cap)
-                .context(format_args!("capability {:#x}", cap.slot))?;
-        }
-        if description.keeps.is_some() {
-            let at = components[index].place(slot::FORWARD)?;
-            let badge = forward_badge(index);
-            at.mint(&absolute(self.faults), CapRights::write_only(), badge)?;
-        }
+        self.grant_all(components, index, description)?;
         let (component, mut keeping) = Keeping::of(components, index, description.keeper)?;
         if let Some(keeping) = &mut keeping {
             let given = keeping.give_space(component.space.cap());
@@ -200,6 +192,25 @@ impl Site<'_> {
             granted.push(found.context(format_args!("device {}", device.name))?);
         }
         Ok(granted)
+    }
+
+    /// Gives component `index` its capabilities.
+    fn grant_all(
+        &self,
+        components: &[Component],
+        index: usize,
+        description: &Description<&str, &[u8]>,
+    ) -> Result<(), Failure> {
+        for cap in &description.caps {
+            self.grant(components, index, cap)
+                .context(format_args!("capability {:#x}", cap.slot))?;
+        }
+        if description.keeps.is_some() {
+            let at = components[index].place(slot::FORWARD)?;
+            let badge = forward_badge(index);
+            at.mint(&absolute(self.faults), CapRights::write_only(), badge)?;
+        }
+        Ok(())
     }
 
     /// Loads the program and makes its threads.
