@@ -198,6 +198,12 @@ impl<M: Machine> Memory<M> {
         if extent.len == 0 {
             return Ok(());
         }
+        if output.relies_on_large()
+            && let Some(space) = self.space(output.client)
+        {
+            // First, since a failure takes it back.
+            space.relied_on.push(extent);
+        }
         let (first, start) = holding.page_of(extent.address);
         output.start = start;
         let mut opened = 0;
@@ -231,9 +237,6 @@ impl<M: Machine> Memory<M> {
         if let Some(space) = self.space(output.client) {
             space.note_protected(opened);
             space.account.referenced_out += u64::from(extent.len);
-            if output.relies_on_large() {
-                space.relied_on.push(extent);
-            }
         }
         Ok(())
     }
@@ -290,6 +293,21 @@ impl<M: Machine> Memory<M> {
             space.account.copied_tail += u64::from(rest);
         }
         Ok(())
+    }
+
+    /// Forgets the bytes from `len` on: they will not be sent.
+    pub fn shorten(&mut self, output: &mut Output, len: u32) {
+        let len = len.clamp(output.base, output.len);
+        if output.relies_on_large()
+            && let Some(space) = self.spaces.get_mut(usize::from(output.client))
+        {
+            space.no_longer_relies_on(output.extent());
+            space.relied_on.push(Extent {
+                len,
+                ..output.extent()
+            });
+        }
+        output.len = len;
     }
 
     /// The ones' complement sum of bytes being sent, as [`Machine::sum`].

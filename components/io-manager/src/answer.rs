@@ -5,120 +5,271 @@
 //! bytes than there was room for. Anything else is the server's fault and
 //! ends, for the request concerned, in `ServerGone`.
 
-use socket_api::{Completion, Op, Status, flags};
+use data_passing::Machine;
+use shared_ring::RingError;
+use socket_api::{
+    Completion, Deliver, Message, NO_PACKET, Op, Release, Retire, Status, Transmit, WireAddress,
+    flags, kind,
+};
 
-use crate::client::{Client, Standing};
-use crate::manager::{Manager, client_at};
+use crate::client::{Client, client_at};
+use crate::progress::Core;
+use crate::server::Server;
 use crate::sockets::NO_SOCKET;
-use crate::tokens::{Outstanding, client_of};
+use crate::tokens::{Answer, Data, Outstanding, Stage, client_of};
 
-/// Completions taken from one server in one turn.
-const BATCH: usize = 256;
+/// Entries taken from one server in one turn.
+const BATCH: usize = 512;
+/// Most bytes that a server may hold of a `Send`: what a TCP window without
+/// scaling has.
+const MOST_HELD: u64 = 65536;
 
-impl Manager {
-    /// Takes completions from server `index`; true if there may be more.
-    pub(crate) fn collect(&mut self, index: usize) -> bool {
+/// What became of a server's ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// All there was.
+    All,
+    /// There may be more.
+    More,
+    /// The server has broken it, or lied too often.
+    Broken(Option<RingError>),
+}
+
+impl<M: Machine> Core<M> {
+    /// Takes what a server has to say.
+    pub(crate) fn collect(&mut self, server: &mut Server) -> Taken {
         for _ in 0..BATCH {
-            let Some(server) = self.servers.get_mut(index).filter(|s| s.alive) else {
-                return false;
+            let right = match server.from.pop() {
+                Ok(None) if server.overrun => return Taken::Broken(None),
+                Ok(None) => return Taken::All,
+                Ok(Some(message)) => self.take_message(server, message),
+                Err(error) => return Taken::Broken(Some(error)),
             };
-            let answered = match server.completions.pop() {
-                Ok(None) if !server.overrun => return false,
-                Ok(None) => {
-                    log::warn!("server {index} no longer takes requests");
-                    self.server_gone(index);
-                    return true;
+            if !right {
+                self.counters.server_faults.add(1);
+                if server.fault() {
+                    return Taken::Broken(None);
                 }
-                Ok(Some(mut completion)) => self.answer(index, &mut completion),
-                Err(error) => {
-                    log::warn!("server {index} is given up: {error}");
-                    self.server_gone(index);
-                    return true;
-                }
-            };
-            if !answered {
-                self.server_fault(index);
             }
         }
-        true
+        Taken::More
     }
 
-    /// Passes one completion of server `index` on; false if the server broke
-    /// the protocol with it.
+    /// Takes one entry; false if the server broke the protocol with it.
     #[inline]
-    fn answer(&mut self, index: usize, completion: &mut Completion) -> bool {
+    fn take_message(&mut self, server: &mut Server, message: Message) -> bool {
+        let number = message.kind();
+        if number == kind::TRANSMIT {
+            return self.transmit(server, &Transmit::from(message));
+        }
+        let mut right = true;
+        if server.assembly.active {
+            self.refuse_unfinished(server);
+            right = false;
+        }
+        right
+            & match number {
+                kind::DELIVER => self.deliver(server, &Deliver::from(message)),
+                kind::RELEASE => self.release(server, &Release::from(message)),
+                kind::RETIRE => self.retire(server, &Retire::from(message)),
+                _ => self.answer(server, &mut Completion::from(message)),
+            }
+    }
+
+    /// Passes one completion on.
+    #[inline]
+    pub(crate) fn answer(&mut self, server: &mut Server, completion: &mut Completion) -> bool {
         let token = completion.user_data;
         let number = client_of(token);
         let Some(client) = client_at(&mut self.clients, number) else {
             return false;
         };
-        let Some(request) = client.tokens.answer(token, index) else {
+        let Some(index) = client.tokens.find(token, server.index) else {
             return false;
         };
+        let Some(request) = client.tokens.get(index) else {
+            return false;
+        };
+        if request.stage != Stage::Waiting {
+            return false;
+        }
         if request.op == Op::DropClient {
-            self.dropped(number, index);
+            self.dropped(number, server, index);
             return true;
         }
-        let right = legal(client, &request, completion);
-        if !right {
-            *completion = Completion {
-                op: request.op as u16,
-                status: Status::ServerGone as u16,
-                ..Completion::default()
-            };
+        if request.is_posted() {
+            return self.answer_steered(server, number, index, completion);
         }
-        let unanswered = settle(client, &request, completion);
-        if unanswered {
-            answer_rest(client, &request);
-        }
-        self.counters.completions.add(1);
-        let quiet = request.quiet && completion.status == Status::Ok as u16;
-        if client.standing == Standing::Served && !client.answer(completion, quiet) {
-            // There was room when the request was taken.
-            self.cut_off(number, "its completion ring lost its room");
-        }
-        right && !unanswered
+        self.answer_now(server, number, index, completion)
     }
 
-    /// Counts a violation of server `index`, which is given up after too many.
-    fn server_fault(&mut self, index: usize) {
-        self.counters.server_faults.add(1);
-        if self.servers.get_mut(index).is_some_and(|s| s.fault()) {
-            log::warn!("server {index} is given up: it broke the protocol too often");
-            self.server_gone(index);
+    /// Passes a completion on of a request of which no device has anything.
+    #[inline]
+    pub(crate) fn answer_now(
+        &mut self,
+        server: &mut Server,
+        number: usize,
+        index: u16,
+        completion: &mut Completion,
+    ) -> bool {
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return false;
+        };
+        if !legal(client, index, completion) || !self.take_result(server, number, index, completion)
+        {
+            self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
+            return false;
+        }
+        let held = completion.flags & flags::HELD != 0;
+        if held {
+            self.hold(number, index, completion);
+        }
+        self.translate(number, index, completion);
+        !self.settle(&mut server.nic, number, index, *completion)
+    }
+
+    /// The server keeps the bytes of a `Send` from `completion.arg` to
+    /// `completion.len`.
+    fn hold(&mut self, number: usize, index: u16, completion: &Completion) {
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return;
+        };
+        let Some(request) = client.tokens.get(index) else {
+            return;
+        };
+        request.stage = Stage::Holding;
+        request.hold_from = completion.arg as u32;
+        if let Data::Output(output) = &mut request.data {
+            self.memory.shorten(output, completion.len);
+        }
+    }
+
+    /// Takes the bytes that come with a completion; false if they are not
+    /// legal.
+    #[inline]
+    fn take_result(
+        &mut self,
+        server: &mut Server,
+        number: usize,
+        index: u16,
+        completion: &mut Completion,
+    ) -> bool {
+        let Some(op) = self.request(number, index).map(|r| r.op) else {
+            return false;
+        };
+        match op {
+            Op::Recv => return self.receive(server, number, index, completion),
+            Op::Resolve => return self.resolved(number, index, completion),
+            Op::Bind | Op::Connect if completion.status == Status::Ok as u16 => {
+                self.bound(number, index, completion, op == Op::Connect);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Notes the local port that a socket has got.
+    fn bound(&mut self, number: usize, index: u16, completion: &Completion, connected: bool) {
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return;
+        };
+        if let Some(request) = client.tokens.get(index) {
+            let socket = request.socket;
+            client
+                .sockets
+                .bound(socket, completion.address.port, connected);
+        }
+    }
+
+    /// Puts the client's words into a completion.
+    #[inline]
+    fn translate(&mut self, number: usize, index: u16, completion: &mut Completion) {
+        let Some(request) = self.request(number, index) else {
+            return;
+        };
+        completion.user_data = request.user_data;
+        completion.socket = request.handle;
+        completion.flags &= flags::TRUNCATED;
+        completion.packet = NO_PACKET;
+        completion.offset = 0;
+        if request.op == Op::Send {
+            completion.address = WireAddress::NONE;
+            if completion.status == Status::Ok as u16 {
+                completion.arg = 0;
+            }
+        }
+        request.answer = Answer {
+            status: completion.status,
+            len: completion.len,
+            arg: completion.arg,
+        };
+    }
+
+    /// A request that a server has is over for it, whatever it says.
+    pub(crate) fn end_server_side(
+        &mut self,
+        nic: &mut crate::nic::Nic,
+        number: usize,
+        index: u16,
+        status: Status,
+    ) {
+        if self.request(number, index).is_some_and(|r| r.is_posted()) {
+            self.withdraw(nic, number, index, status);
+            return;
+        }
+        self.refuse(nic, number, index, status);
+    }
+
+    /// A request of a client.
+    #[inline]
+    pub(crate) fn request(&mut self, number: usize, index: u16) -> Option<&mut Outstanding> {
+        client_at(&mut self.clients, number)?.tokens.get(index)
+    }
+
+    /// The rest of a `Send` is not needed any more.
+    fn retire(&mut self, server: &Server, retire: &Retire) -> bool {
+        let number = client_of(retire.token);
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return false;
+        };
+        let Some(index) = client.tokens.find(retire.token, server.index) else {
+            return false;
+        };
+        let Some(request) = client.tokens.get(index) else {
+            return false;
+        };
+        if !matches!(request.stage, Stage::Held | Stage::Holding) {
+            return false;
+        }
+        self.retire_now(server, number, index);
+        true
+    }
+
+    /// The server needs the bytes of a `Send` no more that it held.
+    pub(crate) fn retire_now(&mut self, server: &Server, number: usize, index: u16) {
+        let Some(request) = self.request(number, index) else {
+            return;
+        };
+        request.stage = match request.stage {
+            Stage::Holding => Stage::Done,
+            _ => Stage::Draining,
+        };
+        if request.in_flight == 0 || !request.data.is_open() || !server.nic.alive {
+            self.proceed(number, index, server.nic.alive);
         }
     }
 }
 
-/// Answers what a server left unanswered although the socket is closed.
-#[cold]
-fn answer_rest(client: &mut Client, closed: &Outstanding) {
-    while let Some(rest) = client.tokens.take_matching(|r| r.socket == closed.socket) {
-        refuse(client, &rest);
-    }
-}
-
-/// Answers an outstanding request with `ServerGone`.
-pub(crate) fn refuse(client: &mut Client, request: &Outstanding) {
-    let mut completion = Completion {
-        op: request.op as u16,
-        status: Status::ServerGone as u16,
-        ..Completion::default()
-    };
-    settle(client, request, &mut completion);
-    if client.standing == Standing::Served {
-        // There was room when the request was taken; if the client has taken
-        // it away since, that shows in its ring when it is served next.
-        client.completions.push(&completion).ok();
-    }
-}
-
-/// Whether `completion` may answer `request`.
+/// Whether `completion` may answer the request in a slot.
 #[inline]
-fn legal(client: &Client, request: &Outstanding, completion: &Completion) -> bool {
+fn legal(client: &mut Client, index: u16, completion: &Completion) -> bool {
+    let Some(request) = client.tokens.get(index) else {
+        return false;
+    };
+    let ok = completion.status == Status::Ok as u16;
     let socket = match request.op {
         Op::Open => request.new_socket,
-        Op::Accept if completion.status == Status::Ok as u16 => request.new_socket,
+        Op::Accept if ok => request.new_socket,
         _ => request.socket,
     };
     let socket_right = match socket {
@@ -131,39 +282,32 @@ fn legal(client: &Client, request: &Outstanding, completion: &Completion) -> boo
         Op::AwaitAddress => u32::from(u16::MAX),
         _ => 0,
     };
+    let is_recv = request.op == Op::Recv;
     completion.op == request.op as u16
         && Status::from_number(completion.status).is_some()
         && socket_right
         && completion.len <= most
-        && completion.flags & !flags::TRUNCATED == 0
-        && completion.reserved == 0
+        && legal_flags(request, completion)
+        && (is_recv || (completion.packet == NO_PACKET && completion.offset == 0))
         && matches!(completion.address.family, 0 | 4 | 6)
 }
 
-/// Books the end of `request` and puts the client's words into `completion`;
-/// true if a `Close` leaves requests of its socket unanswered.
+/// Whether the completion's flags fit the request.
 #[inline]
-fn settle(client: &mut Client, request: &Outstanding, completion: &mut Completion) -> bool {
-    let ok = completion.status == Status::Ok as u16;
-    client.sockets.end(request.socket);
-    completion.user_data = request.user_data;
-    completion.socket = match request.socket {
-        NO_SOCKET => 0,
-        socket => client.sockets.handle(socket),
-    };
-    match request.op {
-        Op::Send => client.queued_bytes -= request.len,
-        Op::Open | Op::Accept if ok => {
-            client.sockets.open(request.new_socket);
-            completion.socket = client.sockets.handle(request.new_socket);
-        }
-        Op::Open | Op::Accept => client.sockets.release(request.new_socket),
-        Op::Close => {
-            let unanswered = client.sockets.outstanding(request.socket) != 0;
-            client.sockets.release(request.socket);
-            return unanswered;
-        }
-        _ => {}
+fn legal_flags(request: &Outstanding, completion: &Completion) -> bool {
+    if completion.flags == 0 {
+        return true;
     }
-    false
+    match request.op {
+        Op::Recv => completion.flags & !(flags::TRUNCATED | flags::RELEASE) == 0,
+        Op::Send => {
+            let status = Status::from_number(completion.status);
+            completion.flags == flags::HELD
+                && request.may_hold
+                && matches!(status, Some(Status::Ok | Status::Cancelled))
+                && completion.arg <= u64::from(completion.len)
+                && u64::from(completion.len) - completion.arg <= MOST_HELD
+        }
+        _ => false,
+    }
 }

@@ -2,11 +2,14 @@
 //!
 //! Invariant: a request that passes names an operation that clients may ask
 //! for, has only the flags that the operation knows, zero in every field that
-//! the operation does not use, and an extent inside the client's data region.
+//! the operation does not use, and an extent that ends below 4 GiB. Whether
+//! the extent lies in memory of the client's is judged when its bytes are
+//! passed ([`Refusal::passing`]).
 
 use core::mem::offset_of;
 
-use socket_api::{Extent, Op, Request, SocketKind, Status, WireAddress, flags};
+use data_passing::PassingError;
+use socket_api::{Account, Extent, Op, Passing, Request, SocketKind, Status, WireAddress, flags};
 
 /// Most connections that may wait for an `Accept`.
 const MOST_BACKLOG: u64 = 1024;
@@ -14,6 +17,8 @@ const MOST_BACKLOG: u64 = 1024;
 const MOST_NAME: u32 = 253;
 /// Room that `Resolve` needs for its answer, in bytes.
 const LEAST_ROOM: u64 = 16;
+/// Client addresses end here.
+const ADDRESS_END: u64 = 1 << 32;
 
 /// Why a request goes no further: the completion's status and `arg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,20 @@ impl Refusal {
         Self::new(Status::QuotaExceeded, which as u64)
     }
 
+    /// There are no frames or slots for it.
+    pub const NO_RESOURCES: Self = Self::new(Status::NoResources, 0);
+
+    /// Bytes cannot be passed.
+    pub const fn passing(error: PassingError) -> Self {
+        match error {
+            PassingError::Extent | PassingError::NotMapped => {
+                Self::field(offset_of!(Request, extent))
+            }
+            PassingError::Technique => Self::field(offset_of!(Request, passing)),
+            PassingError::NoFrames | PassingError::Machine => Self::NO_RESOURCES,
+        }
+    }
+
     /// The field at byte `offset` of the request is not legal.
     const fn field(offset: usize) -> Self {
         Self::new(Status::BadRequest, offset as u64)
@@ -51,10 +70,9 @@ macro_rules! refuse_unless {
     };
 }
 
-/// Checks `request` of a client whose data region has `data_bytes`, in a
-/// system with `servers` servers.
+/// Checks `request`, in a system with `servers` servers.
 #[inline]
-pub(crate) fn check(request: &Request, data_bytes: u32, servers: usize) -> Result<Op, Refusal> {
+pub(crate) fn check(request: &Request, servers: usize) -> Result<Op, Refusal> {
     let op = Op::from_number(request.op).filter(|op| *op != Op::DropClient);
     let Some(op) = op else {
         return Err(Refusal::field(offset_of!(Request, op)));
@@ -64,37 +82,46 @@ pub(crate) fn check(request: &Request, data_bytes: u32, servers: usize) -> Resul
     }
     refuse_unless!(request.flags & !legal_flags(op) == 0, flags);
     refuse_unless!(request.client == 0, client);
-    refuse_unless!(request.reserved == 0, reserved);
+    refuse_unless!(legal_passing(op, request.passing), passing);
     refuse_unless!(uses_socket(op) || request.socket == 0, socket);
-    refuse_unless!(legal_extent(op, &request.extent, data_bytes), extent);
+    refuse_unless!(legal_extent(op, &request.extent), extent);
     refuse_unless!(legal_address(op, &request.address, servers), address);
-    refuse_unless!(legal_arg(op, request, data_bytes), arg);
+    refuse_unless!(legal_arg(op, request), arg);
     Ok(op)
 }
 
 /// Whether the operation is one on an open socket.
 #[inline]
 pub(crate) fn uses_socket(op: Op) -> bool {
-    !matches!(op, Op::Open | Op::Resolve | Op::AwaitAddress)
+    !matches!(op, Op::Open | Op::Resolve | Op::AwaitAddress | Op::Account)
 }
 
 #[inline]
 fn legal_flags(op: Op) -> u16 {
     match op {
-        Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET,
-        Op::Recv | Op::Accept | Op::AwaitAddress => flags::NO_WAIT,
+        Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET | flags::BLOCKED,
+        Op::Recv => flags::NO_WAIT | flags::BLOCKED,
+        Op::Accept | Op::AwaitAddress => flags::NO_WAIT,
         Op::Bind => flags::REUSE_ADDRESS,
         _ => 0,
     }
 }
 
 #[inline]
-fn legal_extent(op: Op, extent: &Extent, data_bytes: u32) -> bool {
+fn legal_passing(op: Op, word: u32) -> bool {
     match op {
-        Op::Send | Op::Recv => extent.fits(data_bytes as usize),
-        Op::Resolve => {
-            extent.len != 0 && extent.len <= MOST_NAME && extent.fits(data_bytes as usize)
-        }
+        _ if word == 0 => true,
+        Op::Send | Op::Recv => Passing::from_word(word).is_some(),
+        _ => false,
+    }
+}
+
+#[inline]
+fn legal_extent(op: Op, extent: &Extent) -> bool {
+    match op {
+        Op::Send | Op::Recv => extent.end() <= ADDRESS_END,
+        Op::Resolve => (1..=MOST_NAME).contains(&extent.len) && extent.end() <= ADDRESS_END,
+        Op::Account => extent.len as usize >= size_of::<Account>() && extent.end() <= ADDRESS_END,
         _ => *extent == Extent::default(),
     }
 }
@@ -128,16 +155,16 @@ fn is_address(address: &WireAddress) -> bool {
 }
 
 #[inline]
-fn legal_arg(op: Op, request: &Request, data_bytes: u32) -> bool {
+fn legal_arg(op: Op, request: &Request) -> bool {
     let arg = request.arg;
     match op {
         Op::Open => arg <= u64::from(u16::MAX) && SocketKind::from_number(arg as u16).is_some(),
         Op::Listen => (1..=MOST_BACKLOG).contains(&arg),
         Op::Shutdown => (1..=3).contains(&arg),
         Op::Resolve => {
-            let end = u64::from(request.extent.offset).checked_add(arg);
+            let end = u64::from(request.extent.address).checked_add(arg);
             arg >= LEAST_ROOM.max(u64::from(request.extent.len))
-                && end.is_some_and(|end| end <= u64::from(data_bytes))
+                && end.is_some_and(|end| end <= ADDRESS_END)
         }
         Op::Close | Op::Cancel => true,
         _ => arg == 0,

@@ -1,37 +1,12 @@
 //! One client: its rings, what it owns, what it may.
 
 use monitor_api::Counter;
-use shared_ring::{AttachError, Consumer, Producer, RingError, SharedMemory};
+use shared_ring::{AttachError, Consumer, Producer, RingError};
 use socket_api::{CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
 
+use crate::config::{ClientConfig, Quota};
 use crate::sockets::Sockets;
 use crate::tokens::Tokens;
-
-/// What a client may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// Sockets open, those reserved by outstanding `Accept`s included.
-    pub sockets: u16,
-    /// Requests outstanding; at most [`CLIENT_REQUESTS`](socket_api::CLIENT_REQUESTS).
-    pub requests: u16,
-    /// Bytes in outstanding `Send`s.
-    pub queued_bytes: u32,
-    /// Requests taken in one turn.
-    pub share: u16,
-}
-
-/// A client as the system description gives it.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// Its name, for the log and the gauges.
-    pub name: &'static str,
-    /// The region with its two rings.
-    pub control: SharedMemory,
-    /// Size of its data region, which is not mapped here.
-    pub data_bytes: u32,
-    /// What it may use.
-    pub quota: Quota,
-}
 
 /// Whether a client is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +16,22 @@ pub(crate) enum Standing {
     /// No longer served. Servers still to be told, and servers that were told
     /// and have not confirmed, as bit masks.
     Dropping { untold: u8, unconfirmed: u8 },
-    /// No longer served, and nothing of it is left.
+    /// No longer served, and no server has anything of it.
     Gone,
+}
+
+/// What is counted for a client's [`Account`](socket_api::Account).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub signals: u64,
+    pub requests: u64,
+    pub completions: u64,
+}
+
+/// The client number `index`, if it was ever attached to.
+#[inline]
+pub(crate) fn client_at(clients: &mut [Option<Client>], index: usize) -> Option<&mut Client> {
+    clients.get_mut(index)?.as_mut()
 }
 
 /// One client.
@@ -51,16 +40,16 @@ pub(crate) struct Client {
     pub name: &'static str,
     pub requests: Consumer<Request>,
     pub completions: Producer<Completion>,
-    pub data_bytes: u32,
     pub quota: Quota,
     pub queued_bytes: u32,
     pub standing: Standing,
     pub sockets: Sockets,
     pub tokens: Tokens,
+    pub traffic: Traffic,
     /// No room for completions: wait until it signals again.
     pub stalled: bool,
     /// Sockets in use, outstanding requests.
-    pub gauges: (Counter, Counter),
+    gauges: (Counter, Counter),
 }
 
 impl Client {
@@ -78,12 +67,12 @@ impl Client {
             name: config.name,
             requests: Consumer::attach(ring(REQUESTS_OFFSET)?, CLIENT_RING)?,
             completions: Producer::attach(ring(COMPLETIONS_OFFSET)?, CLIENT_RING)?,
-            data_bytes: config.data_bytes,
             quota: config.quota,
             queued_bytes: 0,
             standing: Standing::Served,
             sockets: Sockets::new(config.quota.sockets, base),
             tokens: Tokens::new(index, config.quota.requests, servers),
+            traffic: Traffic::default(),
             stalled: false,
             gauges,
         })
@@ -96,12 +85,18 @@ impl Client {
     /// [`RingError`] if the client moved its index to an impossible place.
     #[inline]
     pub fn can_answer_one_more(&mut self) -> Result<bool, RingError> {
-        self.completions.has_room(u32::from(self.tokens.used()) + 1)
+        self.completions
+            .has_room(u32::from(self.tokens.unanswered()) + 1)
     }
 
-    /// Puts a completion into the client's ring; false if there is no room.
+    /// Tells the client, if it is served; false if there is no room, which
+    /// there was when the request was taken.
     #[inline]
-    pub fn answer(&mut self, completion: &Completion, quiet: bool) -> bool {
+    pub fn tell(&mut self, completion: &Completion, quiet: bool) -> bool {
+        if self.standing != Standing::Served {
+            return true;
+        }
+        self.traffic.completions += 1;
         if quiet {
             self.completions.push_quietly(completion).is_ok()
         } else {
@@ -109,9 +104,30 @@ impl Client {
         }
     }
 
+    /// The server has done with the request in a slot.
+    #[inline]
+    pub fn end_at_server(&mut self, index: u16) {
+        if let Some(request) = self.tokens.get(index)
+            && !core::mem::replace(&mut request.ended, true)
+        {
+            let socket = request.socket;
+            self.sockets.end(socket);
+        }
+    }
+
+    /// Notes that the client is told later than the server would have it.
+    pub fn delay(&mut self, index: u16) {
+        if let Some(request) = self.tokens.get(index)
+            && !core::mem::replace(&mut request.delayed, true)
+        {
+            let socket = request.socket;
+            self.sockets.hold_up(socket);
+        }
+    }
+
     /// Shows the gauges.
     pub fn publish_gauges(&self) {
         self.gauges.0.set(u64::from(self.sockets.used()));
-        self.gauges.1.set(u64::from(self.tokens.used()));
+        self.gauges.1.set(u64::from(self.tokens.unanswered()));
     }
 }

@@ -1,61 +1,161 @@
 //! What the manager counts, by name.
+//!
+//! Clients' accounts are kept where their bytes are passed; here they are
+//! summed up, once before the manager sleeps.
 
 use monitor_api::{Counter, CounterPage};
-use socket_api::Status;
+use socket_api::{Account, Status, Technique};
 
-/// The manager's numbers; reachable from outside by these names.
-#[derive(Clone, Copy, Debug)]
-pub struct Counters {
+use crate::assembly::Refused;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident = $make:ident $name:literal,)*) => {
+        /// The manager's numbers; reachable from outside by these names.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Counters {
+            $($(#[$doc])* pub $field: Counter,)*
+        }
+
+        impl Counters {
+            /// Registers all numbers; without a page they are counted for nobody.
+            #[must_use]
+            pub fn new(page: Option<CounterPage>) -> Self {
+                Self {
+                    $($field: page.map_or_else(Counter::detached, |p| p.$make($name)),)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
     /// Requests forwarded to servers.
-    pub requests: Counter,
-    /// Completions passed to clients, refusals included.
-    pub completions: Counter,
+    requests = counter "requests",
+    /// Completions given to clients, refusals included.
+    completions = counter "completions",
     /// Requests refused: a field was not legal.
-    pub refused_field: Counter,
+    refused_field = counter "refused.field",
     /// Requests refused: not an open socket of the client's.
-    pub refused_socket: Counter,
+    refused_socket = counter "refused.socket",
     /// Requests refused: over quota.
-    pub refused_quota: Counter,
-    /// Requests refused: the server is gone, or nothing to cancel.
-    pub refused_other: Counter,
+    refused_quota = counter "refused.quota",
+    /// Requests refused: no frames, the server is gone, nothing to cancel.
+    refused_other = counter "refused.other",
     /// Clients cut off because they broke their rings.
-    pub cut_off: Counter,
+    cut_off = counter "clients.cut-off",
     /// Clients whose death was noticed.
-    pub clients_dead: Counter,
-    /// Completions of servers that broke the protocol.
-    pub server_faults: Counter,
+    clients_dead = counter "clients.dead",
+    /// Entries of servers that broke the protocol.
+    server_faults = counter "server.faults",
     /// Servers given up.
-    pub servers_gone: Counter,
+    servers_gone = counter "servers.gone",
+    /// Entries of drivers that broke the protocol.
+    driver_faults = counter "driver.faults",
+    /// Drivers given up.
+    drivers_gone = counter "drivers.gone",
     /// Signals sent to clients.
-    pub signals_client: Counter,
+    signals_client = counter "signals.client",
     /// Signals sent to servers.
-    pub signals_server: Counter,
+    signals_server = counter "signals.server",
+    /// Signals sent to drivers.
+    signals_driver = counter "signals.driver",
     /// Times the manager woke up.
-    pub wakeups: Counter,
+    wakeups = counter "wakeups",
+    /// Packets passed to servers.
+    packets_in = counter "packets.in",
+    /// Those of them that the server got all of.
+    packets_whole = counter "packets.whole",
+    /// Frames given to drivers.
+    packets_out = counter "packets.out",
+    /// Packets that servers have now.
+    packets_held = gauge "packets.held",
+    /// Frames dropped: the server takes no entries.
+    drop_room = counter "drop.room",
+    /// Frames dropped: the server holds too many.
+    drop_held = counter "drop.held",
+    /// Frames dropped: no slot for all of it.
+    drop_whole = counter "drop.whole",
+    /// Frames dropped: the IP header contradicts itself.
+    drop_malformed = counter "drop.malformed",
+    /// Frames to send refused: the slot is not the server's.
+    transmit_slot = counter "transmit.slot",
+    /// Frames to send refused: header or flags.
+    transmit_header = counter "transmit.header",
+    /// Frames to send refused: checksum outside the header.
+    transmit_checksum = counter "transmit.checksum",
+    /// Frames to send refused: a part that the server may not send.
+    transmit_part = counter "transmit.part",
+    /// Frames to send refused: too long or too scattered.
+    transmit_size = counter "transmit.size",
+    /// Frames to send refused: the rest never came.
+    transmit_unfinished = counter "transmit.unfinished",
+    /// Frames dropped because there is no driver.
+    transmit_no_nic = counter "transmit.no-nic",
+    /// `Send`s by reference.
+    output_reference = counter "output.reference",
+    /// `Send`s copy on write.
+    output_tcow = counter "output.tcow",
+    /// `Send`s copied.
+    output_copy = counter "output.copy-out",
+    /// `Send`s with hidden pages.
+    output_hide = counter "output.hide",
+    /// `Send`s with removed pages.
+    output_remove = counter "output.remove",
+    /// `Recv`s in place.
+    input_in_place = counter "input.in-place",
+    /// `Recv`s by swapping pages.
+    input_swap = counter "input.swap",
+    /// `Recv`s copied.
+    input_copy = counter "input.copy-in",
+    /// `Recv`s into a hidden region.
+    input_reinstate = counter "input.reinstate",
+    /// `Recv`s into a new region.
+    input_create = counter "input.create",
+    /// `Send`s of which the rest was copied to answer the client.
+    tails = counter "tails",
+    /// Those that had to wait for want of frames.
+    tails_refused = counter "tails.refused",
+    /// `Recv`s to which bytes could not be delivered.
+    deliveries_failed = counter "deliveries.failed",
+    /// Bytes copied into clients' buffers.
+    copied_in = counter "copied.in",
+    /// Bytes copied out of clients' buffers.
+    copied_out = counter "copied.out",
+    /// Bytes copied to answer a `Send` early.
+    copied_tail = counter "copied.tail",
+    /// Bytes copied for a write to a page that was being sent.
+    copied_tcow = counter "copied.tcow",
+    /// Bytes copied to complete a page.
+    copied_reverse = counter "copied.reverse",
+    /// Bytes of frames copied for the server itself.
+    copied_control = counter "copied.control",
+    /// Bytes moved out of a room that was needed for others.
+    copied_apart = counter "copied.apart",
+    /// Bytes cleared.
+    cleared = counter "cleared",
+    /// Bytes sent by reference.
+    referenced_out = counter "referenced.out",
+    /// Bytes received without a copy.
+    referenced_in = counter "referenced.in",
+    /// Pages mapped.
+    pages_mapped = counter "pages.mapped",
+    /// Pages unmapped.
+    pages_unmapped = counter "pages.unmapped",
+    /// Pages whose rights were changed.
+    pages_protected = counter "pages.protected",
+    /// Faults resolved by restoring access.
+    faults_restored = counter "faults.restored",
+    /// Faults resolved by a copy.
+    faults_copied = counter "faults.copied",
+    /// Faults that must wait for frames.
+    faults_busy = counter "faults.busy",
+    /// Faults that are not the manager's to resolve.
+    faults_forwarded = counter "faults.forwarded",
+    /// Frames in the reserve now.
+    reserve = gauge "reserve",
 }
 
 impl Counters {
-    /// Registers all numbers; without a page they are counted for nobody.
-    #[must_use]
-    pub fn new(page: Option<CounterPage>) -> Self {
-        let counter = |name| page.map_or_else(Counter::detached, |p| p.counter(name));
-        Self {
-            requests: counter("requests"),
-            completions: counter("completions"),
-            refused_field: counter("refused.field"),
-            refused_socket: counter("refused.socket"),
-            refused_quota: counter("refused.quota"),
-            refused_other: counter("refused.other"),
-            cut_off: counter("clients.cut-off"),
-            clients_dead: counter("clients.dead"),
-            server_faults: counter("server.faults"),
-            servers_gone: counter("servers.gone"),
-            signals_client: counter("signals.client"),
-            signals_server: counter("signals.server"),
-            wakeups: counter("wakeups"),
-        }
-    }
-
     /// Counts a refusal by its reason.
     pub(crate) fn refused(&self, status: Status) {
         let counter = match status {
@@ -66,4 +166,81 @@ impl Counters {
         };
         counter.add(1);
     }
+
+    /// The counter of refused frames for a reason.
+    pub(crate) const fn transmit_refused(&self, why: Refused) -> Counter {
+        match why {
+            Refused::Slot => self.transmit_slot,
+            Refused::Header => self.transmit_header,
+            Refused::Checksum => self.transmit_checksum,
+            Refused::Part => self.transmit_part,
+            Refused::Size => self.transmit_size,
+            Refused::Unfinished => self.transmit_unfinished,
+        }
+    }
+
+    /// The counter of `Send`s by technique.
+    #[inline]
+    pub(crate) const fn output(&self, technique: Technique) -> Counter {
+        match technique {
+            Technique::Reference => self.output_reference,
+            Technique::Tcow => self.output_tcow,
+            Technique::Hide => self.output_hide,
+            Technique::Remove => self.output_remove,
+            _ => self.output_copy,
+        }
+    }
+
+    /// The counter of `Recv`s by technique.
+    #[inline]
+    pub(crate) const fn input(&self, technique: Technique) -> Counter {
+        match technique {
+            Technique::InPlace => self.input_in_place,
+            Technique::Swap => self.input_swap,
+            Technique::Reinstate => self.input_reinstate,
+            Technique::Create => self.input_create,
+            _ => self.input_copy,
+        }
+    }
+
+    /// Shows what all clients' accounts sum up to.
+    pub(crate) fn show(&self, sum: &Account) {
+        let pairs = [
+            (self.copied_in, sum.copied_in),
+            (self.copied_out, sum.copied_out),
+            (self.copied_tail, sum.copied_tail),
+            (self.copied_tcow, sum.copied_tcow),
+            (self.copied_reverse, sum.copied_reverse),
+            (self.cleared, sum.cleared),
+            (self.referenced_out, sum.referenced_out),
+            (self.referenced_in, sum.referenced_in),
+            (self.pages_mapped, sum.mapped),
+            (self.pages_unmapped, sum.unmapped),
+            (self.pages_protected, sum.protected),
+            (self.faults_restored, sum.faults_restored),
+            (self.faults_copied, sum.faults_copied),
+            (self.signals_client, sum.signals),
+        ];
+        for (counter, value) in pairs {
+            counter.set(value);
+        }
+    }
+}
+
+/// Adds what one client's passing has cost.
+pub(crate) fn add_account(sum: &mut Account, one: &Account) {
+    sum.copied_in += one.copied_in;
+    sum.copied_out += one.copied_out;
+    sum.copied_tail += one.copied_tail;
+    sum.copied_tcow += one.copied_tcow;
+    sum.copied_reverse += one.copied_reverse;
+    sum.cleared += one.cleared;
+    sum.referenced_out += one.referenced_out;
+    sum.referenced_in += one.referenced_in;
+    sum.mapped += one.mapped;
+    sum.unmapped += one.unmapped;
+    sum.protected += one.protected;
+    sum.faults_restored += one.faults_restored;
+    sum.faults_copied += one.faults_copied;
+    sum.signals += one.signals;
 }

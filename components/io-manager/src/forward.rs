@@ -1,19 +1,21 @@
 //! From a client to a server.
 //!
 //! Invariant: a request is copied once, checked, and made anew for the
-//! server: of the client's words only payload extents, addresses, flags and
-//! arguments that were checked go on.
+//! server: of the client's words only addresses, lengths, flags and arguments
+//! that were checked go on. Its bytes are taken into use before the server
+//! hears of it.
 
+use data_passing::Machine;
 use shared_ring::RingError;
-use socket_api::{Op, Request, flags};
+use socket_api::{Account, Op, Passing, Request, SocketKind, flags};
+use zerocopy::IntoBytes;
 
 use crate::check::{Refusal, check, uses_socket};
-use crate::client::{Client, Standing};
-use crate::counters::Counters;
-use crate::manager::{Manager, client_at};
+use crate::client::{Client, Standing, client_at};
+use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
-use crate::tokens::Outstanding;
+use crate::tokens::{Data, Outstanding};
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
@@ -23,126 +25,218 @@ mod quota {
     pub const QUEUED_BYTES: usize = 2;
 }
 
+/// Flags that a server sees.
+const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
+
 /// Where an operation goes: the socket, the one reserved for its result, the
 /// server.
-struct Route {
-    socket: u16,
-    new_socket: u16,
-    server: u8,
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub socket: u16,
+    pub new_socket: u16,
+    pub server: u8,
 }
 
-impl Manager {
+impl<M: Machine> Core<M> {
     /// Takes up to its share of requests from client `index`; true if there
     /// may be more.
-    pub(crate) fn serve(&mut self, index: usize) -> bool {
-        let Some(client) = client_at(&mut self.clients, index) else {
+    pub(crate) fn serve(&mut self, servers: &mut [Server], index: usize) -> bool {
+        let served = client_at(&mut self.clients, index).map(|c| (c.standing, c.quota.share));
+        let Some((Standing::Served, share)) = served else {
             return false;
         };
-        if client.standing != Standing::Served {
-            return false;
-        }
-        match take(client, &mut self.servers, &self.counters) {
-            Ok(more) => more,
-            Err(error) => {
-                log::warn!("client {} is cut off: {error}", client.name);
-                self.counters.cut_off.add(1);
-                self.drop_client(index);
-                true
+        for _ in 0..share {
+            match self.take_request(servers, index) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    use alloc::string::ToString;
+                    self.cut_off(index, &error.to_string());
+                    return true;
+                }
             }
         }
+        true
     }
-}
 
-/// Takes requests of one client; true if its share was used up.
-fn take(
-    client: &mut Client,
-    servers: &mut [Server],
-    counters: &Counters,
-) -> Result<bool, RingError> {
-    for _ in 0..client.quota.share {
-        client.stalled = !client.can_answer_one_more()?;
+    /// Takes one request; false if there is none, or no room for its answer.
+    #[inline]
+    fn take_request(&mut self, servers: &mut [Server], index: usize) -> Result<bool, RingError> {
+        let Some(client) = client_at(&mut self.clients, index) else {
+            return Ok(false);
+        };
+        // Its slots may be taken by `Send`s that devices hold up.
+        let starved = client.tokens.is_allowed() && !client.tokens.has_slot();
+        client.stalled = starved || !client.can_answer_one_more()?;
         if client.stalled {
             return Ok(false);
         }
-        let Some(mut request) = client.requests.pop()? else {
+        let Some(request) = client.requests.pop()? else {
             return Ok(false);
         };
-        match forward(client, servers, &mut request) {
-            Ok(()) => counters.requests.add(1),
-            Err(refusal) => {
-                counters.refused(refusal.status);
-                counters.completions.add(1);
-                let mut completion = request.complete(refusal.status);
-                completion.arg = refusal.arg;
-                // There is room: it was asked for above.
-                client.completions.push(&completion).ok();
+        client.traffic.requests += 1;
+        let refusal = match self.forward(servers, index, &request) {
+            Ok(true) => {
+                self.counters.requests.add(1);
+                return Ok(true);
+            }
+            Ok(false) => return Ok(true),
+            Err(refusal) => refusal,
+        };
+        self.counters.refused(refusal.status);
+        self.counters.completions.add(1);
+        let mut completion = request.complete(refusal.status);
+        completion.arg = refusal.arg;
+        if let Some(client) = client_at(&mut self.clients, index) {
+            // There is room: it was asked for above.
+            client.tell(&completion, false);
+        }
+        Ok(true)
+    }
+
+    /// Checks one request and passes it on, with the server's words in place of
+    /// the client's; false if it is answered already.
+    #[inline]
+    fn forward(
+        &mut self,
+        servers: &mut [Server],
+        index: usize,
+        request: &Request,
+    ) -> Result<bool, Refusal> {
+        let op = check(request, servers.len())?;
+        if op == Op::Account {
+            self.write_account(index, request)?;
+            return Ok(false);
+        }
+        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
+        let route = route(client, servers, op, request)?;
+        let number = |index: u16| match index {
+            NO_SOCKET => 0,
+            index => client.sockets.number(index),
+        };
+        let mut onward = Request {
+            op: request.op,
+            flags: request.flags & PASSED_ON,
+            socket: number(match op {
+                Op::Open => route.new_socket,
+                _ => route.socket,
+            }),
+            address: request.address,
+            arg: request.arg,
+            client: index as u32,
+            ..Request::default()
+        };
+        match op {
+            Op::Accept => onward.arg = u64::from(number(route.new_socket)),
+            Op::Cancel => {
+                let token = client.tokens.search(route.socket, request.arg);
+                onward.arg = token.ok_or(Refusal::NOT_FOUND)?;
+            }
+            _ => {}
+        }
+        let server = servers.get_mut(usize::from(route.server));
+        let server = server.ok_or(Refusal::SERVER_GONE)?;
+        let mut remembered = Outstanding {
+            handle: request.socket,
+            len: request.extent.len,
+            socket: route.socket,
+            new_socket: route.new_socket,
+            quiet: request.flags & flags::QUIET != 0,
+            ..Outstanding::new(op, route.server, request.user_data)
+        };
+        onward.extent.len = request.extent.len;
+        match op {
+            Op::Send => self.begin_send(server, index, request, (&mut remembered, &mut onward))?,
+            Op::Recv => self.begin_recv(server, index, request, &mut remembered)?,
+            Op::Resolve => {
+                self.begin_resolve(server, index, request, (&mut remembered, &mut onward))?;
+            }
+            _ => {}
+        }
+        self.push(server, index, remembered, onward)?;
+        Ok(true)
+    }
+
+    /// Remembers a request and writes it to the server's ring.
+    #[inline]
+    fn push(
+        &mut self,
+        server: &mut Server,
+        index: usize,
+        remembered: Outstanding,
+        mut onward: Request,
+    ) -> Result<(), Refusal> {
+        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
+        let (op, socket, len) = (remembered.op, remembered.socket, remembered.len);
+        match client.tokens.insert(remembered) {
+            Ok(token) => onward.user_data = token,
+            Err(refused) => {
+                self.end_refused(server, refused);
+                return Err(Refusal::quota(quota::REQUESTS));
             }
         }
+        client.sockets.begin(socket);
+        match op {
+            Op::Send => client.queued_bytes += len,
+            Op::Close => client.sockets.close(socket),
+            _ => {}
+        }
+        // The ring is as long as all clients' quotas together: should it be
+        // full, the server has stopped taking requests in order, and its
+        // completions, or its death, will tell.
+        let forwarded = server.to.push(&onward.into());
+        server.overrun |= forwarded.is_err();
+        if op == Op::Recv {
+            self.post_room(server, index, onward.user_data as u16);
+        }
+        Ok(())
     }
-    Ok(true)
+
+    /// Gives back what was begun for a request that is refused after all.
+    #[cold]
+    fn end_refused(&mut self, server: &mut Server, refused: Outstanding) {
+        if let Data::Name(slot) = refused.data {
+            server.nic.packets.free_name(slot);
+        }
+        self.end_data(refused.data);
+    }
+
+    /// Answers `Op::Account`.
+    #[cold]
+    fn write_account(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+        let account = self.account(index);
+        let address = request.extent.address;
+        let written = self
+            .memory
+            .write_client(index as u16, address, account.as_bytes());
+        written.map_err(Refusal::passing)?;
+        self.counters.completions.add(1);
+        let mut completion = request.complete(socket_api::Status::Ok);
+        completion.len = size_of::<Account>() as u32;
+        if let Some(client) = client_at(&mut self.clients, index) {
+            client.tell(&completion, false);
+        }
+        Ok(())
+    }
+
+    /// What a client's data passing has cost so far.
+    pub(crate) fn account(&mut self, index: usize) -> Account {
+        let account = self.memory.account(index as u16).map(|a| *a);
+        let traffic = client_at(&mut self.clients, index).map(|c| c.traffic);
+        let traffic = traffic.unwrap_or_default();
+        Account {
+            signals: traffic.signals,
+            requests: traffic.requests,
+            completions: traffic.completions,
+            ..account.unwrap_or_default()
+        }
+    }
 }
 
-/// Checks one request and passes it on, with the server's words in place of
-/// the client's. A request that is refused stays as it was.
+/// The passing word of a checked request.
 #[inline]
-fn forward(
-    client: &mut Client,
-    servers: &mut [Server],
-    request: &mut Request,
-) -> Result<(), Refusal> {
-    let op = check(request, client.data_bytes, servers.len())?;
-    let route = route(client, servers, op, request)?;
-    let number = |index: u16| match index {
-        NO_SOCKET => 0,
-        index => client.sockets.number(index),
-    };
-    let arg = match op {
-        Op::Accept => u64::from(number(route.new_socket)),
-        Op::Cancel => client
-            .tokens
-            .search(route.socket, request.arg)
-            .ok_or(Refusal::NOT_FOUND)?,
-        _ => request.arg,
-    };
-    let socket = number(match op {
-        Op::Open => route.new_socket,
-        _ => route.socket,
-    });
-    let len = match op {
-        Op::Resolve => request.arg as u32,
-        _ => request.extent.len,
-    };
-    let token = client.tokens.insert(Outstanding {
-        user_data: request.user_data,
-        len,
-        socket: route.socket,
-        new_socket: route.new_socket,
-        server: route.server,
-        op,
-        quiet: request.flags & flags::QUIET != 0,
-    });
-    let Some(token) = token else {
-        return Err(Refusal::quota(quota::REQUESTS));
-    };
-    client.sockets.begin(route.socket);
-    match op {
-        Op::Send => client.queued_bytes += len,
-        Op::Close => client.sockets.close(route.socket),
-        _ => {}
-    }
-    let Some(server) = servers.get_mut(usize::from(route.server)) else {
-        return Err(Refusal::SERVER_GONE);
-    };
-    // The ring is as long as all clients' quotas together: should it be full,
-    // the server has stopped taking requests in order, and its completions,
-    // or its death, will tell.
-    request.socket = socket;
-    request.user_data = token;
-    request.arg = arg;
-    request.client = crate::tokens::client_of(token) as u32;
-    let forwarded = server.requests.push(request);
-    server.overrun |= forwarded.is_err();
-    Ok(())
+pub(crate) fn passing(request: &Request) -> Passing {
+    Passing::from_word(request.passing).unwrap_or(Passing::DEFAULT)
 }
 
 /// Finds the sockets and the server that a request concerns, and holds it
@@ -169,19 +263,24 @@ fn route(
         }
         return Err(Refusal::SERVER_GONE);
     }
-    if !client.tokens.is_free() {
+    if !client.tokens.is_allowed() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
     let over = |bytes: u32| u64::from(bytes) > u64::from(client.quota.queued_bytes);
     if op == Op::Send && over(client.queued_bytes.saturating_add(request.extent.len)) {
         return Err(Refusal::quota(quota::QUEUED_BYTES));
     }
-    let new_socket = match op {
-        Op::Open | Op::Accept => client
+    let kind = match op {
+        Op::Open => SocketKind::from_number(request.arg as u16),
+        Op::Accept => Some(SocketKind::Tcp),
+        _ => None,
+    };
+    let new_socket = match kind {
+        Some(kind) => client
             .sockets
-            .reserve(server)
+            .reserve(server, kind)
             .ok_or(Refusal::quota(quota::SOCKETS))?,
-        _ => NO_SOCKET,
+        None => NO_SOCKET,
     };
     Ok(Route {
         socket,

@@ -1,19 +1,27 @@
-//! Stands between clients and servers: validates, accounts, passes extents.
+//! Stands between clients and servers: validates, accounts, passes data.
 //!
-//! Problem: clients and protocol servers do not trust each other, and none of
-//! them may harm the others. Invariant: a server sees only requests whose
-//! every field was checked against what the client owns, each client gets
-//! exactly one completion for each request, and whatever one party writes
-//! into its rings costs the others nothing but the time to refuse it. No
-//! payload is mapped here: extents are checked as numbers.
+//! Problem: clients, protocol servers and drivers do not trust each other, and
+//! none of them may harm the others; yet bytes should travel between client
+//! and device without being copied. Invariant: a server sees only requests
+//! whose every field was checked against what the client owns, each client
+//! gets exactly one completion for each request, payload is seen by nobody but
+//! client and device, and whatever one party writes into its rings costs the
+//! others nothing but the time to refuse it.
 //!
 //! * [`Manager`]: the parties and one turn of work.
-//! * `check`: the fields of a request that can be judged alone.
+//! * `check`, `forward`, `begin`: requests, from a client to a server.
+//! * `answer`, `deliver`, `progress`: completions and received bytes, from a server
+//!   to a client.
+//! * `receive`, `packets`: frames, from the driver to a server.
+//! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
+//! * `steer`: buffers that the NIC keeps for one flow.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
+//! * `departure`: parties that are cut off, given up, or dead.
 //!
-//! The cost of a request is a handful of table look-ups by index: no hashing,
-//! no division, no search (but for `Cancel`, which looks through the caller's
-//! own requests).
+//! The cost of a message is a handful of table look-ups by index: no hashing,
+//! no division, no allocation, no search (but for `Cancel`, which looks through
+//! the caller's own requests, and operations of more than two pages, which keep
+//! their frames on the heap).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,15 +30,30 @@ extern crate alloc;
 extern crate std;
 
 mod answer;
+mod assembly;
+mod begin;
+mod books;
 mod check;
 mod client;
+mod config;
 mod counters;
+mod deliver;
+mod departure;
 mod forward;
 mod manager;
+mod nic;
+mod packets;
+mod progress;
+mod receive;
+mod sends;
 mod server;
 mod sockets;
+mod steer;
 mod tokens;
+mod transmit;
 
-pub use client::{ClientConfig, Quota};
+pub use books::{Books, ClientBooks, NicBooks};
+pub use config::{ClientConfig, NicConfig, Quota, Region, ServerConfig};
 pub use counters::Counters;
-pub use manager::{Bells, Manager, ServerConfig};
+pub use data_passing::Fault;
+pub use manager::{Bells, Manager};

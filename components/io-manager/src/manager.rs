@@ -1,31 +1,29 @@
 //! The parties, and one turn of work between them.
 //!
 //! Invariant: a turn takes a bounded number of messages from everybody, in
-//! rotation, so nobody waits for another's flood; what a party that broke the
-//! protocol or died has left is given back before its numbers are used again.
+//! rotation, so nobody waits for another's flood; and it shows everybody what
+//! was written for them once, at its end.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
+use data_passing::{Fault, Machine, Memory};
 use monitor_api::{Counter, CounterPage};
-use shared_ring::{AttachError, SharedMemory};
-use socket_api::{CLIENT_REQUESTS, Op, Request, SERVER_REQUESTS};
+use shared_ring::AttachError;
+use socket_api::{Account, CLIENT_REQUESTS, SERVER_REQUESTS};
 
-use crate::answer::refuse;
-use crate::client::{Client, ClientConfig, Standing};
-use crate::counters::Counters;
+use crate::answer::Taken;
+use crate::books::Books;
+use crate::client::{Client, Standing, client_at};
+use crate::config::{ClientConfig, ServerConfig};
+use crate::counters::{Counters, add_account};
+use crate::progress::Core;
+use crate::receive::take_received;
 use crate::server::Server;
 
 /// Most servers: one bit each in [`Standing::Dropping`].
 const MOST_SERVERS: usize = 8;
-
-/// A server as the system description gives it.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// The region with its two rings.
-    pub control: SharedMemory,
-}
 
 /// How the manager wakes the others.
 pub trait Bells {
@@ -33,27 +31,30 @@ pub trait Bells {
     fn client(&mut self, index: usize);
     /// Wakes server number `index`.
     fn server(&mut self, index: usize);
+    /// Wakes the driver of the NIC of server number `index`.
+    fn driver(&mut self, index: usize);
 }
 
 /// The I/O manager. See the crate's documentation.
 #[derive(Debug)]
-pub struct Manager {
-    /// By number; `None` if its ring headers were damaged.
-    pub(crate) clients: Vec<Option<Client>>,
-    pub(crate) servers: Box<[Server]>,
-    pub(crate) counters: Counters,
+pub struct Manager<M> {
+    core: Core<M>,
+    servers: Box<[Server]>,
     /// Who is served first in the next turn.
     first: usize,
 }
 
-impl Manager {
-    /// A manager between `clients` and `servers` (at most 8). Quotas that
-    /// together exceed what a server's ring holds are cut down evenly. A
-    /// client that damaged its ring headers is cut off from the start.
+impl<M: Machine> Manager<M> {
+    /// A manager between `clients` and `servers` (at most 8), with a `memory`
+    /// that has its reserve but no clients yet. Quotas that together exceed
+    /// what a server's ring holds are cut down evenly. A client that damaged
+    /// its ring headers is cut off from the start.
     ///
     /// # Errors
-    /// [`AttachError`] if a server's ring header is damaged.
+    /// [`AttachError`] if a ring header of a server or driver is damaged, or a
+    /// region is too small.
     pub fn new(
+        memory: Memory<M>,
         clients: &[ClientConfig],
         servers: &[ServerConfig],
         page: Option<CounterPage>,
@@ -61,51 +62,72 @@ impl Manager {
         if servers.len() > MOST_SERVERS {
             return Err(AttachError::BadLayout);
         }
-        let counters = Counters::new(page);
+        let attached = servers.iter().enumerate();
+        let attached = attached.map(|(n, s)| Server::attach(n as u8, s));
         let mut this = Self {
-            clients: Vec::with_capacity(clients.len()),
-            servers: servers
-                .iter()
-                .map(|s| Server::attach(s.control))
-                .collect::<Result<_, _>>()?,
-            counters,
+            core: Core {
+                memory,
+                clients: Vec::with_capacity(clients.len()),
+                counters: Counters::new(page),
+                alive: ((1u16 << servers.len()) - 1) as u8,
+            },
+            servers: attached.collect::<Result<_, _>>()?,
             first: 0,
         };
         let most = most_requests(clients, servers.len());
         let mut base = 0;
-        for (index, config) in clients.iter().enumerate() {
-            let mut config = config.clone();
-            config.quota.requests = config.quota.requests.min(most);
-            config.quota.share = config.quota.share.max(1);
-            let gauge = |what: &str| {
-                let name = format!("{what}.{}", config.name);
-                page.map_or_else(Counter::detached, |p| p.gauge(&name))
-            };
-            let gauges = (gauge("sockets"), gauge("outstanding"));
-            let servers = servers.len() as u16;
-            let client = Client::attach(&config, index as u16, base, servers, gauges);
+        for config in clients {
+            this.add_client(config, most, base, page)?;
             base += u32::from(config.quota.sockets);
-            if let Err(error) = &client {
-                log::warn!("client {} is cut off: {error}", config.name);
-                counters.cut_off.add(1);
-            }
-            this.clients.push(client.ok());
         }
         Ok(this)
     }
 
-    /// One turn: completions first, since they free what requests need; then
-    /// each client's share of requests; then everybody concerned is woken.
-    /// True if there may be more to do at once.
+    fn add_client(
+        &mut self,
+        config: &ClientConfig,
+        most: u16,
+        base: u32,
+        page: Option<CounterPage>,
+    ) -> Result<(), AttachError> {
+        let mut config = config.clone();
+        config.quota.requests = config.quota.requests.min(most);
+        config.quota.share = config.quota.share.max(1);
+        let gauge = |what: &str| {
+            let name = format!("{what}.{}", config.name);
+            page.map_or_else(Counter::detached, |p| p.gauge(&name))
+        };
+        let gauges = (gauge("sockets"), gauge("outstanding"));
+        let number = self.core.memory.add_client(config.threads);
+        if usize::from(number) != self.core.clients.len() {
+            return Err(AttachError::BadLayout);
+        }
+        for holding in &config.holdings {
+            self.core.memory.add_holding(number, *holding);
+        }
+        let servers = self.servers.len() as u16;
+        let client = Client::attach(&config, number, base, servers, gauges);
+        if let Err(error) = &client {
+            log::warn!("client {} is cut off: {error}", config.name);
+            self.core.counters.cut_off.add(1);
+        }
+        self.core.clients.push(client.ok());
+        Ok(())
+    }
+
+    /// One turn: first what devices and servers have done, since that frees
+    /// what requests need; then each client's share of requests; then everybody
+    /// concerned is woken. True if there may be more to do at once.
     pub fn turn(&mut self, bells: &mut impl Bells) -> bool {
         let mut more = false;
-        for server in 0..self.servers.len() {
-            more |= self.collect(server);
+        for index in 0..self.servers.len() {
+            more |= self.take_from_driver(index, bells);
+            more |= self.take_from_server(index);
         }
-        let count = self.clients.len();
+        let count = self.core.clients.len();
         for index in (self.first..count).chain(0..self.first) {
-            more |= self.serve(index);
-            self.tell_dropped(index);
+            more |= self.core.serve(&mut self.servers, index);
+            self.core.tell_dropped(&mut self.servers, index);
         }
         self.first += 1;
         if self.first >= count {
@@ -115,58 +137,164 @@ impl Manager {
         more
     }
 
+    /// Takes what a NIC's driver has done.
+    fn take_from_driver(&mut self, index: usize, bells: &mut impl Bells) -> bool {
+        let Some(server) = self.servers.get_mut(index).filter(|s| s.nic.alive) else {
+            return false;
+        };
+        if server.nic.info.is_none() {
+            if !server.nic.look() {
+                return false;
+            }
+            if let Some(info) = server.nic.info
+                && info.publish(&server.control).is_ok()
+            {
+                self.core.counters.signals_server.add(1);
+                bells.server(index);
+            }
+        }
+        let sent = self.core.take_sent(server);
+        let received = take_received(&mut self.core, server);
+        match (sent, received, server.nic.flush()) {
+            (Ok(a), Ok(b), true) if !server.nic.is_hopeless() => a | b,
+            (Err(error), ..) | (_, Err(error), _) => {
+                log::warn!("the driver of NIC {index} is given up: {error}");
+                self.core.driver_gone(server);
+                true
+            }
+            _ => {
+                log::warn!("the driver of NIC {index} is given up: it broke the protocol");
+                self.core.driver_gone(server);
+                true
+            }
+        }
+    }
+
+    /// Takes what a server has to say.
+    fn take_from_server(&mut self, index: usize) -> bool {
+        let Some(server) = self.servers.get_mut(index).filter(|s| s.alive) else {
+            return false;
+        };
+        match self.core.collect(server) {
+            Taken::All => false,
+            Taken::More => true,
+            Taken::Broken(why) => {
+                match why {
+                    Some(error) => log::warn!("server {index} is given up: {error}"),
+                    None if server.overrun => {
+                        log::warn!("server {index} is given up: it takes no requests");
+                    }
+                    None => log::warn!("server {index} is given up: it broke the protocol"),
+                }
+                self.core.server_gone(server);
+                true
+            }
+        }
+    }
+
     /// Asks everybody for a signal; true if there is nothing to do until one
     /// comes. Counts a wake-up, since the caller sleeps next.
-    pub fn arm(&mut self) -> bool {
+    pub fn arm(&mut self, bells: &mut impl Bells) -> bool {
+        self.show();
         let mut idle = true;
         // Servers complete quietly what clients do not wait for.
+        let clients = self.core.clients.iter().flatten();
         let asked = |c: &Client| c.completions.is_asked_for_anything();
-        let anything = self.clients.iter().flatten().any(asked);
-        for server in self.servers.iter_mut().filter(|s| s.alive) {
-            idle &= match anything {
-                true => server.completions.arm_for_anything(),
-                false => server.completions.arm(),
+        let (anything, stalled) = clients.fold((false, false), |(anything, stalled), client| {
+            (anything | asked(client), stalled | client.stalled)
+        });
+        for (index, server) in self.servers.iter_mut().enumerate() {
+            if server.alive {
+                idle &= match anything {
+                    true => server.from.arm_for_anything(),
+                    false => server.from.arm(),
+                }
+                .unwrap_or(false);
             }
-            .unwrap_or(false);
+            let wanted = stalled || server.slots_done.is_asked_for_anything();
+            if server.nic.arm(wanted, &mut idle) {
+                self.core.counters.signals_driver.add(1);
+                bells.driver(index);
+            }
         }
-        for client in self.clients.iter_mut().flatten() {
-            client.publish_gauges();
-            if client.standing != Standing::Served {
-                continue;
+        for client in self.core.clients.iter_mut().flatten() {
+            if client.standing == Standing::Served {
+                // A client without room is looked at when it signals again.
+                idle &= client.requests.arm().unwrap_or(false) || client.stalled;
             }
-            // A client without room is looked at when it signals again.
-            idle &= client.requests.arm().unwrap_or(false) || client.stalled;
         }
         if idle {
-            self.counters.wakeups.add(1);
+            self.core.counters.wakeups.add(1);
         }
         idle
     }
 
+    /// Shows the numbers that are not kept where others see them.
+    fn show(&mut self) {
+        let mut sum = Account::default();
+        for index in 0..self.core.clients.len() {
+            let account = self.core.account(index);
+            add_account(&mut sum, &account);
+            if let Some(client) = client_at(&mut self.core.clients, index) {
+                client.publish_gauges();
+            }
+        }
+        let counters = &self.core.counters;
+        counters.show(&sum);
+        counters.reserve.set(u64::from(self.core.memory.reserve()));
+        let held = self.servers.iter().map(|s| s.nic.packets.with_server());
+        counters.packets_held.set(u64::from(held.sum::<u32>()));
+    }
+
+    /// A thread of client number `client` has faulted at an address: whether
+    /// it may go on.
+    pub fn fault(&mut self, client: usize, address: u32, write: bool) -> Fault {
+        let served = client_at(&mut self.core.clients, client)
+            .is_some_and(|c| c.standing == Standing::Served);
+        let fault = match served {
+            true => self.core.memory.fault(client as u16, address, write),
+            false => Fault::NotOurs,
+        };
+        match fault {
+            Fault::Resolved => {}
+            Fault::Busy => self.core.counters.faults_busy.add(1),
+            Fault::NotOurs => self.core.counters.faults_forwarded.add(1),
+        }
+        fault
+    }
+
     /// Client number `index` is dead: gives back all it had.
     pub fn client_died(&mut self, index: usize) {
-        if let Some(client) = self.client(index)
+        if let Some(client) = client_at(&mut self.core.clients, index)
             && client.standing == Standing::Served
         {
             log::info!("client {} died", client.name);
-            self.counters.clients_dead.add(1);
-            self.drop_client(index);
+            self.core.counters.clients_dead.add(1);
+            self.core.drop_client(index);
         }
     }
 
     /// Server number `index` is dead: all that waits for it is answered.
     pub fn server_died(&mut self, index: usize) {
-        if self.servers.get(index).is_some_and(|s| s.alive) {
+        if let Some(server) = self.servers.get_mut(index).filter(|s| s.alive) {
             log::warn!("server {index} died");
-            self.server_gone(index);
+            self.core.server_gone(server);
         }
     }
 
-    /// Sockets in use and outstanding requests of client number `index`.
+    /// The driver of the NIC of server number `index` is dead.
+    pub fn driver_died(&mut self, index: usize) {
+        if let Some(server) = self.servers.get_mut(index).filter(|s| s.nic.alive) {
+            log::warn!("the driver of NIC {index} died");
+            self.core.driver_gone(server);
+        }
+    }
+
+    /// Sockets in use and unanswered requests of client number `index`.
     #[must_use]
     pub fn in_use(&self, index: usize) -> (u16, u16) {
         let client = self.client(index);
-        client.map_or((0, 0), |c| (c.sockets.used(), c.tokens.used()))
+        client.map_or((0, 0), |c| (c.sockets.used(), c.tokens.unanswered()))
     }
 
     /// Whether client number `index` is served.
@@ -176,146 +304,50 @@ impl Manager {
         client.is_some_and(|c| c.standing == Standing::Served)
     }
 
+    /// Who has what, for tests and the curious; looks at everything.
+    #[must_use]
+    pub fn books(&self) -> Books {
+        let clients = self.core.clients.iter().flatten();
+        Books::new(clients, &self.servers, self.core.memory.reserve())
+    }
+
     fn client(&self, index: usize) -> Option<&Client> {
-        self.clients.get(index)?.as_ref()
+        self.core.clients.get(index)?.as_ref()
     }
 
     /// The numbers kept.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.core.counters
     }
 
-    /// Serves a client no longer because it broke the protocol.
-    pub(crate) fn cut_off(&mut self, index: usize, why: &str) {
-        if let Some(client) = self.client(index) {
-            log::warn!("client {} is cut off: {why}", client.name);
-            self.counters.cut_off.add(1);
-            self.drop_client(index);
-        }
-    }
-
-    /// Has every living server forget the client.
-    pub(crate) fn drop_client(&mut self, index: usize) {
-        let mut untold = 0;
-        for (n, server) in self.servers.iter().enumerate() {
-            untold |= u8::from(server.alive) << n;
-        }
-        if let Some(client) = client_at(&mut self.clients, index) {
-            client.standing = Standing::Dropping {
-                untold,
-                unconfirmed: 0,
-            };
-        }
-        self.tell_dropped(index);
-    }
-
-    /// Sends the `DropClient`s that are still to be sent.
-    fn tell_dropped(&mut self, index: usize) {
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return;
-        };
-        let Standing::Dropping {
-            mut untold,
-            mut unconfirmed,
-        } = client.standing
-        else {
-            return;
-        };
-        for (n, server) in self.servers.iter_mut().enumerate() {
-            if untold & 1 << n == 0 || !matches!(server.requests.room(), Ok(1..)) {
-                continue;
-            }
-            if let Some(token) = client.tokens.insert_drop(n as u8) {
-                let mut request = Request::new(Op::DropClient, 0, token);
-                request.client = index as u32;
-                server.overrun |= server.requests.push(&request).is_err();
-                untold &= !(1 << n);
-                unconfirmed |= 1 << n;
-            }
-        }
-        client.standing = Standing::Dropping {
-            untold,
-            unconfirmed,
-        };
-        finish_drop(client);
-    }
-
-    /// Server `server` has forgotten client `index`.
-    pub(crate) fn dropped(&mut self, index: usize, server: usize) {
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return;
-        };
-        if let Standing::Dropping { unconfirmed, .. } = &mut client.standing {
-            *unconfirmed &= !(1 << server);
-        }
-        let of_server = |r: &crate::tokens::Outstanding| usize::from(r.server) == server;
-        while client.tokens.take_matching(of_server).is_some() {}
-        finish_drop(client);
-    }
-
-    /// Answers everything that waits for server `index`, and asks it nothing
-    /// any more.
-    pub(crate) fn server_gone(&mut self, index: usize) {
-        if let Some(server) = self.servers.get_mut(index) {
-            server.alive = false;
-        }
-        self.counters.servers_gone.add(1);
-        for client in self.clients.iter_mut().flatten() {
-            if let Standing::Dropping {
-                untold,
-                unconfirmed,
-            } = &mut client.standing
-            {
-                *untold &= !(1 << index);
-                *unconfirmed &= !(1 << index);
-            }
-            let of_server = |r: &crate::tokens::Outstanding| usize::from(r.server) == index;
-            while let Some(request) = client.tokens.take_matching(of_server) {
-                self.counters.completions.add(1);
-                refuse(client, &request);
-            }
-            finish_drop(client);
-        }
+    /// The memory that is passed.
+    pub fn memory(&mut self) -> &mut Memory<M> {
+        &mut self.core.memory
     }
 
     /// Shows everybody what was written for them, and wakes who asked.
     fn publish(&mut self, bells: &mut impl Bells) {
+        let counters = &self.core.counters;
         for (index, server) in self.servers.iter_mut().enumerate() {
-            if server.alive && server.requests.publish() {
-                self.counters.signals_server.add(1);
+            if server.alive && (server.to.publish() | server.slots_done.publish()) {
+                counters.signals_server.add(1);
                 bells.server(index);
             }
+            if server.nic.alive && (server.nic.ready.publish() | server.nic.free.publish()) {
+                counters.signals_driver.add(1);
+                bells.driver(index);
+            }
         }
-        for (index, client) in self.clients.iter_mut().enumerate() {
+        for (index, client) in self.core.clients.iter_mut().enumerate() {
             let Some(client) = client else {
                 continue;
             };
             if client.standing == Standing::Served && client.completions.publish() {
-                self.counters.signals_client.add(1);
+                client.traffic.signals += 1;
                 bells.client(index);
             }
         }
-    }
-}
-
-/// The client number `index`, if it was ever attached to.
-#[inline]
-pub(crate) fn client_at(clients: &mut [Option<Client>], index: usize) -> Option<&mut Client> {
-    clients.get_mut(index)?.as_mut()
-}
-
-/// Frees what a dropped client had, once no server knows of it any more.
-fn finish_drop(client: &mut Client) {
-    let done = Standing::Dropping {
-        untold: 0,
-        unconfirmed: 0,
-    };
-    if client.standing == done {
-        client.standing = Standing::Gone;
-        client.sockets.release_all();
-        client.queued_bytes = 0;
-        client.publish_gauges();
     }
 }
 

@@ -1,35 +1,51 @@
 //! The manager's end of the rings shared with one server.
 
-use shared_ring::{AttachError, Consumer, Producer, SharedMemory};
+use shared_ring::{AttachError, Consumer, Producer, RingLayout};
 use socket_api::{
-    Completion, Request, SERVER_COMPLETIONS_OFFSET, SERVER_REQUESTS_OFFSET, SERVER_RING,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER,
+    TO_SERVER_OFFSET,
 };
+
+use crate::assembly::Assembly;
+use crate::config::ServerConfig;
+use crate::nic::Nic;
 
 /// Violations after which a server is given up: one may be a mistake that
 /// concerns one client, many are not.
 const MOST_FAULTS: u32 = 16;
 
-/// One server.
+/// One server, with its NIC.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub requests: Producer<Request>,
-    pub completions: Consumer<Completion>,
+    pub index: u8,
+    pub control: shared_ring::SharedMemory,
+    pub to: Producer<Message>,
+    pub from: Consumer<Message>,
+    pub slots_done: Producer<SlotDone>,
     pub alive: bool,
     /// Its ring was full, which it cannot be unless the server broke it.
     pub overrun: bool,
     faults: u32,
+    /// The frame that it is naming the parts of.
+    pub assembly: Assembly,
+    pub nic: Nic,
 }
 
 impl Server {
-    /// Attaches to the rings in `control`.
-    pub fn attach(control: SharedMemory) -> Result<Self, AttachError> {
-        let ring = |offset| control.slice(offset, SERVER_RING.bytes());
+    /// Attaches to the rings of server number `index` and of its NIC.
+    pub fn attach(index: u8, config: &ServerConfig) -> Result<Self, AttachError> {
+        let ring = |at, layout: RingLayout| config.control.slice(at, layout.bytes());
         Ok(Self {
-            requests: Producer::attach(ring(SERVER_REQUESTS_OFFSET)?, SERVER_RING)?,
-            completions: Consumer::attach(ring(SERVER_COMPLETIONS_OFFSET)?, SERVER_RING)?,
+            index,
+            control: config.control,
+            to: Producer::attach(ring(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?,
+            from: Consumer::attach(ring(FROM_SERVER_OFFSET, FROM_SERVER)?, FROM_SERVER)?,
+            slots_done: Producer::attach(ring(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?,
             alive: true,
             overrun: false,
             faults: 0,
+            assembly: Assembly::new(),
+            nic: Nic::attach(config)?,
         })
     }
 

@@ -7,6 +7,8 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
+use socket_api::SocketKind;
+
 /// No slot.
 pub(crate) const NO_SOCKET: u16 = u16::MAX;
 
@@ -26,10 +28,19 @@ enum State {
 struct Slot {
     generation: u16,
     next_free: u16,
-    /// Requests on their way.
+    /// Requests that the server has.
     outstanding: u16,
+    /// Requests that only a device holds up.
+    waiting: u16,
+    /// The token slot of a `Close` that waits for those, or [`NO_SOCKET`].
+    close: u16,
+    /// The local port, 0 if not known.
+    port: u16,
     server: u8,
     state: State,
+    kind: SocketKind,
+    /// Whether it hears one peer only.
+    connected: bool,
 }
 
 /// A client's sockets, numbered at the server from `base`.
@@ -48,8 +59,13 @@ impl Sockets {
             generation: 1,
             next_free: NO_SOCKET,
             outstanding: 0,
+            waiting: 0,
+            close: NO_SOCKET,
+            port: 0,
             server: 0,
             state: State::Free,
+            kind: SocketKind::Tcp,
+            connected: false,
         };
         let mut this = Self {
             slots: vec![blank; count as usize].into_boxed_slice(),
@@ -96,15 +112,77 @@ impl Sockets {
 
     /// Takes a free slot for a socket at `server`.
     #[inline]
-    pub fn reserve(&mut self, server: u8) -> Option<u16> {
+    pub fn reserve(&mut self, server: u8, kind: SocketKind) -> Option<u16> {
         let index = self.free;
         let slot = self.slots.get_mut(index as usize)?;
         self.free = slot.next_free;
-        slot.state = State::Reserved;
-        slot.server = server;
-        slot.outstanding = 0;
+        *slot = Slot {
+            generation: slot.generation,
+            next_free: NO_SOCKET,
+            outstanding: 0,
+            waiting: 0,
+            close: NO_SOCKET,
+            port: 0,
+            server,
+            state: State::Reserved,
+            kind,
+            connected: false,
+        };
         self.used += 1;
         Some(index)
+    }
+
+    /// Whether the socket is one for datagrams.
+    #[inline]
+    pub fn is_datagram(&self, index: u16) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|s| s.kind == SocketKind::Udp)
+    }
+
+    /// The local port of a bound socket for datagrams, and whether it hears
+    /// one peer only.
+    pub fn flow(&self, index: u16) -> Option<(u16, bool)> {
+        let slot = self.slots.get(index as usize)?;
+        (slot.kind == SocketKind::Udp && slot.port != 0).then_some((slot.port, slot.connected))
+    }
+
+    /// The server has given the socket a local port, or connected it too.
+    pub fn bound(&mut self, index: u16, port: u16, connected: bool) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.port = port;
+            slot.connected |= connected;
+        }
+    }
+
+    /// One more request that only a device holds up.
+    pub fn hold_up(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.waiting += 1;
+        }
+    }
+
+    /// One request less that a device holds up; the token slot of the `Close`
+    /// that nothing holds up any more.
+    pub fn let_on(&mut self, index: u16) -> Option<u16> {
+        let slot = self.slots.get_mut(index as usize)?;
+        slot.waiting = slot.waiting.saturating_sub(1);
+        if slot.waiting != 0 {
+            return None;
+        }
+        let close = core::mem::replace(&mut slot.close, NO_SOCKET);
+        (close != NO_SOCKET).then_some(close)
+    }
+
+    /// Keeps the `Close` in a token slot until devices have let go; false if
+    /// they have.
+    pub fn hold_close(&mut self, index: u16, token: u16) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
+        if slot.waiting != 0 {
+            slot.close = token;
+        }
+        slot.waiting != 0
     }
 
     /// The server has made the socket.

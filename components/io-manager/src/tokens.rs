@@ -1,55 +1,193 @@
 //! The requests of one client that are on their way.
 //!
-//! Problem: a server must be able to answer a request without ever having
-//! seen what the client called it. Invariant: a token is good for one answer;
-//! the generation in it changes when the slot is freed. The last slots belong
-//! to the manager: one `DropClient` for each server, which never waits for
-//! the client's quota.
+//! Problem: a server must be able to answer a request, and to name the bytes
+//! of a `Send`, without ever having seen what the client called it; and the
+//! bytes may be needed longer than either waits. Invariant: a token is good
+//! for one answer, and for naming bytes until the server has said that it
+//! needs them no more; the generation in it changes when the slot is freed,
+//! which it never is while a device has bytes of it. The last slots belong to
+//! the manager: one `DropClient` for each server, which never waits for the
+//! client's quota.
 
 use alloc::boxed::Box;
-use alloc::vec;
 
-use socket_api::Op;
+use data_passing::{Input, Output};
+use socket_api::{Completion, Op, Status};
 
 use crate::sockets::NO_SOCKET;
+use crate::steer::NOT_STEERED;
 
 /// No slot.
 const NONE: u16 = u16::MAX;
+/// Slots beyond twice the quota, for `Send`s that are answered and whose bytes
+/// a device or server still needs.
+const SPARE: u16 = 64;
 
-/// What is remembered of a request until it is answered.
-#[derive(Clone, Copy, Debug)]
+/// How far a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The server has it.
+    Waiting,
+    /// The server is done; the client is told when no device has the bytes.
+    Done,
+    /// The server may send the bytes again until it retires them; the client
+    /// is told when those that it might change have been copied.
+    Holding,
+    /// The client was told; the server may send the bytes again.
+    Held,
+    /// The client was told; a device has bytes.
+    Draining,
+}
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub len: u32,
+    pub arg: u64,
+}
+
+/// The bytes of a request.
+#[derive(Debug)]
+pub(crate) enum Data {
+    /// None.
+    None,
+    /// Of a `Send`.
+    Output(Output),
+    /// Room of a `Recv`.
+    Input(Input),
+    /// The whole slot with a name to resolve.
+    Name(u8),
+}
+
+impl Data {
+    /// Whether the client could change the bytes of a `Send` once it is told.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        use socket_api::Technique;
+        matches!(self, Self::Output(output) if output.technique() == Technique::Reference)
+    }
+}
+
+/// What is remembered of a request.
+#[derive(Debug)]
 pub(crate) struct Outstanding {
     /// The client's word.
     pub user_data: u64,
+    /// The client's handle of the socket, or 0.
+    pub handle: u32,
+    /// Where the client wants the answer of a `Resolve`.
+    pub address: u32,
     /// Bytes of the extent, or of room for the answer.
     pub len: u32,
     /// The socket, or [`NO_SOCKET`].
     pub socket: u16,
     /// The socket reserved for the result, or [`NO_SOCKET`].
     pub new_socket: u16,
+    /// Frames with bytes of it that a device has, or will get.
+    pub in_flight: u16,
+    /// Which buffer of the NIC is its room, or [`NOT_STEERED`].
+    pub steered: u16,
     /// Which server has it.
     pub server: u8,
     /// What was asked.
     pub op: Op,
+    /// How far it is.
+    pub stage: Stage,
     /// The client needs no waking for success.
     pub quiet: bool,
+    /// The server may keep the bytes after its completion.
+    pub may_hold: bool,
+    /// The NIC has its room.
+    pub posted: bool,
+    /// The server has done with it.
+    pub ended: bool,
+    /// The client is told later than the server would have it.
+    pub delayed: bool,
+    /// Bytes could not be delivered, and what the client is told then.
+    pub failed: Option<Status>,
+    /// With [`Stage::Holding`]: the first byte that is still needed.
+    pub hold_from: u32,
+    /// Once it is not [`Stage::Waiting`] any more.
+    pub answer: Answer,
+    /// The bytes.
+    pub data: Data,
 }
 
-#[derive(Clone, Copy, Debug)]
+impl Outstanding {
+    /// A request without anything.
+    pub fn new(op: Op, server: u8, user_data: u64) -> Self {
+        Self {
+            user_data,
+            handle: 0,
+            address: 0,
+            len: 0,
+            socket: NO_SOCKET,
+            new_socket: NO_SOCKET,
+            in_flight: 0,
+            steered: NOT_STEERED,
+            server,
+            op,
+            stage: Stage::Waiting,
+            quiet: false,
+            may_hold: false,
+            posted: false,
+            ended: false,
+            delayed: false,
+            failed: None,
+            hold_from: 0,
+            answer: Answer::default(),
+            data: Data::None,
+        }
+    }
+
+    /// The completion that tells the client its answer.
+    #[inline]
+    pub fn completion(&self) -> Completion {
+        Completion {
+            op: self.op as u16,
+            status: self.answer.status,
+            socket: self.handle,
+            user_data: self.user_data,
+            len: self.answer.len,
+            arg: self.answer.arg,
+            ..Completion::default()
+        }
+    }
+
+    /// Whether the NIC has its room.
+    #[inline]
+    pub const fn is_posted(&self) -> bool {
+        self.posted
+    }
+
+    /// Whether the server may send its bytes.
+    #[inline]
+    pub const fn is_sendable(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Holding | Stage::Held)
+    }
+}
+
+#[derive(Debug)]
 struct Slot {
     request: Option<Outstanding>,
     generation: u32,
     next_free: u16,
 }
 
-/// A client's outstanding requests.
+/// A client's requests.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     slots: Box<[Slot]>,
     client: u16,
     free: u16,
-    used: u16,
+    /// How many the client has not been told of.
+    unanswered: u16,
+    quota: u16,
+    /// The first of the manager's own.
     own: u16,
+    /// How many could outlive the answer to the client.
+    holdable: u16,
 }
 
 /// The client number in a token.
@@ -59,113 +197,134 @@ pub(crate) fn client_of(token: u64) -> usize {
 }
 
 impl Tokens {
-    /// Room for `requests` requests of client number `client`, and one
+    /// Room for `quota` unanswered requests of client number `client`, and one
     /// `DropClient` for each of `servers`.
-    pub fn new(client: u16, requests: u16, servers: u16) -> Self {
-        let blank = Slot {
+    pub fn new(client: u16, quota: u16, servers: u16) -> Self {
+        let own = 2 * quota + SPARE;
+        let slots = (0..own + servers).map(|n| Slot {
             request: None,
             generation: 1,
-            next_free: NONE,
-        };
-        let mut this = Self {
-            slots: vec![blank; (requests + servers) as usize].into_boxed_slice(),
+            next_free: if n + 1 < own { n + 1 } else { NONE },
+        });
+        Self {
+            slots: slots.collect(),
             client,
-            free: NONE,
-            used: 0,
-            own: requests,
-        };
-        for index in (0..requests).rev() {
-            this.slots[index as usize].next_free = this.free;
-            this.free = index;
+            free: 0,
+            unanswered: 0,
+            quota,
+            own,
+            holdable: 0,
         }
-        this
     }
 
-    /// The client's requests on their way.
+    /// The client's requests that it has not been told of.
     #[inline]
-    pub fn used(&self) -> u16 {
-        self.used
+    pub fn unanswered(&self) -> u16 {
+        self.unanswered
     }
 
-    /// Whether the client may have one more.
+    /// Slots in use.
+    pub fn used(&self) -> usize {
+        self.slots.iter().filter(|s| s.request.is_some()).count()
+    }
+
+    /// Whether the client's quota allows one more.
     #[inline]
-    pub fn is_free(&self) -> bool {
+    pub fn is_allowed(&self) -> bool {
+        self.unanswered < self.quota
+    }
+
+    /// Whether there is a slot for one more.
+    #[inline]
+    pub fn has_slot(&self) -> bool {
         self.free != NONE
     }
 
-    /// Remembers a request; its token, or `None` when the quota is used up.
+    /// Whether the server may keep one more after its completion.
     #[inline]
-    pub fn insert(&mut self, request: Outstanding) -> Option<u64> {
+    pub fn may_hold_more(&self) -> bool {
+        self.holdable < self.quota
+    }
+
+    /// Remembers a request; its token, or the request if there is no slot.
+    #[inline]
+    #[allow(
+        clippy::result_large_err,
+        reason = "its bytes must be ended by whoever began them"
+    )]
+    pub fn insert(&mut self, request: Outstanding) -> Result<u64, Outstanding> {
         let index = self.free;
-        let slot = self.slots.get_mut(index as usize)?;
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return Err(request);
+        };
         self.free = slot.next_free;
+        self.holdable += u16::from(request.may_hold);
         slot.request = Some(request);
-        self.used += 1;
-        Some(token(slot.generation, self.client, index))
+        self.unanswered += 1;
+        Ok(token(slot.generation, self.client, index))
     }
 
     /// Remembers the manager's own `DropClient` to `server`.
     pub fn insert_drop(&mut self, server: u8) -> Option<u64> {
         let index = self.own + u16::from(server);
-        let slot = self.slots.get_mut(index as usize)?;
-        slot.request = Some(Outstanding {
-            user_data: 0,
-            len: 0,
-            socket: NO_SOCKET,
-            new_socket: NO_SOCKET,
-            server,
-            op: Op::DropClient,
-            quiet: false,
-        });
+        let slot = self.slots.get_mut(usize::from(index))?;
+        slot.request = Some(Outstanding::new(Op::DropClient, server, 0));
         Some(token(slot.generation, self.client, index))
     }
 
-    /// The request that `token` was made for, which `server` has answered and
-    /// which is forgotten; `None` if it is not one that waits there.
+    /// The slot of a token that `server` was given.
     #[inline]
-    pub fn answer(&mut self, token: u64, server: usize) -> Option<Outstanding> {
+    pub fn find(&self, token: u64, server: u8) -> Option<u16> {
         let index = token as u16;
         let slot = self.slots.get(usize::from(index))?;
         let asked = slot.request.as_ref()?.server;
-        if u64::from(slot.generation) != token >> 32 || usize::from(asked) != server {
-            return None;
-        }
-        self.take(index)
+        (u64::from(slot.generation) == token >> 32 && asked == server).then_some(index)
     }
 
-    /// Forgets the request in slot `index`.
+    /// The request in a slot.
     #[inline]
-    fn take(&mut self, index: u16) -> Option<Outstanding> {
-        let slot = self.slots.get_mut(index as usize)?;
+    pub fn get(&mut self, index: u16) -> Option<&mut Outstanding> {
+        self.slots.get_mut(usize::from(index))?.request.as_mut()
+    }
+
+    /// The client is told of a request, or never will be.
+    #[inline]
+    pub fn told(&mut self) {
+        self.unanswered -= 1;
+    }
+
+    /// Forgets the request in a slot, whose token is void from now on.
+    #[inline]
+    pub fn free(&mut self, index: u16) -> Option<Outstanding> {
+        let slot = self.slots.get_mut(usize::from(index))?;
         let request = slot.request.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         if index < self.own {
             slot.next_free = self.free;
             self.free = index;
-            self.used -= 1;
+            self.holdable -= u16::from(request.may_hold);
         }
         Some(request)
     }
 
-    /// Forgets and returns some request that `which` picks.
-    pub fn take_matching(&mut self, which: impl Fn(&Outstanding) -> bool) -> Option<Outstanding> {
-        let matches = |s: &Slot| s.request.as_ref().is_some_and(&which);
-        let index = self.slots.iter().position(matches)?;
-        self.take(index as u16)
+    /// The first slot from `from` on whose request `which` picks.
+    pub fn position(&self, from: u16, which: impl Fn(&Outstanding) -> bool) -> Option<u16> {
+        let slots = self.slots.get(usize::from(from)..)?;
+        let found = slots
+            .iter()
+            .position(|s| s.request.as_ref().is_some_and(&which))?;
+        Some(from + found as u16)
     }
 
-    /// The token of the request on `socket` that the client calls `user_data`.
+    /// The token of the request on `socket`, on its way, that the client calls
+    /// `user_data`.
     pub fn search(&self, socket: u16, user_data: u64) -> Option<u64> {
-        let wanted = |s: &Slot| {
-            s.request
-                .is_some_and(|r| r.socket == socket && r.user_data == user_data)
+        let wanted = |r: &Outstanding| {
+            r.socket == socket && r.user_data == user_data && r.stage == Stage::Waiting
         };
-        let index = self.slots.iter().position(wanted)?;
-        Some(token(
-            self.slots[index].generation,
-            self.client,
-            index as u16,
-        ))
+        let index = self.position(0, wanted)?;
+        let generation = self.slots.get(usize::from(index))?.generation;
+        Some(token(generation, self.client, index))
     }
 }
 

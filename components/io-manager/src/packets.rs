@@ -1,0 +1,180 @@
+//! Who has which packet: the buffers of one NIC.
+//!
+//! Invariant: a buffer is with the driver, with the server, or kept here; it
+//! changes hands only as this book says, so no party can give one away that it
+//! does not have, or twice. A packet is named by its buffer's number and one
+//! more, so that 0 names none. Whole slots are either in the list of free ones
+//! or with one packet or request.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use socket_api::{SERVER_PACKETS, WHOLE_SLOTS};
+
+/// No whole slot.
+pub(crate) const NO_SLOT: u8 = u8::MAX;
+/// Whole slots that names may be in, so that packets find some.
+const MOST_NAMES: u8 = WHOLE_SLOTS as u8 / 2;
+
+/// Who has a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Nobody: it is kept here.
+    Manager,
+    /// The driver may receive into it.
+    Driver,
+    /// The server has the packet in it.
+    Server,
+}
+
+/// A buffer.
+#[derive(Clone, Copy, Debug)]
+struct Buffer {
+    holder: Holder,
+    /// The whole slot that all of the frame is in, or [`NO_SLOT`].
+    whole: u8,
+    /// Bytes of the frame that may be delivered.
+    limit: u32,
+}
+
+/// The buffers of one NIC.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    buffers: Box<[Buffer]>,
+    whole_free: Vec<u8>,
+    names: u8,
+    with_server: u32,
+}
+
+impl Packets {
+    /// All buffers and slots are here.
+    pub fn new() -> Self {
+        let buffer = Buffer {
+            holder: Holder::Manager,
+            whole: NO_SLOT,
+            limit: 0,
+        };
+        Self {
+            buffers: vec![buffer; SERVER_PACKETS as usize].into_boxed_slice(),
+            whole_free: (0..WHOLE_SLOTS as u8).rev().collect(),
+            names: 0,
+            with_server: 0,
+        }
+    }
+
+    /// Buffers that are with `holder`.
+    pub fn count(&self, holder: Holder) -> u32 {
+        let held = self.buffers.iter().filter(|b| b.holder == holder);
+        held.count() as u32
+    }
+
+    /// Packets that the server has.
+    #[inline]
+    pub const fn with_server(&self) -> u32 {
+        self.with_server
+    }
+
+    /// Whole slots that are free.
+    pub fn whole_free(&self) -> u32 {
+        self.whole_free.len() as u32
+    }
+
+    /// Notes that the driver gets the buffer; false if it is not kept here.
+    #[inline]
+    pub fn post(&mut self, id: u32) -> bool {
+        match self.buffers.get_mut(id as usize) {
+            Some(buffer) if buffer.holder == Holder::Manager => {
+                buffer.holder = Holder::Driver;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the buffer from the driver; false if the driver does not have it.
+    #[inline]
+    pub fn take_filled(&mut self, id: u32) -> bool {
+        match self.buffers.get_mut(id as usize) {
+            Some(buffer) if buffer.holder == Holder::Driver => {
+                buffer.holder = Holder::Manager;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives the server the packet in a buffer kept here, of which `limit` bytes
+    /// may be delivered, all of them in the slot `whole` if that is one.
+    #[inline]
+    pub fn give(&mut self, id: u32, limit: u32, whole: u8) {
+        if let Some(buffer) = self.buffers.get_mut(id as usize) {
+            buffer.holder = Holder::Server;
+            buffer.limit = limit;
+            buffer.whole = whole;
+            self.with_server += 1;
+        }
+    }
+
+    /// The buffer of a packet that the server has, if the bytes may be
+    /// delivered.
+    #[inline]
+    pub fn find(&self, packet: u32, offset: u32, len: u32) -> Option<u32> {
+        let id = packet.wrapping_sub(1);
+        let buffer = self.buffers.get(id as usize)?;
+        let inside = offset <= buffer.limit && len <= buffer.limit - offset;
+        (buffer.holder == Holder::Server && inside).then_some(id)
+    }
+
+    /// The whole slot that the frame is in, or [`NO_SLOT`].
+    #[inline]
+    pub fn whole(&self, id: u32) -> u8 {
+        self.buffers.get(id as usize).map_or(NO_SLOT, |b| b.whole)
+    }
+
+    /// The bytes of the frame are gone.
+    pub fn spend(&mut self, id: u32) {
+        if let Some(buffer) = self.buffers.get_mut(id as usize) {
+            buffer.limit = 0;
+        }
+    }
+
+    /// The server is done with a packet: its buffer, which is kept here now;
+    /// `None` if it does not have it.
+    #[inline]
+    pub fn release(&mut self, packet: u32) -> Option<u32> {
+        let id = packet.wrapping_sub(1);
+        let buffer = self.buffers.get_mut(id as usize)?;
+        if buffer.holder != Holder::Server {
+            return None;
+        }
+        buffer.holder = Holder::Manager;
+        self.with_server -= 1;
+        if buffer.whole != NO_SLOT {
+            self.whole_free.push(buffer.whole);
+            buffer.whole = NO_SLOT;
+        }
+        Some(id)
+    }
+
+    /// Takes a whole slot for a packet.
+    pub fn take_whole(&mut self) -> Option<u8> {
+        self.whole_free.pop()
+    }
+
+    /// Takes a whole slot for a name.
+    pub fn take_name(&mut self) -> Option<u8> {
+        if self.names == MOST_NAMES {
+            return None;
+        }
+        let slot = self.whole_free.pop()?;
+        self.names += 1;
+        Some(slot)
+    }
+
+    /// Gives a name's slot back.
+    pub fn free_name(&mut self, slot: u8) {
+        self.names -= 1;
+        self.whole_free.push(slot);
+    }
+}

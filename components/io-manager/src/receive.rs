@@ -1,0 +1,354 @@
+//! From the driver to the server: frames that arrived.
+//!
+//! Problem: the server must see headers and know that the payload is what was
+//! sent, without having it. Invariant: a frame is taken only in a buffer that
+//! the driver has; the server gets its headers copied to where it can read
+//! them, and a sum over the rest unless the device has verified that. Frames
+//! beyond what the server may hold are dropped, so the driver never runs out
+//! of buffers.
+
+use core::mem;
+
+use data_passing::{Machine, Sum};
+use nic_api::{HEADER_SPLIT, Received, frame_flags};
+use shared_ring::RingError;
+use socket_api::{HEADER_SLOT_BYTES, Packet, kind, packet_flags};
+
+use crate::counters::Counters;
+use crate::nic::{ETHERNET, Nic};
+use crate::packets::NO_SLOT;
+use crate::progress::Core;
+use crate::server::Server;
+
+/// Frames taken in one turn.
+const BATCH: usize = 256;
+/// Buffers that the server leaves to the driver.
+const KEPT_FOR_DRIVER: u32 = 128;
+/// Entries of the server's ring that packets leave to requests.
+const KEPT_FOR_REQUESTS: u32 = 2048;
+/// Bytes of an IPv4 header without options.
+const IPV4: u32 = 20;
+/// Protocol numbers in the IPv4 header.
+const TCP_PROTOCOL: u8 = 6;
+const UDP_PROTOCOL: u8 = 17;
+/// Bytes of a UDP header.
+const UDP: u32 = 8;
+/// The most bytes that all headers have: of Ethernet, IPv4 and TCP.
+const MOST_HEADERS: usize = ETHERNET as usize + 60 + 60;
+/// Flags that a driver may set.
+const LEGAL_FLAGS: u32 =
+    (frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM | frame_flags::STEERED) as u32;
+
+const _: () = assert!(MOST_HEADERS <= HEADER_SLOT_BYTES);
+
+/// The first bytes of a frame, copied once.
+type Head = [u8; 48];
+
+/// What a frame is, as far as the manager must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// For the server itself, or not IPv4: it gets all of it.
+    Whole,
+    /// An IPv4 packet with payload for sockets.
+    Socket {
+        /// Where the IP payload begins and ends, in bytes of the frame.
+        payload: u32,
+        end: u32,
+        /// How many bytes hold all headers.
+        headers: u32,
+    },
+    /// It contradicts itself.
+    Malformed,
+}
+
+/// Takes the frames that arrived; true if there may be more.
+pub(crate) fn take_received<M: Machine>(
+    core: &mut Core<M>,
+    server: &mut Server,
+) -> Result<bool, RingError> {
+    for _ in 0..BATCH {
+        let Some(received) = server.nic.filled.pop()? else {
+            return Ok(false);
+        };
+        if !take(core, server, &received) {
+            core.counters.driver_faults.add(1);
+            if server.nic.fault() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Takes one frame; false if the driver broke the protocol with it.
+#[inline]
+fn take<M: Machine>(core: &mut Core<M>, server: &mut Server, received: &Received) -> bool {
+    let Received { id, len, flags, .. } = *received;
+    if id >= server.nic.buffers() {
+        return core.steered(server, received);
+    }
+    if !server.nic.packets.take_filled(id) {
+        return false;
+    }
+    let legal = (ETHERNET..=server.nic.mtu + ETHERNET).contains(&len)
+        && flags & !LEGAL_FLAGS == 0
+        && flags & u32::from(frame_flags::STEERED) == 0;
+    if !(legal && pass(server, &core.counters, id, len, flags)) {
+        server.nic.post(id);
+    }
+    legal
+}
+
+/// Passes a frame, in a buffer that is kept here, to the server; false if it
+/// is dropped.
+#[inline]
+pub(crate) fn pass(
+    server: &mut Server,
+    counters: &Counters,
+    id: u32,
+    len: u32,
+    flags: u32,
+) -> bool {
+    if !has_room(server, counters) {
+        return false;
+    }
+    let nic = &mut server.nic;
+    let mut head: Head = [0; mem::size_of::<Head>()];
+    // The slot is longer.
+    nic.headers
+        .memory
+        .read(nic.header_at(id) as usize, &mut head)
+        .ok();
+    let class = classify(&head, len);
+    let mut packet = Packet {
+        kind: kind::PACKET,
+        id: id + 1,
+        len,
+        ..Packet::default()
+    };
+    match class {
+        Class::Malformed => {
+            counters.drop_malformed.add(1);
+            return false;
+        }
+        Class::Whole => {
+            let Some(slot) = copy_whole(nic, id, len) else {
+                counters.drop_whole.add(1);
+                return false;
+            };
+            counters.copied_control.add(u64::from(len));
+            counters.packets_whole.add(1);
+            packet.flags = packet_flags::WHOLE;
+            packet.header = nic.whole_at(slot);
+            packet.header_len = len;
+            nic.packets.give(id, len, slot);
+        }
+        Class::Socket {
+            payload,
+            end,
+            headers,
+        } => {
+            packet.header = nic.header_at(id);
+            packet.header_len = copy_headers(nic, id, len, headers, payload);
+            let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
+            match flags & u32::from(verified) == 0 {
+                true => packet.sum = u32::from(sum(nic, &head, id, payload, end)),
+                false => packet.flags = packet_flags::VERIFIED,
+            }
+            nic.packets.give(id, end, NO_SLOT);
+        }
+    }
+    counters.packets_in.add(1);
+    server.overrun |= server.to.push(&packet.into()).is_err();
+    true
+}
+
+/// Where the payload ends of the frame in a buffer, if that is a datagram of
+/// one piece, without IP options, for a socket: one that a NIC can keep buffers
+/// for.
+pub(crate) fn end_of_datagram(nic: &Nic, id: u32, len: u32) -> Option<u32> {
+    let mut head: Head = [0; mem::size_of::<Head>()];
+    let at = nic.header_at(id) as usize;
+    nic.headers.memory.read(at, &mut head).ok();
+    match classify(&head, len) {
+        Class::Socket {
+            headers: HEADER_SPLIT,
+            end,
+            ..
+        } if head[23] == UDP_PROTOCOL && end >= HEADER_SPLIT => Some(end),
+        _ => None,
+    }
+}
+
+/// Whether the server may get one more packet.
+#[inline]
+fn has_room(server: &mut Server, counters: &Counters) -> bool {
+    if !server.alive {
+        return false;
+    }
+    let most = server.nic.buffers() - KEPT_FOR_DRIVER;
+    if server.nic.packets.with_server() >= most {
+        counters.drop_held.add(1);
+        return false;
+    }
+    match server.to.has_room(KEPT_FOR_REQUESTS) {
+        Ok(true) => true,
+        Ok(false) => {
+            counters.drop_room.add(1);
+            false
+        }
+        Err(_) => {
+            server.overrun = true;
+            false
+        }
+    }
+}
+
+/// What the frame of `len` bytes that begins with `head` is.
+#[inline]
+fn classify(head: &Head, len: u32) -> Class {
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    if word(12) != 0x0800 {
+        return Class::Whole;
+    }
+    let ihl = u32::from(head[14] & 15) * 4;
+    let total = u32::from(word(16));
+    let payload = ETHERNET + ihl;
+    if head[14] >> 4 != 4 || ihl < IPV4 || payload > len || total < ihl {
+        return Class::Malformed;
+    }
+    let end = len.min(ETHERNET + total);
+    let (fragment, protocol) = (word(20) & 0x3fff, head[23]);
+    let first = fragment & 0x1fff == 0;
+    let headers = match protocol {
+        UDP_PROTOCOL if fragment == 0 && ihl == IPV4 && matches!(word(34), 53 | 67) => {
+            return Class::Whole;
+        }
+        UDP_PROTOCOL if first => payload + UDP,
+        // As many as there can be; `copy_headers` looks.
+        TCP_PROTOCOL if first => payload + 60,
+        TCP_PROTOCOL | UDP_PROTOCOL => payload,
+        _ => return Class::Whole,
+    };
+    Class::Socket {
+        payload,
+        end,
+        headers,
+    }
+}
+
+/// Copies the frame in a buffer to a whole slot; `None` if there is none.
+fn copy_whole(nic: &mut Nic, id: u32, len: u32) -> Option<u8> {
+    let slot = nic.packets.take_whole()?;
+    let to = nic.whole_at(slot) as usize;
+    let split = len.min(HEADER_SPLIT) as usize;
+    let headers = &nic.headers.memory;
+    // Slot and buffer hold the longest frame.
+    headers
+        .copy_to(nic.header_at(id) as usize, headers, to, split)
+        .ok();
+    nic.payload
+        .memory
+        .copy_to(
+            nic.payload_at(id) as usize,
+            headers,
+            to + split,
+            len as usize - split,
+        )
+        .ok();
+    Some(slot)
+}
+
+/// Copies the headers that came with the payload to the header slot; how many
+/// bytes of the frame are there now.
+#[inline]
+fn copy_headers(nic: &Nic, id: u32, len: u32, mut headers: u32, payload: u32) -> u32 {
+    if headers <= HEADER_SPLIT || len <= HEADER_SPLIT {
+        return len.min(HEADER_SPLIT);
+    }
+    let from = nic.payload_at(id);
+    if headers == payload + 60 {
+        // The length of a TCP header stands in its 13th byte.
+        let mut offset = [0];
+        let at = from + payload + 12 - HEADER_SPLIT;
+        nic.payload.memory.read(at as usize, &mut offset).ok();
+        headers = payload + u32::from(offset[0] >> 4) * 4;
+    }
+    let headers = headers.clamp(HEADER_SPLIT, len);
+    let to = (nic.header_at(id) + HEADER_SPLIT) as usize;
+    nic.payload
+        .memory
+        .copy_to(
+            from as usize,
+            &nic.headers.memory,
+            to,
+            (headers - HEADER_SPLIT) as usize,
+        )
+        .ok();
+    headers
+}
+
+/// The sum of the bytes from `start` to `end` of the frame in a buffer.
+#[inline]
+fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
+    let mut sum = Sum::default();
+    let split = HEADER_SPLIT.min(end);
+    if start < split {
+        // An even number of bytes before the payload, but for a cut frame.
+        for pair in head[start as usize..split as usize].chunks(2) {
+            let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
+            sum.add(u16::from_ne_bytes(pair), 2);
+        }
+    }
+    let start = start.max(HEADER_SPLIT);
+    if start < end {
+        let at = nic.payload_at(id) + (start - HEADER_SPLIT);
+        let len = end - start;
+        let rest = nic.payload.memory.sum(at as usize, len as usize);
+        sum.add(rest.unwrap_or(0), len);
+    }
+    sum.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(change: impl Fn(&mut Head)) -> Head {
+        let mut head = [0; 48];
+        head[12..15].copy_from_slice(&[8, 0, 0x45]);
+        head[16..18].copy_from_slice(&100u16.to_be_bytes());
+        head[23] = 17;
+        change(&mut head);
+        head
+    }
+
+    #[test]
+    fn frames_are_told_apart() {
+        let socket = |payload, end, headers| Class::Socket {
+            payload,
+            end,
+            headers,
+        };
+        type Change = fn(&mut Head);
+        let cases: [(Change, Class); 13] = [
+            (|_| {}, socket(34, 114, 42)),
+            (|h| h[23] = 6, socket(34, 114, 94)),
+            (|h| h[23] = 1, Class::Whole),
+            (|h| h[13] = 6, Class::Whole),
+            (|h| h[35] = 53, Class::Whole),
+            (|h| h[35] = 67, Class::Whole),
+            (|h| h[20] = 0x20, socket(34, 114, 42)),
+            (|h| h[21] = 1, socket(34, 114, 34)),
+            (|h| h[14] = 0x4f, socket(74, 114, 82)),
+            (|h| h[14] = 0x44, Class::Malformed),
+            (|h| h[14] = 0x65, Class::Malformed),
+            (|h| h[17] = 19, Class::Malformed),
+            (|h| h[16] = 9, socket(34, 200, 42)),
+        ];
+        for (n, (change, class)) in cases.into_iter().enumerate() {
+            assert_eq!(classify(&frame(change), 200), class, "case {n}");
+        }
+        assert_eq!(classify(&frame(|_| {}), 33), Class::Malformed);
+    }
+}

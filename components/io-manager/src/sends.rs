@@ -1,0 +1,110 @@
+//! Who has which send slot, and whose bytes are in flight with it.
+//!
+//! Invariant: a slot is the server's until it hands it over in a frame that is
+//! accepted, and again when the device has let go of that frame; while it is
+//! not, the requests whose bytes the frame has are counted here, once each time
+//! that their own count says so.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem;
+
+use socket_api::SEND_SLOTS;
+
+/// A request by client and slot, which is not freed while it is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub client: u16,
+    pub index: u16,
+}
+
+/// Requests with bytes in a frame; two of them without the heap.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    first: [Option<Reference>; 2],
+    rest: Vec<Reference>,
+}
+
+impl References {
+    /// Adds one; false if it was the one before too.
+    #[inline]
+    pub fn push(&mut self, reference: Reference) -> bool {
+        let new = Some(reference);
+        match &mut self.first {
+            [first @ None, _] => *first = new,
+            [first, None] if *first == new => return false,
+            [_, second @ None] => *second = new,
+            [_, second] => {
+                if self.rest.last().copied().or(*second) == new {
+                    return false;
+                }
+                self.rest.push(reference);
+            }
+        }
+        true
+    }
+
+    /// All of them; none are left.
+    pub fn take(&mut self) -> impl Iterator<Item = Reference> + use<> {
+        let this = mem::take(self);
+        this.first.into_iter().flatten().chain(this.rest)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// A frame with it is with the driver, or waits here for it.
+    away: bool,
+    references: References,
+}
+
+/// The send slots of one server.
+#[derive(Debug)]
+pub(crate) struct Sends {
+    slots: Box<[Slot]>,
+    away: u32,
+}
+
+impl Sends {
+    /// All slots are the server's.
+    pub fn new() -> Self {
+        Self {
+            slots: (0..SEND_SLOTS).map(|_| Slot::default()).collect(),
+            away: 0,
+        }
+    }
+
+    /// Slots that are not the server's.
+    #[inline]
+    pub const fn away(&self) -> u32 {
+        self.away
+    }
+
+    /// Whether the slot is the server's.
+    #[inline]
+    pub fn is_servers(&self, slot: u16) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|s| !s.away)
+    }
+
+    /// The slot goes away with bytes of `references`.
+    #[inline]
+    pub fn send(&mut self, slot: u16, references: References) {
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            slot.away = true;
+            slot.references = references;
+            self.away += 1;
+        }
+    }
+
+    /// The device has let go of the frame with the slot; `None` if it has none.
+    #[inline]
+    pub fn done(&mut self, id: u32) -> Option<References> {
+        let slot = self.slots.get_mut(id as usize)?;
+        if !slot.away {
+            return None;
+        }
+        slot.away = false;
+        self.away -= 1;
+        Some(mem::take(&mut slot.references))
+    }
+}

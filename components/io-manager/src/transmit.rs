@@ -1,0 +1,331 @@
+//! From a server to the driver: frames to send.
+//!
+//! Invariant: a frame goes out only with a header from a slot that the server
+//! has, and with bytes of `Send`s that it was given and has not retired; from
+//! then on slot and bytes are in use until the device has let go. A frame that
+//! is refused changes nothing, and its slot stays the server's.
+
+use data_passing::{Machine, Sum};
+use nic_api::{SEND_SPANS, SendFrame, frame_flags, nic_features};
+use shared_ring::RingError;
+use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
+
+use crate::assembly::{Assembly, Refused};
+use crate::client::client_at;
+use crate::nic::{ETHERNET, Nic};
+use crate::progress::Core;
+use crate::sends::Reference;
+use crate::server::Server;
+use crate::tokens::{Data, client_of};
+
+/// Most bytes of an IPv4 packet.
+const MOST_PACKET: u32 = 65535;
+/// Frames taken back in one turn.
+const BATCH: usize = 512;
+/// With more slots away than this, the driver is to tell when one comes back.
+const MANY_AWAY: u32 = SEND_SLOTS / 2;
+
+impl<M: Machine> Core<M> {
+    /// Takes an entry of the server's; false if it broke the protocol.
+    #[inline]
+    pub(crate) fn transmit(&mut self, server: &mut Server, entry: &Transmit) -> bool {
+        let begun = match server.assembly.active {
+            true => legal_rest(entry),
+            false => begin(server, entry),
+        };
+        let taken = begun.and_then(|()| self.add_parts(server, entry));
+        match taken {
+            Ok(()) if entry.flags & packet_flags::MORE != 0 => true,
+            Ok(()) => {
+                self.finish_frame(server);
+                true
+            }
+            Err(why) => {
+                self.refuse_frame(server, why);
+                false
+            }
+        }
+    }
+
+    #[inline]
+    fn add_parts(&mut self, server: &mut Server, entry: &Transmit) -> Result<(), Refused> {
+        let parts = entry.parts.get(..usize::from(entry.count));
+        for part in parts.ok_or(Refused::Part)? {
+            self.add_part(server, part)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn add_part(&mut self, server: &mut Server, part: &Part) -> Result<(), Refused> {
+        let Server {
+            assembly,
+            nic,
+            index,
+            ..
+        } = server;
+        if part.len == 0 {
+            return Err(Refused::Part);
+        }
+        if part.len > assembly.most - assembly.len {
+            return Err(Refused::Size);
+        }
+        let number = client_of(part.token);
+        let client = client_at(&mut self.clients, number).ok_or(Refused::Part)?;
+        let slot = client.tokens.find(part.token, *index);
+        let slot = slot.ok_or(Refused::Part)?;
+        let request = client.tokens.get(slot).ok_or(Refused::Part)?;
+        let Data::Output(output) = &request.data else {
+            return Err(Refused::Part);
+        };
+        if !request.is_sendable() {
+            return Err(Refused::Part);
+        }
+        let machine = self.memory.machine();
+        let mut fits = true;
+        let there = output.pieces(part.offset, part.len, |at, len| {
+            fits = fits && assembly.add(nic, machine, at, len);
+        });
+        if !there {
+            return Err(Refused::Part);
+        }
+        if !fits {
+            return Err(Refused::Size);
+        }
+        assembly.waited_for |= request.data.is_open();
+        let reference = Reference {
+            client: number as u16,
+            index: slot,
+        };
+        if assembly.refer(reference) {
+            request.in_flight += 1;
+        }
+        if assembly.copied != 0 {
+            self.count_copied(number as u16, assembly);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn count_copied(&mut self, client: u16, assembly: &mut Assembly) {
+        let copied = core::mem::take(&mut assembly.copied);
+        if let Some(account) = self.memory.account(client) {
+            account.copied_out += u64::from(copied);
+        }
+    }
+
+    /// Hands the frame over that has all its parts.
+    #[inline]
+    fn finish_frame(&mut self, server: &mut Server) {
+        let Server { assembly, nic, .. } = server;
+        assembly.active = false;
+        let references = core::mem::take(&mut assembly.references);
+        nic.sends.send(assembly.first.slot, references);
+        if !nic.alive || nic.info.is_none() {
+            self.counters.transmit_no_nic.add(1);
+            self.let_go(server, u32::from(server.assembly.first.slot));
+            return;
+        }
+        if let Some(sum) = assembly.sum {
+            write_sum(nic, &assembly.first, sum);
+        }
+        submit(nic, assembly);
+        self.counters.packets_out.add(1);
+    }
+
+    /// Drops what was gathered of a frame of which no more will come.
+    #[cold]
+    pub(crate) fn refuse_unfinished(&mut self, server: &mut Server) {
+        if server.assembly.active {
+            self.refuse_frame(server, Refused::Unfinished);
+        }
+    }
+
+    /// Drops what was gathered of a frame; the server keeps the slot.
+    fn refuse_frame(&mut self, server: &mut Server, why: Refused) {
+        self.counters.transmit_refused(why).add(1);
+        server.assembly.active = false;
+        server.assembly.copied = 0;
+        for reference in server.assembly.references.take() {
+            self.landed(server, reference);
+        }
+    }
+
+    /// Takes back what the device has let go of; true if there may be more.
+    pub(crate) fn take_sent(&mut self, server: &mut Server) -> Result<bool, RingError> {
+        for _ in 0..BATCH {
+            let Some(sent) = server.nic.done.pop()? else {
+                return Ok(false);
+            };
+            if !self.let_go(server, sent.id) {
+                self.counters.driver_faults.add(1);
+                if server.nic.fault() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The device has let go of the frame with the slot `id`; false if it has
+    /// none.
+    #[inline]
+    fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
+        let Some(mut references) = server.nic.sends.done(id) else {
+            return false;
+        };
+        for reference in references.take() {
+            self.landed(server, reference);
+        }
+        let done = SlotDone {
+            slot: id,
+            reserved: 0,
+        };
+        if server.alive {
+            // Without room the server loses the slot: it has broken the ring.
+            server.slots_done.push_quietly(&done).ok();
+        }
+        true
+    }
+
+    /// One frame less with bytes of a request.
+    #[inline]
+    fn landed(&mut self, server: &Server, reference: Reference) {
+        let Reference { client, index } = reference;
+        let Some(client) = client_at(&mut self.clients, usize::from(client)) else {
+            return;
+        };
+        let Some(request) = client.tokens.get(index) else {
+            return;
+        };
+        request.in_flight -= 1;
+        if request.in_flight == 0 {
+            self.proceed(usize::from(reference.client), index, server.nic.alive);
+        }
+    }
+}
+
+/// Checks the first entry of a frame and begins it.
+#[inline]
+fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
+    let Server { assembly, nic, .. } = server;
+    if !nic.sends.is_servers(first.slot) {
+        return Err(Refused::Slot);
+    }
+    let len = u32::from(first.header_len);
+    let segment = first.flags & packet_flags::SEGMENT != 0;
+    let checksum = first.flags & packet_flags::CHECKSUM != 0;
+    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | packet_flags::MORE;
+    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
+    let more = first.flags & packet_flags::MORE != 0;
+    if first.flags & !legal != 0
+        || !(ETHERNET..=most.min(nic.slot_stride)).contains(&len)
+        || (more && first.count == 0)
+    {
+        return Err(Refused::Header);
+    }
+    if segment {
+        let offered = nic.offers(nic_features::SEGMENTATION) && nic.offers(nic_features::CHECKSUM);
+        let missing = nic.alive && !offered;
+        if missing || !checksum || first.segment_bytes == 0 {
+            return Err(Refused::Header);
+        }
+    }
+    let mut sum = None;
+    if checksum {
+        let start = u32::from(first.checksum_start);
+        if start < ETHERNET || start + u32::from(first.checksum_offset) + 2 > len {
+            return Err(Refused::Checksum);
+        }
+        if !nic.offers(nic_features::CHECKSUM) {
+            sum = Some(sum_header(nic, first));
+        }
+    }
+    assembly.begin(nic, first, most, sum);
+    Ok(())
+}
+
+/// Checks an entry with more parts of the same frame.
+fn legal_rest(entry: &Transmit) -> Result<(), Refused> {
+    match entry.count != 0 && entry.flags & !packet_flags::MORE == 0 {
+        true => Ok(()),
+        false => Err(Refused::Header),
+    }
+}
+
+/// The sum of the header from where summing starts.
+#[inline]
+fn sum_header(nic: &Nic, first: &Transmit) -> Sum {
+    let start = u32::from(first.checksum_start);
+    let len = u32::from(first.header_len) - start;
+    let at = nic.send_at(first.slot) + start;
+    let mut sum = Sum::default();
+    // It lies in the slot: `begin` looked.
+    let header = nic.send_slots.memory.sum(at as usize, len as usize);
+    sum.add(header.unwrap_or(0), len);
+    sum
+}
+
+/// Completes the checksum in the slot.
+#[inline]
+fn write_sum(nic: &Nic, first: &Transmit, sum: Sum) {
+    let field = first.checksum_start + first.checksum_offset;
+    let at = nic.send_at(first.slot) + u32::from(field);
+    // 0 means "none" for UDP, and is the same number for TCP.
+    let value = match !sum.value() {
+        0 => u16::MAX,
+        value => value,
+    };
+    let bytes = value.to_ne_bytes();
+    // It lies in the slot: `begin` looked.
+    nic.send_slots.memory.write(at as usize, &bytes).ok();
+}
+
+/// Writes the entries of a frame to the driver's ring, or keeps them while it
+/// is full: at most one frame for each slot.
+#[inline]
+fn submit(nic: &mut Nic, assembly: &Assembly) {
+    let spans = assembly.spans();
+    let entries = spans.len().div_ceil(SEND_SPANS);
+    let room = nic.backlog.is_empty() && matches!(nic.ready.has_room(entries as u32), Ok(true));
+    let many = nic.sends.away() > MANY_AWAY;
+    let mut entry = describe(assembly, many);
+    for (n, part) in spans.chunks(SEND_SPANS).enumerate() {
+        if n + 1 < entries {
+            entry.flags |= frame_flags::MORE;
+        } else {
+            entry.flags &= !frame_flags::MORE;
+        }
+        entry.count = part.len() as u16;
+        entry.spans[..part.len()].copy_from_slice(part);
+        match room {
+            // There is room.
+            true => drop(nic.ready.push(&entry)),
+            false => nic.backlog.push_back(entry),
+        }
+    }
+}
+
+/// The fields of a frame's entries but for the pieces.
+#[inline]
+fn describe(assembly: &Assembly, many: bool) -> SendFrame {
+    let first = &assembly.first;
+    let mut entry = SendFrame {
+        id: u32::from(first.slot),
+        ..SendFrame::default()
+    };
+    if assembly.waited_for || many {
+        entry.flags |= frame_flags::WAITED_FOR;
+    }
+    if first.flags & packet_flags::CHECKSUM != 0 && assembly.sum.is_none() {
+        entry.flags |= frame_flags::NEEDS_CHECKSUM;
+        entry.checksum_start = first.checksum_start;
+        entry.checksum_offset = first.checksum_offset;
+    }
+    if first.flags & packet_flags::SEGMENT != 0 {
+        entry.flags |= frame_flags::SEGMENT;
+        entry.segment_bytes = first.segment_bytes;
+        entry.header_len = first.header_len;
+    }
+    entry
+}
