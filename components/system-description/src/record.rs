@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// Socket requests (`socket-api`): client ↔ I/O manager. `control`: the
-    /// rings; `data`: the client's data region (not mapped in the manager,
-    /// which only gets its size). `params`: [`quota`].
+    /// rings; `data`: the client's data region (the manager gets its size
+    /// here, and its memory as a [`Record::Holding`]). `params`: [`quota`].
     Sockets,
-    /// Validated socket requests: I/O manager ↔ server. `control`: the rings.
+    /// Validated socket requests and packets (`socket-api`): I/O manager ↔
+    /// server. `control`: the rings; `data`: send slots, both write;
+    /// contiguous. `params[0]` = MTU.
     Server,
-    /// Server only: data region of client number `index`.
-    ClientData,
-    /// Frames (`nic-api`): server ↔ driver. `control`, and `data` = buffers,
-    /// contiguous, `paddr` filled for the driver. `params[0]` = MTU.
+    /// Frames (`nic-api`): I/O manager ↔ driver. `control`: the rings; `data`:
+    /// payload buffers, at the manager only; contiguous. `params[0]` = MTU.
     Frames,
+    /// Headers of received packets (`socket-api`): I/O manager writes `data`,
+    /// server reads; contiguous. `params[0]` = MTU.
+    Headers,
     /// Timer: client calls `call` to arm; expiry arrives as `badge`.
     /// `control`: the clock page, read-only for clients.
     Timer,
