@@ -147,7 +147,9 @@ impl Lender {
     /// The first of `len` bytes that are in the region and lent to nobody.
     #[inline]
     fn unlent(&self, offset: usize, len: usize) -> Result<NonNull<u8>, Lent> {
-        let end = offset.checked_add(len).filter(|end| *end <= self.region.len);
+        let end = offset
+            .checked_add(len)
+            .filter(|end| *end <= self.region.len);
         let end = end.ok_or(Lent)?;
         for grain in self.grains(offset, end) {
             let word = self.marks.get(grain / 64).ok_or(Lent)?;
