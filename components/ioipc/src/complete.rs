@@ -5,11 +5,24 @@
 
 use socket_api::{Completion, Op, Status};
 
+use crate::buffers::{NO_UNIT, Standing};
 use crate::core_state::Core;
-use crate::records::{flag, kind, progress, state};
+use crate::records::{flag, kind, owner, progress, state};
 
 const OK: u16 = Status::Ok as u16;
 const CANCELLED: u16 = Status::Cancelled as u16;
+
+/// Whether a request failed before any of its data was touched, for a reason
+/// that is the request's and not the socket's.
+fn was_refused(status: u16) -> bool {
+    const REFUSED: [Status; 4] = [
+        Status::BadRequest,
+        Status::BadSocket,
+        Status::QuotaExceeded,
+        Status::Unsupported,
+    ];
+    REFUSED.iter().any(|s| *s as u16 == status)
+}
 
 impl Core {
     /// Books one completion.
@@ -32,13 +45,24 @@ impl Core {
         // Never more than there is room for, whatever the manager says.
         let room = record.len;
         let socket = record.socket;
+        let ours = record.owner == owner::LIBRARY;
         match Op::from_number(record.op) {
             Some(Op::Recv) => {
                 record.len = completion.len.min(room);
                 record.progress = progress::DONE;
-                self.received(socket, index, completion.len >= room);
+                match ours {
+                    true => self.received(socket, index, completion.len >= room),
+                    false => self.received_directly(socket, index, room),
+                }
             }
-            Some(Op::Send) => self.sent(socket, index, room),
+            Some(Op::Send) => {
+                record.len = completion.len.min(room);
+                record.progress = progress::DONE;
+                match ours {
+                    true => self.sent(socket, index, room),
+                    false => self.sent_directly(socket, index, room),
+                }
+            }
             Some(Op::Accept) => {
                 record.progress = progress::DONE;
                 self.accepted(socket, index);
@@ -79,10 +103,10 @@ impl Core {
         } else {
             if stream && status == OK {
                 socket.flags |= flag::END;
-                socket.flags &= !flag::POSTS;
+                socket.flags &= !(flag::POSTS | flag::STARTED);
             } else if stream && status != CANCELLED {
                 socket.receive_end = status;
-                socket.flags &= !flag::POSTS;
+                socket.flags &= !(flag::POSTS | flag::STARTED);
             } else if status != CANCELLED {
                 socket.error = status;
             }
@@ -91,24 +115,97 @@ impl Core {
         self.note_ready(index);
     }
 
-    /// A `Send` of `len` bytes has been answered.
+    /// A `Recv` by address, into `room` bytes, has been answered.
+    fn received_directly(&mut self, index: u16, record: u16, room: u32) {
+        let (status, len) = (self.record(record).status, self.record(record).len);
+        let socket = self.socket(index);
+        let stream = socket.kind == kind::STREAM && socket.state == state::OPEN;
+        if stream && status == OK && len == 0 && room != 0 {
+            socket.flags |= flag::END;
+            socket.flags &= !(flag::POSTS | flag::STARTED);
+            self.note_ready(index);
+        } else if stream && status != OK && status != CANCELLED && !was_refused(status) {
+            socket.receive_end = status;
+            socket.flags &= !(flag::POSTS | flag::STARTED);
+            self.note_ready(index);
+        }
+        if status == OK {
+            self.counters.received_by_address += u64::from(len);
+        }
+        self.answered(record);
+    }
+
+    /// A `Send` of `len` bytes from a slot or a buffer has been answered.
     #[inline]
     fn sent(&mut self, index: u16, record: u16, len: u32) {
-        let status = self.record(record).status;
-        self.free_with_buffer(record);
-        self.queued_bytes = self.queued_bytes.saturating_sub(len);
+        let r = self.record(record);
+        let status = r.status;
+        match r.after {
+            0 => self.free_with_buffer(record),
+            after => self.moved(record, after),
+        }
+        self.account_sent(index, len);
         let socket = self.socket(index);
-        socket.sends = socket.sends.saturating_sub(1);
-        socket.queued = socket.queued.saturating_sub(len);
         if status != OK && socket.kind == kind::STREAM {
             socket.send_end = status;
         } else if status != OK {
             socket.error = status;
         }
+        self.after_send(index);
+    }
+
+    /// A `Send` by address, of `len` bytes, has been answered.
+    fn sent_directly(&mut self, index: u16, record: u16, len: u32) {
+        let (status, done) = (self.record(record).status, self.record(record).len);
+        self.counters.sent_by_address += u64::from(done);
+        self.account_sent(index, len);
+        let socket = self.socket(index);
+        let ends = status != OK && status != CANCELLED && !was_refused(status);
+        if ends && socket.kind == kind::STREAM {
+            socket.send_end = status;
+        }
+        self.after_send(index);
+        self.answered(record);
+    }
+
+    /// The block that was sent may have lost its pages.
+    fn moved(&mut self, record: u16, after: u16) {
+        let r = self.record(record);
+        let (unit, order, status) = (r.unit, r.order, r.status);
+        r.unit = NO_UNIT;
+        let standing = match was_refused(status) {
+            true => Standing::Mapped,
+            false => Standing::from_number(after),
+        };
+        self.buffers.settle(unit, order, standing);
+        self.free_record(record);
+    }
+
+    /// `len` bytes are no longer on their way.
+    #[inline]
+    fn account_sent(&mut self, index: u16, len: u32) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(len);
+        let socket = self.socket(index);
+        socket.sends = socket.sends.saturating_sub(1);
+        socket.queued = socket.queued.saturating_sub(len);
+    }
+
+    /// Who waited for a send may go on.
+    #[inline]
+    fn after_send(&mut self, index: u16) {
+        let socket = self.socket(index);
         if socket.state == state::CLOSING {
             self.finish_close(index);
         } else if socket.poll != 0 {
             self.note_ready(index);
+        }
+    }
+
+    /// Tells the queue that submitted record `record`, if one did.
+    fn answered(&mut self, record: u16) {
+        let by = self.record(record).owner;
+        if by >= owner::QUEUE {
+            self.enqueue_done(by - owner::QUEUE, record);
         }
     }
 
@@ -143,10 +240,9 @@ impl Core {
         socket.local = local;
         socket.order = order;
         if open {
-            socket.flags |= flag::POSTS;
+            socket.flags |= flag::STARTED;
             self.record(record).accepted = stream;
             self.enqueue(index, record);
-            self.post(stream);
             self.note_ready(index);
         } else {
             self.free_record(record);

@@ -108,7 +108,7 @@ impl Poll {
     pub fn register(&self, socket: &impl Pollable, token: u64, interest: Interest) -> Result<()> {
         let (stack, index) = socket.place();
         if !core::ptr::eq(stack, self.stack) {
-            return Err(Error::new(ErrorKind::InvalidInput, "of another stack"));
+            return Err(Error::OTHER_STACK);
         }
         stack.with(|core| {
             if core.socket(index).poll != self.id {
@@ -118,6 +118,7 @@ impl Poll {
             record.poll = self.id;
             record.token = token;
             record.interest = interest.0;
+            core.start_ahead(index);
             core.note_ready(index);
         });
         Ok(())
