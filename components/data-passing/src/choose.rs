@@ -63,9 +63,11 @@ pub const fn output_is_legal(case: &OutputCase, technique: Technique) -> bool {
         }
         (S::EmulatedCopy, Technique::Tcow) => !case.written && case.writable && case.small_pages,
         (S::Share | S::EmulatedShare, Technique::Reference) => true,
-        (S::Move, Technique::Remove) | (S::EmulatedMove, Technique::Hide) => {
-            !case.written && case.writable && case.aligned
+        // The reserve gives and takes frames of 4 KiB only.
+        (S::Move, Technique::Remove) => {
+            !case.written && case.writable && case.aligned && case.small_pages
         }
+        (S::EmulatedMove, Technique::Hide) => !case.written && case.writable && case.aligned,
         (S::WeakMove | S::EmulatedWeakMove, Technique::Reference) => case.writable && case.aligned,
         _ => false,
     }
