@@ -182,6 +182,15 @@ impl<M: Machine> Memory<M> {
         self.spaces.get_mut(usize::from(client))
     }
 
+    /// A page of a client's, which was found by an address in one of its
+    /// holdings.
+    #[inline]
+    pub(crate) fn page(&self, client: u16, number: u32) -> Result<Page, PassingError> {
+        let space = self.spaces.get(usize::from(client));
+        let page = space.and_then(|s| s.pages.get(number as usize));
+        page.copied().ok_or(PassingError::Extent)
+    }
+
     /// Calls `each` with the pieces, each within a page, of the client's bytes
     /// as the manager finds them, for small things that are copied at once.
     ///

@@ -7,6 +7,8 @@
 //! with strong integrity, whoever writes to one of its pages, the client or a
 //! receive, gets another frame first.
 
+use core::ops::Range;
+
 use socket_api::{Extent, Passing, Technique};
 
 use crate::choose::{OutputCase, choose_output, output_is_legal};
@@ -67,7 +69,7 @@ impl Output {
 
     /// Whether it relies on bytes of large pages, which cannot be replaced.
     fn relies_on_large(&self) -> bool {
-        self.grain != SMALL && self.how == Use::Strong
+        self.grain != SMALL && self.how == Use::Strong && self.len != 0
     }
 
     /// Calls `each` with the pieces that the bytes lie in, each within a frame;
@@ -189,50 +191,81 @@ impl<M: Machine> Memory<M> {
         })
     }
 
+    /// Counts the frames as in use, and only then touches the page tables, so
+    /// that a refusal changes nothing.
     fn refer(
         &mut self,
         output: &mut Output,
         holding: &Holding,
         extent: Extent,
     ) -> Result<(), PassingError> {
+        let space = self.spaces.get_mut(usize::from(output.client));
+        let space = space.ok_or(PassingError::Extent)?;
         if extent.len == 0 {
             return Ok(());
         }
         let (first, start) = holding.page_of(extent.address);
         output.start = start;
-        let mut opened = 0;
-        for page in first..first + holding.pages_of(extent) {
-            let address = holding.address_of(page);
-            let Some(space) = self.spaces.get(usize::from(output.client)) else {
-                return Err(PassingError::Extent);
-            };
-            let old = space.pages[page as usize];
-            if !self.frames.refer(old.frame, output.how) {
+        if output.relies_on_large() {
+            space.relied_on.push(extent);
+        }
+        let pages = first..first + holding.pages_of(extent);
+        for page in &space.pages[pages.start as usize..pages.end as usize] {
+            if !self.frames.refer(page.frame, output.how) {
                 return Err(PassingError::NoFrames);
             }
-            output.frames.push(old.frame);
-            match output.technique {
-                Technique::Tcow if old.state == PageState::Open => {
-                    if !self.mutations.no_protection {
-                        self.protect_page(output.client, address, page, Rights::Read)?;
-                    }
-                    opened += 1;
-                }
-                Technique::Hide => {
-                    self.unmap_page(output.client, address, page, PageState::Hidden)?;
-                }
-                Technique::Remove => {
-                    self.unmap_page(output.client, address, page, PageState::Gone)?;
-                    self.frames.orphan(old.frame);
-                }
-                _ => {}
-            }
+            output.frames.push(page.frame);
         }
-        if let Some(space) = self.space(output.client) {
+        space.account.referenced_out += u64::from(extent.len);
+        match output.technique {
+            Technique::Tcow => self.protect_all(output.client, holding, pages)?,
+            Technique::Hide | Technique::Remove => self.take_away(output, holding, pages)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes open pages read-only.
+    fn protect_all(
+        &mut self,
+        client: u16,
+        holding: &Holding,
+        pages: Range<u32>,
+    ) -> Result<(), PassingError> {
+        let mut opened = 0;
+        for number in pages {
+            if self.page(client, number)?.state != PageState::Open {
+                continue;
+            }
+            if !self.mutations.no_protection {
+                let address = holding.address_of(number);
+                self.protect_page(client, address, number, Rights::Read)?;
+            }
+            opened += 1;
+        }
+        if let Some(space) = self.space(client) {
             space.note_protected(opened);
-            space.account.referenced_out += u64::from(extent.len);
-            if output.relies_on_large() {
-                space.relied_on.push(extent);
+        }
+        Ok(())
+    }
+
+    /// Takes moved pages from the client, with their frames for a plain move.
+    fn take_away(
+        &mut self,
+        output: &Output,
+        holding: &Holding,
+        pages: Range<u32>,
+    ) -> Result<(), PassingError> {
+        let (client, remove) = (output.client, output.technique == Technique::Remove);
+        let into = match remove {
+            true => PageState::Gone,
+            false => PageState::Hidden,
+        };
+        for number in pages {
+            let frame = self.page(client, number)?.frame;
+            self.unmap_page(client, holding.address_of(number), number, into)?;
+            if remove {
+                self.frames.orphan(frame);
             }
         }
         Ok(())
