@@ -29,6 +29,8 @@ pub struct Output {
     frames: FrameList,
     /// log2 of the bytes of each frame.
     grain: u32,
+    /// See [`Output::is_exposed`].
+    exposed: bool,
     /// The first byte that is still there, and where in the first frame.
     base: u32,
     start: u32,
@@ -57,7 +59,7 @@ impl Output {
     /// to once it has been answered.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        self.technique == Technique::Reference && self.base == 0 && self.how == Use::Strong
+        self.exposed
     }
 
     fn extent(&self) -> Extent {
@@ -132,6 +134,10 @@ impl<M: Machine> Memory<M> {
             how,
             frames: FrameList::default(),
             grain: holding.grain,
+            exposed: technique == Technique::Reference
+                && how == Use::Strong
+                && holding.writable
+                && extent.len != 0,
             base: 0,
             start: 0,
         };
@@ -317,7 +323,7 @@ impl<M: Machine> Memory<M> {
         });
         self.let_go(output);
         output.frames = list;
-        (output.how, output.grain) = (Use::Weak, SMALL);
+        (output.how, output.grain, output.exposed) = (Use::Weak, SMALL, false);
         (output.base, output.start) = (from, 0);
         if let Some(space) = self.space(output.client) {
             space.account.copied_tail += u64::from(rest);
