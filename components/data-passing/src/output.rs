@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use socket_api::{Extent, Passing, Technique};
 
-use crate::choose::{OutputCase, choose_output, output_is_legal};
+use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
 use crate::frames::{FrameList, Use};
 use crate::machine::{Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
@@ -119,7 +119,7 @@ impl<M: Machine> Memory<M> {
         let case = self.output_case(client, &holding, extent, passing, blocked)?;
         let technique = match passing.forced {
             Some(forced) => output_is_legal(&case, forced).then_some(forced),
-            None => choose_output(&self.costs, &case),
+            None => self.choose_output(&case),
         };
         let technique = technique.ok_or(PassingError::Technique)?;
         let how = match passing.semantics.is_strong() {
@@ -152,6 +152,16 @@ impl<M: Machine> Memory<M> {
                 Err(error)
             }
         }
+    }
+
+    /// The cheapest technique for which there are frames.
+    fn choose_output(&self, case: &OutputCase) -> Option<Technique> {
+        let chosen = choose_output(&self.costs, case);
+        let short = self.frames.free_count() < case.len.div_ceil(4096);
+        if short && chosen == Some(Technique::CopyOut) {
+            return choose_output_without(&self.costs, case, Technique::CopyOut).or(chosen);
+        }
+        chosen
     }
 
     /// Looks at the pages of an output.
