@@ -133,7 +133,14 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
                     costs.copying(case.len)
                 }
         }
-        _ => pages * (map + unmap) + costs.copying(case.len),
+        _ => {
+            let copied = if case.early {
+                0
+            } else {
+                costs.copying(case.len)
+            };
+            pages * (map + unmap) + copied
+        }
     }
 }
 

@@ -177,17 +177,15 @@ impl<M: Machine> Memory<M> {
             return Err(PassingError::Extent);
         };
         let pages = holding.pages_of(extent);
-        let (mut protected, mut written) = (0, false);
-        if pages != 0 {
-            let (first, _) = holding.page_of(extent.address);
-            for page in &space.pages[first as usize..(first + pages) as usize] {
-                match page.state {
-                    PageState::Open => {}
-                    PageState::Protected => protected += 1,
-                    PageState::Hidden | PageState::Gone => return Err(PassingError::NotMapped),
-                }
-                written |= self.frames.is_written(page.frame);
+        // What is to be copied in is awaited where it cannot be kept apart later.
+        let mut written = holding.grain != SMALL && space.awaits(extent);
+        let mut protected = 0;
+        for page in space.pages_in(holding, extent) {
+            if page.state.is_away() {
+                return Err(PassingError::NotMapped);
             }
+            protected += u32::from(page.state == PageState::Protected);
+            written |= self.frames.is_written(page.frame);
         }
         let fault_rate = match space.protected {
             0 => 256,
