@@ -206,7 +206,7 @@ fn overlaps(extents: &[Extent], extent: Extent) -> bool {
     let overlaps = |other: &Extent| {
         u64::from(extent.address) < other.end() && u64::from(other.address) < extent.end()
     };
-    extents.iter().any(overlaps)
+    extent.len != 0 && extents.iter().any(overlaps)
 }
 
 fn forget(extents: &mut Vec<Extent>, extent: Extent) {
