@@ -339,6 +339,21 @@ impl<M: Machine> Memory<M> {
         Ok(())
     }
 
+    /// Forgets the bytes from `len` on: they will not be sent.
+    pub fn shorten(&mut self, output: &mut Output, len: u32) {
+        let len = len.clamp(output.base, output.len);
+        if output.relies_on_large()
+            && let Some(space) = self.spaces.get_mut(usize::from(output.client))
+        {
+            space.no_longer_relies_on(output.extent());
+            space.relied_on.push(Extent {
+                len,
+                ..output.extent()
+            });
+        }
+        output.len = len;
+    }
+
     /// The ones' complement sum of bytes being sent, as [`Machine::sum`].
     #[must_use]
     pub fn sum_output(&self, output: &Output, offset: u32, len: u32) -> u16 {
