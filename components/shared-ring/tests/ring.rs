@@ -93,7 +93,11 @@ fn pass_through<const N: usize>() {
         producer.push(&entry(2 * n + 1)).unwrap();
         let _ = producer.publish();
         assert_eq!(consumer.pop(), Ok(Some(entry(2 * n))));
-        assert_eq!(consumer.pop(), Ok(Some(entry(2 * n + 1))));
+        let mut into = [7; N];
+        assert_eq!(consumer.pop_into(&mut into), Ok(true));
+        assert_eq!(into, entry(2 * n + 1));
+        assert_eq!(consumer.pop_into(&mut into), Ok(false));
+        assert_eq!(into, entry(2 * n + 1), "as it was");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who has which buffer, and which frames are on their way.
 //!
-//! Invariant: a number changes sides only through the two functions of its
-//! books, and each refuses one that is not on the side it would leave.
+//! Invariant: nothing comes over to the driver's side that is there already
+//! or has no such number; so what it gives back was the manager's to give.
 
 use nic_api::{IDS, SENDS};
 
@@ -10,7 +10,6 @@ use nic_api::{IDS, SENDS};
 #[derive(Debug)]
 pub(crate) struct Buffers {
     ours: [bool; IDS as usize],
-    count: u32,
 }
 
 impl Buffers {
@@ -18,13 +17,7 @@ impl Buffers {
     pub(crate) const fn new() -> Self {
         Self {
             ours: [false; IDS as usize],
-            count: 0,
         }
-    }
-
-    /// Buffers with the driver.
-    pub(crate) const fn count(&self) -> u32 {
-        self.count
     }
 
     /// Takes buffer `id` from the manager; false if it does not have it.
@@ -33,23 +26,17 @@ impl Buffers {
         match self.ours.get_mut(id as usize) {
             Some(ours) if !*ours => {
                 *ours = true;
-                self.count += 1;
                 true
             }
             _ => false,
         }
     }
 
-    /// Gives buffer `id` to the manager; false if the driver does not have it.
+    /// Gives buffer `id` to the manager.
     #[inline]
-    pub(crate) fn give(&mut self, id: u32) -> bool {
-        match self.ours.get_mut(id as usize) {
-            Some(ours) if *ours => {
-                *ours = false;
-                self.count -= 1;
-                true
-            }
-            _ => false,
+    pub(crate) fn give(&mut self, id: u32) {
+        if let Some(ours) = self.ours.get_mut(id as usize) {
+            *ours = false;
         }
     }
 }
@@ -69,7 +56,6 @@ enum Send {
 #[derive(Debug)]
 pub(crate) struct Sends {
     states: [Send; SENDS as usize],
-    count: u32,
     waited_for: u32,
 }
 
@@ -78,53 +64,50 @@ impl Sends {
     pub(crate) const fn new() -> Self {
         Self {
             states: [Send::Free; SENDS as usize],
-            count: 0,
             waited_for: 0,
         }
     }
 
-    /// Frames with the device.
-    pub(crate) const fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Frames among them that somebody waits for.
+    /// Frames with the device that somebody waits for.
     #[inline]
     pub(crate) const fn waited_for(&self) -> u32 {
         self.waited_for
     }
 
     /// Whether `id` may be the number of a new frame.
-    #[inline]
     pub(crate) fn is_free(&self, id: u32) -> bool {
         self.states.get(id as usize) == Some(&Send::Free)
     }
 
-    /// Books frame `id`, which is free, as being with the device.
+    /// Books frame `id` as being with the device; false if it is not free.
     #[inline]
-    pub(crate) fn begin(&mut self, id: u32, waited_for: bool) {
-        if let Some(state @ Send::Free) = self.states.get_mut(id as usize) {
-            *state = if waited_for {
-                Send::WaitedFor
-            } else {
-                Send::Flying
-            };
-            self.count += 1;
-            self.waited_for += u32::from(waited_for);
+    pub(crate) fn begin(&mut self, id: u32) -> bool {
+        let Some(state @ Send::Free) = self.states.get_mut(id as usize) else {
+            return false;
+        };
+        *state = Send::Flying;
+        true
+    }
+
+    /// Somebody waits for frame `id`, if the device has it.
+    #[inline]
+    pub(crate) fn wait_for(&mut self, id: u32) {
+        if let Some(state @ Send::Flying) = self.states.get_mut(id as usize) {
+            *state = Send::WaitedFor;
+            self.waited_for += 1;
         }
     }
 
     /// Frees frame `id`; whether somebody waited for it.
     #[inline]
     pub(crate) fn end(&mut self, id: u32) -> bool {
-        let Some(state @ (Send::Flying | Send::WaitedFor)) = self.states.get_mut(id as usize)
-        else {
+        let Some(state) = self.states.get_mut(id as usize) else {
             return false;
         };
-        let waited_for = *state == Send::WaitedFor;
-        *state = Send::Free;
-        self.count -= 1;
-        self.waited_for -= u32::from(waited_for);
+        let waited_for = core::mem::replace(state, Send::Free) == Send::WaitedFor;
+        if waited_for {
+            self.waited_for -= 1;
+        }
         waited_for
     }
 }
@@ -137,24 +120,26 @@ mod tests {
     fn a_buffer_is_on_one_side() {
         let mut books = Buffers::new();
         assert!(books.take(7) && !books.take(7));
-        assert_eq!(books.count(), 1);
-        assert!(books.give(7) && !books.give(7));
-        assert!(books.take(IDS - 1));
-        assert!(!books.take(IDS) && !books.give(u32::MAX));
-        assert_eq!(books.count(), 1);
+        books.give(7);
+        books.give(8);
+        assert!(books.take(7) && books.take(8) && books.take(IDS - 1));
+        books.give(IDS);
+        assert!(!books.take(IDS) && !books.take(u32::MAX));
     }
 
     #[test]
     fn a_frame_is_sent_once_at_a_time() {
         let mut books = Sends::new();
         assert!(books.is_free(0) && books.is_free(SENDS - 1) && !books.is_free(SENDS));
-        books.begin(3, true);
-        books.begin(3, false);
-        books.begin(4, false);
-        books.begin(SENDS, true);
+        assert!(books.begin(3) && !books.begin(3));
+        assert!(books.begin(4) && !books.begin(SENDS));
+        for id in [3, 3, 5, SENDS] {
+            books.wait_for(id);
+        }
         assert!(!books.is_free(3) && !books.is_free(4));
-        assert_eq!((books.count(), books.waited_for()), (2, 1));
+        assert_eq!(books.waited_for(), 1);
         assert!(books.end(3) && !books.end(3) && !books.end(4) && !books.end(SENDS));
-        assert_eq!((books.count(), books.waited_for()), (0, 0));
+        assert_eq!(books.waited_for(), 0);
+        assert!(books.is_free(3) && books.is_free(4));
     }
 }

@@ -11,7 +11,7 @@ use nic_api::{MOST_SPANS, SendFrame, Span, frame_flags};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// There is none.
-    Empty,
+    Empty = 0,
     /// More entries belong to it.
     Partial,
     /// It is whole.
@@ -39,10 +39,10 @@ impl Gather {
         }
     }
 
-    /// Whether there is no frame, so that an entry may be one by itself.
+    /// Whether `entry` is not a frame by itself.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.stage == Stage::Empty
+    pub(crate) fn concerns(&self, entry: &SendFrame) -> bool {
+        entry.flags & frame_flags::MORE | self.stage as u16 != 0
     }
 
     /// Whether the frame is whole and must be taken away.
@@ -53,7 +53,7 @@ impl Gather {
 
     /// Takes the next entry of the frame; there is no whole one.
     pub(crate) fn add(&mut self, entry: &SendFrame) {
-        if self.is_empty() {
+        if self.stage == Stage::Empty {
             self.first = *entry;
             self.count = 0;
             self.broken = false;

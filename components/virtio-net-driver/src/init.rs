@@ -12,7 +12,7 @@ use crate::counters::Counters;
 use crate::header::HEADER_BYTES;
 use crate::nic::{Nic, RX, TX};
 use crate::receive::Receiver;
-use crate::setup::{NicError, QUEUE_SIZE, QueueMemory, RX_DEPTH, Setup, TX_DEPTH, divide};
+use crate::setup::{NicError, QUEUE_SIZE, QueueMemory, Setup, divide};
 use crate::transmit::Transmitter;
 
 /// Feature bits of virtio-net in use (virtio 1.2, 5.1.3).
@@ -66,12 +66,12 @@ fn info<T: Transport>(device: &T, features: u64, mtu: u32) -> NicInfo {
 
 /// Makes queue `number`, whose chains the device writes or reads, and tells
 /// the device of it.
-fn make_queue<T: Transport>(
+fn make_queue<T: Transport, const CELL: usize>(
     device: &mut T,
     number: u16,
     memory: QueueMemory,
     features: u64,
-) -> Result<VirtQueue<QUEUE_SIZE>, NicError> {
+) -> Result<VirtQueue<QUEUE_SIZE, CELL>, NicError> {
     let most = device.queue_max(number).min(QUEUE_SIZE as u16);
     // The header and the spans of one entry.
     if most < 4 {
@@ -81,7 +81,6 @@ fn make_queue<T: Transport>(
     let size = 1 << most.ilog2();
     let cells = Cells {
         span: memory.cells,
-        depth: if number == RX { RX_DEPTH } else { TX_DEPTH },
         header_bytes: HEADER_BYTES,
         writable: number == RX,
         indirect: features & feature::INDIRECT_DESC != 0,

@@ -89,7 +89,7 @@ impl<T: Transport> Nic<T> {
         }
         let idle = self.rx.arm()? & self.tx.arm()?;
         if idle {
-            let (posted, flying) = (self.rx.books.count(), self.tx.out.sends.count());
+            let (posted, flying) = (self.rx.posted(), self.tx.out.queue.in_flight());
             self.counters.rx_posted.set(posted.into());
             self.counters.tx_in_flight.set(flying.into());
         }

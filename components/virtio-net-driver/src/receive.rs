@@ -7,46 +7,48 @@
 
 use nic_api::{HEADER_SPLIT, NicInfo, ReceiveBuffer, Received, nic_features};
 use shared_ring::{Consumer, Producer, RingError};
-use virtio_queue::{DeviceError, Piece, Used, VirtQueue};
+use virtio_queue::{DeviceError, Piece, Used};
 
 use crate::books::Buffers;
 use crate::check::ETHERNET;
 use crate::counters::Counters;
 use crate::header::{self, HEADER_BYTES};
-use crate::setup::QUEUE_SIZE;
+use crate::setup::{QUEUE_SIZE, RxQueue};
 use crate::stop::StopReason;
 
 /// Receive buffers are fetched back once so many are missing.
-const RECYCLE_BATCH: u32 = 32;
+const RECYCLE_BATCH: u16 = 32;
 
 /// The receiving half.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    pub(crate) queue: VirtQueue<QUEUE_SIZE>,
+    pub(crate) queue: RxQueue,
     pub(crate) filled: Producer<Received>,
     free: Consumer<ReceiveBuffer>,
-    pub(crate) books: Buffers,
+    books: Buffers,
     /// Whether received headers say something about checksums.
     checksums: bool,
     mtu: u32,
+    /// Bytes of payload that a buffer has room for at least.
+    least_room: u32,
     /// Descriptors that a buffer takes.
     each: u16,
-    /// Buffers are fetched from the manager if no more than these are posted.
-    refill_at: u32,
-    /// Below this many, at most `refill_at`, the manager is asked to wake us
-    /// when it gives one.
-    low: u32,
+    /// Buffers are fetched from the manager once so many descriptors are free.
+    refill_at: u16,
+    /// With so many free, at least `refill_at`, the manager is asked to wake
+    /// us when it gives one.
+    low_at: u16,
 }
 
 impl Receiver {
     pub(crate) fn new(
-        queue: VirtQueue<QUEUE_SIZE>,
+        queue: RxQueue,
         filled: Producer<Received>,
         free: Consumer<ReceiveBuffer>,
         info: NicInfo,
     ) -> Self {
         let each = queue.descriptors_for(2) as u16;
-        let most = u32::from(queue.size() / each);
+        let most = queue.size() / each;
         Self {
             queue,
             filled,
@@ -54,9 +56,10 @@ impl Receiver {
             books: Buffers::new(),
             checksums: info.features & nic_features::GUEST_CHECKSUM != 0,
             mtu: info.mtu,
+            least_room: info.mtu + ETHERNET - HEADER_SPLIT,
             each,
-            refill_at: most - RECYCLE_BATCH.min(most.div_ceil(4)),
-            low: most.div_ceil(2),
+            refill_at: each * RECYCLE_BATCH.min(most.div_ceil(4)),
+            low_at: each * (most / 2 + 1),
         }
     }
 
@@ -133,16 +136,14 @@ impl Receiver {
     /// Fetches buffers from the manager, in batches, for as long as the queue
     /// has room.
     pub(crate) fn recycle(&mut self, counters: &Counters) -> Result<(), RingError> {
-        if self.books.count() > self.refill_at {
+        if self.queue.free() < self.refill_at {
             return Ok(());
         }
+        let mut buffer = ReceiveBuffer::default();
         for _ in 0..QUEUE_SIZE {
-            if self.queue.free() < self.each {
+            if self.queue.free() < self.each || !self.free.pop_into(&mut buffer)? {
                 break;
             }
-            let Some(buffer) = self.free.pop()? else {
-                break;
-            };
             if self.post(&buffer).is_none() {
                 counters.manager_refused.add(1);
             }
@@ -154,8 +155,7 @@ impl Receiver {
     /// already, or there is no such, or the longest frame does not fit it.
     #[inline]
     fn post(&mut self, buffer: &ReceiveBuffer) -> Option<()> {
-        let room = u64::from(buffer.payload_len) + u64::from(HEADER_SPLIT);
-        if room < u64::from(self.mtu + ETHERNET) || !self.books.take(buffer.id) {
+        if buffer.payload_len < self.least_room || !self.books.take(buffer.id) {
             return None;
         }
         let pieces = [
@@ -169,16 +169,19 @@ impl Receiver {
             },
         ];
         // There is room: `recycle` looked.
-        self.queue
-            .add_headed(None, pieces.into_iter(), buffer.id)
-            .ok()
+        self.queue.add_to_write(pieces.into_iter(), buffer.id).ok()
+    }
+
+    /// Buffers on the driver's side.
+    pub(crate) fn posted(&self) -> u16 {
+        (self.queue.size() - self.queue.free()) / self.each
     }
 
     /// Asks device and manager to wake us; true if neither has anything yet.
     #[inline]
     pub(crate) fn arm(&mut self) -> Result<bool, StopReason> {
         let mut idle = self.queue.arm(1)?;
-        if self.books.count() < self.low {
+        if self.queue.free() >= self.low_at {
             idle &= self.free.arm()?;
         }
         Ok(idle)

@@ -8,20 +8,25 @@ use core::fmt;
 use monitor_api::CounterPage;
 use nic_api::SEND_SPANS;
 use shared_ring::{AttachError, OutOfRange, SharedMemory};
-use virtio_queue::{DmaSpan, InitError, SetupError, cell_bytes, queue_bytes};
+use virtio_queue::{DmaSpan, InitError, SetupError, VirtQueue, cell_bytes, queue_bytes};
 
 /// Descriptors a queue, at most.
 pub(crate) const QUEUE_SIZE: usize = 256;
-/// Descriptors of a receive chain: virtio header, the frame's first bytes, its
-/// payload.
-pub(crate) const RX_DEPTH: u16 = 3;
-/// Descriptors of the longest send chain that goes into a table: virtio header
-/// and the spans of two entries.
-pub(crate) const TX_DEPTH: u16 = 1 + 2 * SEND_SPANS as u16;
+/// Units of a receive cell: the virtio header, and descriptors for it, the
+/// frame's first bytes and its payload. A cache line.
+const RX_CELL: usize = 4;
+/// Units of a send cell: the virtio header, and descriptors for it and the
+/// spans of two entries; longer frames go direct.
+const TX_CELL: usize = 2 + 2 * SEND_SPANS;
+
+/// The queue that receives.
+pub(crate) type RxQueue = VirtQueue<QUEUE_SIZE, RX_CELL>;
+/// The queue that sends.
+pub(crate) type TxQueue = VirtQueue<QUEUE_SIZE, TX_CELL>;
 
 const QUEUE_BYTES: usize = queue_bytes(QUEUE_SIZE as u16);
-const RX_CELLS: usize = QUEUE_SIZE * cell_bytes(RX_DEPTH);
-const TX_CELLS: usize = QUEUE_SIZE * cell_bytes(TX_DEPTH);
+const RX_CELLS: usize = QUEUE_SIZE * cell_bytes(RX_CELL);
+const TX_CELLS: usize = QUEUE_SIZE * cell_bytes(TX_CELL);
 
 /// Bytes of private DMA memory that the driver needs.
 pub const DMA_BYTES: usize = 2 * QUEUE_BYTES + RX_CELLS + TX_CELLS;

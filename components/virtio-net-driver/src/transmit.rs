@@ -7,14 +7,14 @@
 
 use nic_api::{SENDS, SendFrame, Sent, Span, frame_flags};
 use shared_ring::{Consumer, Producer};
-use virtio_queue::{DeviceError, Piece, VirtQueue};
+use virtio_queue::{DeviceError, Piece};
 
 use crate::books::Sends;
 use crate::check::Limits;
 use crate::counters::Counters;
 use crate::gather::Gather;
 use crate::header;
-use crate::setup::QUEUE_SIZE;
+use crate::setup::{QUEUE_SIZE, TxQueue};
 use crate::stop::StopReason;
 
 /// Above this many frames in flight, the device is asked to wake us.
@@ -23,8 +23,8 @@ const TX_HIGH: u16 = (SENDS / 4) as u16;
 /// The queue with its books.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    pub(crate) queue: VirtQueue<QUEUE_SIZE>,
-    pub(crate) sends: Sends,
+    pub(crate) queue: TxQueue,
+    sends: Sends,
     limits: Limits,
     /// Chains added when the last frame that somebody waits for was.
     waited_at: u16,
@@ -33,10 +33,10 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Checks a frame of the manager and adds it to the queue, which has room
     /// or never will; its length, or `None` if it is refused.
-    #[inline]
+    #[inline(always)]
     fn submit(&mut self, frame: &SendFrame, spans: &[Span]) -> Option<u32> {
         let bytes = self.limits.check(frame, spans)?;
-        if !self.sends.is_free(frame.id) {
+        if !self.sends.begin(frame.id) {
             return None;
         }
         let pieces = spans.iter().map(|span| Piece {
@@ -44,13 +44,27 @@ impl Outbox {
             len: span.len,
         });
         let header = header::to_send(frame);
-        self.queue.add_headed(Some(header), pieces, frame.id).ok()?;
-        let waited_for = frame.flags & frame_flags::WAITED_FOR != 0;
-        self.sends.begin(frame.id, waited_for);
-        if waited_for {
+        if self.queue.add_to_read(header, pieces, frame.id).is_err() {
+            self.sends.end(frame.id);
+            return None;
+        }
+        if frame.flags & frame_flags::WAITED_FOR != 0 {
+            self.sends.wait_for(frame.id);
             self.waited_at = self.queue.added();
         }
         Some(bytes)
+    }
+
+    /// As [`Outbox::submit`] for a frame of one entry. The compiler knows the
+    /// number of spans in each case.
+    #[inline]
+    fn submit_entry(&mut self, frame: &SendFrame) -> Option<u32> {
+        match frame.count {
+            1 => self.submit(frame, &frame.spans[..1]),
+            2 => self.submit(frame, &frame.spans[..2]),
+            3 => self.submit(frame, &frame.spans[..3]),
+            _ => None,
+        }
     }
 
     /// After how many more completions somebody who waits is served.
@@ -78,7 +92,7 @@ pub(crate) struct Transmitter {
 
 impl Transmitter {
     pub(crate) fn new(
-        mut queue: VirtQueue<QUEUE_SIZE>,
+        mut queue: TxQueue,
         ready: Consumer<SendFrame>,
         done: Producer<Sent>,
         limits: Limits,
@@ -106,11 +120,15 @@ impl Transmitter {
             self.out.queue.quiet();
         }
         for _ in 0..QUEUE_SIZE {
-            match self.out.queue.pop() {
+            let id = match self.out.queue.pop() {
                 Ok(None) => break,
-                Ok(Some(used)) => self.give_back(used.token, counters),
-                Err(error) => self.false_receipt(error, counters)?,
-            }
+                Ok(Some(used)) => used.token,
+                Err(error) => match self.false_receipt(error, counters)? {
+                    Some(id) => id,
+                    None => continue,
+                },
+            };
+            self.give_back(id, counters);
         }
         Ok(())
     }
@@ -129,48 +147,43 @@ impl Transmitter {
         }
     }
 
-    /// Counts a false completion; an index jump ends the driver.
+    /// Counts a false completion; an index jump ends the driver. The frame that
+    /// the device has let go of nevertheless, if there is one.
     #[cold]
-    fn false_receipt(&mut self, error: DeviceError, counters: &Counters) -> Result<(), StopReason> {
+    fn false_receipt(
+        &mut self,
+        error: DeviceError,
+        counters: &Counters,
+    ) -> Result<Option<u32>, StopReason> {
         counters.device_errors.add(1);
         match error {
-            DeviceError::IndexJump { .. } => return Err(error.into()),
-            // It has let go of a frame, and claims to have written to it.
-            DeviceError::TooLong { token, .. } => self.give_back(token, counters),
-            DeviceError::UnknownId(_) | DeviceError::NotInFlight(_) => {}
+            DeviceError::IndexJump { .. } => Err(error.into()),
+            // It claims to have written to it.
+            DeviceError::TooLong { token, .. } => Ok(Some(token)),
+            DeviceError::UnknownId(_) | DeviceError::NotInFlight(_) => Ok(None),
         }
-        Ok(())
     }
 
     /// Hands the manager's frames to the device.
     pub(crate) fn send(&mut self, counters: &Counters) -> Result<(), StopReason> {
-        let (mut frames, mut bytes) = (0, 0);
-        self.blocked = self.gather.is_whole() && !self.flush(counters);
+        let (mut frames, mut bytes, mut entry) = (0, 0, SendFrame::default());
+        let mut blocked = self.gather.is_whole() && !self.flush(counters);
         for _ in 0..SENDS {
-            self.blocked |= self.out.queue.free() < self.each;
-            if self.blocked {
+            blocked |= self.out.queue.free() < self.each;
+            if blocked || !self.ready.pop_into(&mut entry)? {
                 break;
             }
-            let Some(entry) = self.ready.pop()? else {
-                break;
-            };
-            if entry.flags & frame_flags::MORE != 0 || !self.gather.is_empty() {
+            if self.gather.concerns(&entry) {
                 self.gather.add(&entry);
-                self.blocked = self.gather.is_whole() && !self.flush(counters);
-                continue;
-            }
-            // Of no entry too many spans are looked at, nor of one without.
-            let spans = match entry.spans.get(..entry.count.into()) {
-                Some(spans @ [_, ..]) => self.out.submit(&entry, spans),
-                _ => None,
-            };
-            let Some(len) = spans else {
+                blocked = self.gather.is_whole() && !self.flush(counters);
+            } else if let Some(len) = self.out.submit_entry(&entry) {
+                frames += 1;
+                bytes += u64::from(len);
+            } else {
                 self.refuse(entry.id, counters);
-                continue;
-            };
-            frames += 1;
-            bytes += u64::from(len);
+            }
         }
+        self.blocked = blocked;
         if frames != 0 {
             counters.tx_frames.add(frames);
             counters.tx_bytes.add(bytes);

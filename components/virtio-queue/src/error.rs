@@ -44,7 +44,7 @@ pub enum AddError {
     /// A segment that the device reads follows one that it writes
     /// (virtio 1.2, 2.7.4.2).
     Order,
-    /// The queue was made without cells.
+    /// The queue was made without cells, or for chains of the other direction.
     NoCells,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for AddError {
             Self::Full => "the virtqueue has too few free descriptors",
             Self::Empty => "a chain needs a segment",
             Self::Order => "segments to read must precede segments to write",
-            Self::NoCells => "the virtqueue has no headers",
+            Self::NoCells => "the virtqueue has no such headers",
         })
     }
 }

@@ -43,15 +43,18 @@ struct Slot {
     next: u16,
     /// Descriptors in the chain it begins; 0 if it begins none in flight.
     chain: u16,
+    /// Descriptors in the table that it was last written to name; 0 if none.
+    table: u16,
     /// Bytes the device may write to the chain.
     room: u32,
     /// The caller's word.
     token: u32,
 }
 
-/// A queue of at most `N` descriptors.
+/// A queue of at most `N` descriptors; if its chains have headers, in cells of
+/// `CELL` units of 16 bytes ([`Cells`]).
 #[derive(Debug)]
-pub struct VirtQueue<const N: usize> {
+pub struct VirtQueue<const N: usize, const CELL: usize = 1> {
     /// Address, and length with flags and link, each.
     descriptors: &'static [[AtomicU64; 2]],
     available_flags: &'static AtomicU16,
@@ -61,8 +64,8 @@ pub struct VirtQueue<const N: usize> {
     interrupt_at: &'static AtomicU16,
     used_flags: &'static AtomicU16,
     used_index: &'static AtomicU16,
-    /// Identity and length, alternating.
-    used: &'static [AtomicU32],
+    /// Identity and length, each.
+    used: &'static [[AtomicU32; 2]],
     /// avail_event.
     wake_at: &'static AtomicU16,
     paddr: u64,
@@ -77,14 +80,13 @@ pub struct VirtQueue<const N: usize> {
     taken: u16,
     /// The device's count when last read.
     used_seen: u16,
-    /// The chain taken back last and its descriptors; 0 of them once another
-    /// chain was added.
-    last: u16,
+    /// Descriptors of the chain taken back last, which begins the free list;
+    /// 0 once another chain was added.
     last_chain: u16,
-    cells: CellTable,
+    cells: CellTable<CELL>,
 }
 
-impl<const N: usize> VirtQueue<N> {
+impl<const N: usize, const CELL: usize> VirtQueue<N, CELL> {
     /// An empty queue of `size` descriptors at the start of `span`.
     /// `event_index` says whether `VIRTIO_F_EVENT_IDX` was negotiated.
     ///
@@ -116,7 +118,7 @@ impl<const N: usize> VirtQueue<N> {
             interrupt_at: word16(available + 4 + 2 * n)?,
             used_flags: word16(used)?,
             used_index: word16(used + 2)?,
-            used: memory.words(used + 4, 2 * n)?,
+            used: memory.words(used + 4, 2 * n)?.as_chunks().0,
             wake_at: word16(used + 4 + 8 * n)?,
             paddr: span.paddr,
             size,
@@ -128,7 +130,6 @@ impl<const N: usize> VirtQueue<N> {
             published: 0,
             taken: 0,
             used_seen: 0,
-            last: 0,
             last_chain: 0,
             cells: CellTable::NONE,
         })
@@ -204,12 +205,12 @@ impl<const N: usize> VirtQueue<N> {
     ///
     /// [`pop`]: VirtQueue::pop
     pub fn add_again(&mut self) -> Result<(), AddError> {
-        let (head, chain) = (self.last, self.last_chain);
+        let (head, chain) = (self.free_head, self.last_chain);
         if chain == 0 {
             return Err(AddError::Empty);
         }
-        // The chain was put in front of the free list and nothing was taken
-        // from there since, so its descriptors and their links are as before.
+        // Nothing was taken from the free list since, so the chain's
+        // descriptors and their links are as before.
         let tail = self.tail(head, chain);
         self.free_head = self.slots.get(tail as usize).map_or(0, |s| s.next);
         let Slot { room, token, .. } = self.slots.get(head as usize).copied().unwrap_or_default();
@@ -220,7 +221,10 @@ impl<const N: usize> VirtQueue<N> {
     /// Writes descriptor `at`; the one behind it in the free list.
     #[inline]
     fn describe(&mut self, at: u16, segment: &Segment, next: u64, room: &mut u32) -> u16 {
-        let behind = self.slots.get(at as usize).map_or(0, |s| s.next);
+        let behind = self.slots.get_mut(at as usize).map_or(0, |slot| {
+            slot.table = 0;
+            slot.next
+        });
         let mut word = u64::from(segment.len) | next | u64::from(behind) << 48;
         if segment.writable {
             word |= WRITE;
@@ -296,43 +300,37 @@ impl<const N: usize> VirtQueue<N> {
         if self.taken == self.used_seen && !self.refresh()? {
             return Ok(None);
         }
-        let at = 2 * (self.taken & (self.size - 1)) as usize;
-        self.taken = self.taken.wrapping_add(1);
-        let (id, len) = match self.used.get(at..at + 2) {
-            // Each word is read once.
-            Some([id, len]) => (id.load(Ordering::Relaxed), len.load(Ordering::Relaxed)),
-            _ => return Ok(None),
+        let Some([id, len]) = self.used.get((self.taken & (self.size - 1)) as usize) else {
+            return Ok(None);
         };
+        self.taken = self.taken.wrapping_add(1);
+        // Each word is read once.
+        let (id, len) = (id.load(Ordering::Relaxed), len.load(Ordering::Relaxed));
         self.release(id, len).map(Some)
     }
 
     /// Checks a used element, and frees the chain it names.
     #[inline]
     fn release(&mut self, id: u32, len: u32) -> Result<Used, DeviceError> {
-        let Some(&Slot {
-            chain: chain @ 1..,
-            room,
-            token,
-            ..
-        }) = self.slots.get(id as usize)
-        else {
+        let Some(slot @ &mut Slot { chain: 1.., .. }) = self.slots.get_mut(id as usize) else {
             return Err(self.no_chain(id));
         };
+        let Slot {
+            chain, room, token, ..
+        } = *slot;
         let head = id as u16;
-        let tail = if chain == 1 {
-            head
-        } else {
-            self.tail(head, chain)
-        };
-        if let Some(slot) = self.slots.get_mut(tail as usize) {
+        slot.chain = 0;
+        if chain == 1 {
             slot.next = self.free_head;
-        }
-        if let Some(slot) = self.slots.get_mut(head as usize) {
-            slot.chain = 0;
+        } else {
+            let tail = self.tail(head, chain);
+            if let Some(slot) = self.slots.get_mut(tail as usize) {
+                slot.next = self.free_head;
+            }
         }
         self.free_head = head;
         self.free += chain;
-        (self.last, self.last_chain) = (head, chain);
+        self.last_chain = chain;
         if len > room {
             return Err(DeviceError::TooLong { token, len, room });
         }

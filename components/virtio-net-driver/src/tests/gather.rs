@@ -102,6 +102,9 @@ fn a_broken_chain_is_dropped_whole() {
         let left = bench.sent().expect("the next");
         assert_eq!(left.bytes.len(), 33);
         assert_eq!(bench.sent(), None);
+        bench.send_chain(frame(1, &[]), &[span(20); 5]);
+        bench.settle();
+        assert_eq!(bench.sent().map(|l| l.pieces), Some(5), "forgotten");
     }
     // Number 2 is on its way, 256 does not exist.
     for id in [2, 256] {

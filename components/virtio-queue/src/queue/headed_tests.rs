@@ -13,7 +13,7 @@ use std::vec;
 use std::vec::Vec;
 
 const PADDR: u64 = 0x10_0000;
-const DEPTH: u16 = 4;
+const CELL: usize = 5;
 const HEADER: u32 = 12;
 
 fn memory(bytes: usize) -> DmaSpan {
@@ -25,13 +25,12 @@ fn memory(bytes: usize) -> DmaSpan {
 }
 
 /// Queue, device and cells of `size` descriptors.
-fn bench(size: u16, writable: bool, indirect: bool) -> (VirtQueue<16>, DeviceQueue, DmaSpan) {
+fn bench(size: u16, writable: bool, indirect: bool) -> (VirtQueue<16, CELL>, DeviceQueue, DmaSpan) {
     let queue_part = queue_bytes(size);
-    let all = memory(queue_part + usize::from(size) * cell_bytes(DEPTH));
-    let span = all.slice(queue_part, usize::from(size) * cell_bytes(DEPTH));
+    let all = memory(queue_part + usize::from(size) * cell_bytes(CELL));
+    let span = all.slice(queue_part, usize::from(size) * cell_bytes(CELL));
     let cells = Cells {
         span: span.unwrap(),
-        depth: DEPTH,
         header_bytes: HEADER,
         writable,
         indirect,
@@ -54,15 +53,15 @@ fn pieces(n: u32) -> Vec<Piece> {
 fn cells_are_checked() {
     let span = memory(3 * 512);
     let good = Cells {
-        span: memory(4 * cell_bytes(DEPTH)),
-        depth: DEPTH,
+        span: memory(4 * cell_bytes(CELL)),
         header_bytes: HEADER,
         writable: true,
         indirect: true,
     };
-    let made = |cells| VirtQueue::<16>::with_cells(span, 4, false, cells).map(|_| ());
+    let made = |cells| VirtQueue::<16, CELL>::with_cells(span, 4, false, cells).map(|_| ());
     assert_eq!(made(good), Ok(()));
-    assert_eq!(made(Cells { depth: 1, ..good }), Err(SetupError::Cells));
+    let flat = VirtQueue::<16, 2>::with_cells(span, 4, false, good);
+    assert_eq!(flat.map(|_| ()), Err(SetupError::Cells));
     for header_bytes in [0, 17] {
         let wrong = Cells {
             header_bytes,
@@ -70,7 +69,7 @@ fn cells_are_checked() {
         };
         assert_eq!(made(wrong), Err(SetupError::Cells));
     }
-    let short = good.span.slice(0, 4 * cell_bytes(DEPTH) - 8).unwrap();
+    let short = good.span.slice(0, 4 * cell_bytes(CELL) - 8).unwrap();
     let odd = DmaSpan {
         paddr: PADDR + 8,
         ..good.span
@@ -87,7 +86,7 @@ fn a_table_takes_one_descriptor_and_a_direct_chain_all() {
         let header = [0x0807_0605_0403_0201, 0x0c0b_0a09];
         let parts = pieces(2);
         queue
-            .add_headed(Some(header), parts.iter().copied(), 42)
+            .add_to_read(header, parts.iter().copied(), 42)
             .unwrap();
         assert_eq!(queue.free(), left);
         assert!(device.take().is_none(), "not published");
@@ -115,11 +114,11 @@ fn a_table_takes_one_descriptor_and_a_direct_chain_all() {
 #[test]
 fn what_no_table_holds_goes_direct() {
     let (mut queue, mut device, _) = bench(16, true, true);
-    let table = u32::from(DEPTH) - 1;
+    let table = CELL as u32 - 2;
     for n in [table, table + 1, 15, table] {
         let parts = pieces(n);
         let before = queue.free();
-        queue.add_headed(None, parts.iter().copied(), n).unwrap();
+        queue.add_to_write(parts.iter().copied(), n).unwrap();
         let taken = if n <= table { 1 } else { n as u16 + 1 };
         assert_eq!(before - queue.free(), taken);
         assert_eq!(queue.descriptors_for(n as usize), taken.into());
@@ -143,7 +142,7 @@ fn what_no_table_holds_goes_direct() {
 fn no_chain_is_longer_than_its_queue() {
     // A table of four beside a queue of two (virtio 1.2, 2.7.5.3.1).
     let (mut queue, mut device, _) = bench(2, false, true);
-    let mut add = |n| queue.add_headed(Some([0; 2]), pieces(n).into_iter(), 0);
+    let mut add = |n| queue.add_to_read([0; 2], pieces(n).into_iter(), 0);
     assert_eq!(add(0), Err(AddError::Empty));
     assert_eq!(add(2), Err(AddError::Full));
     assert_eq!(add(3), Err(AddError::Full));
@@ -152,8 +151,11 @@ fn no_chain_is_longer_than_its_queue() {
     let _ = queue.publish();
     assert!(device.take().is_some_and(|(_, chain)| chain.len() == 2));
     let mut plain = VirtQueue::<16>::new(memory(512), 4, false).unwrap();
-    let refused = plain.add_headed(None, pieces(1).into_iter(), 0);
+    let refused = plain.add_to_write(pieces(1).into_iter(), 0);
     assert_eq!(refused, Err(AddError::NoCells));
+    let (mut reads, _, _) = bench(4, false, true);
+    let refused = reads.add_to_write(pieces(1).into_iter(), 0);
+    assert_eq!(refused, Err(AddError::NoCells), "the other direction");
     assert!(plain.header(0).is_none());
     assert_eq!(plain.free(), 4);
 }
@@ -162,9 +164,7 @@ fn no_chain_is_longer_than_its_queue() {
 fn headers_are_found_by_the_head_that_came_back() {
     let (mut queue, mut device, cells) = bench(4, true, true);
     for token in 0..4 {
-        queue
-            .add_headed(None, pieces(2).into_iter(), token)
-            .unwrap();
+        queue.add_to_write(pieces(2).into_iter(), token).unwrap();
     }
     let _ = queue.publish();
     let taken: Vec<_> = std::iter::from_fn(|| device.take()).collect();
@@ -183,9 +183,7 @@ fn headers_are_found_by_the_head_that_came_back() {
 fn lies_about_tables_are_named() {
     let (mut queue, mut device, cells) = bench(8, true, true);
     for token in 7..10 {
-        queue
-            .add_headed(None, pieces(2).into_iter(), token)
-            .unwrap();
+        queue.add_to_write(pieces(2).into_iter(), token).unwrap();
     }
     let _ = queue.publish();
     let (head, _) = device.take().unwrap();
@@ -205,11 +203,12 @@ fn lies_about_tables_are_named() {
     device.complete(u32::from(head) + 1, 213);
     let used = queue.pop().unwrap().unwrap();
     assert_eq!((used.token, used.len), (8, 213));
-    // What the device reads has no room at all.
+}
+
+#[test]
+fn what_the_device_reads_has_no_room() {
     let (mut queue, mut device, _) = bench(8, false, true);
-    queue
-        .add_headed(Some([0; 2]), pieces(2).into_iter(), 9)
-        .unwrap();
+    queue.add_to_read([0; 2], pieces(2).into_iter(), 9).unwrap();
     let _ = queue.publish();
     device.complete(0, 1);
     let error = DeviceError::TooLong {
@@ -218,13 +217,16 @@ fn lies_about_tables_are_named() {
         room: 0,
     };
     assert_eq!(queue.pop(), Err(error));
-    // Room beyond 32 bits is cut, not wrapped.
+}
+
+#[test]
+fn room_beyond_32_bits_is_cut_not_wrapped() {
     let (mut queue, mut device, _) = bench(8, true, true);
     let huge = [Piece {
         paddr: 0,
         len: u32::MAX,
     }; 2];
-    queue.add_headed(None, huge.into_iter(), 1).unwrap();
+    queue.add_to_write(huge.into_iter(), 1).unwrap();
     let _ = queue.publish();
     device.complete(0, u32::MAX);
     assert!(queue.pop().is_ok());
@@ -235,8 +237,8 @@ fn the_chain_taken_last_can_be_added_again() {
     for indirect in [true, false] {
         let (mut queue, mut device, _) = bench(8, true, indirect);
         assert_eq!(queue.add_again(), Err(AddError::Empty));
-        queue.add_headed(None, pieces(2).into_iter(), 3).unwrap();
-        queue.add_headed(None, pieces(1).into_iter(), 4).unwrap();
+        queue.add_to_write(pieces(2).into_iter(), 3).unwrap();
+        queue.add_to_write(pieces(1).into_iter(), 4).unwrap();
         let _ = queue.publish();
         let (_, second) = (device.take().unwrap(), device.take().unwrap());
         let free = queue.free();
@@ -255,7 +257,7 @@ fn the_chain_taken_last_can_be_added_again() {
             queue.pop().unwrap().map(|u| (u.token, u.len)),
             Some((4, 10))
         );
-        queue.add_headed(None, pieces(1).into_iter(), 5).unwrap();
+        queue.add_to_write(pieces(1).into_iter(), 5).unwrap();
         assert_eq!(queue.add_again(), Err(AddError::Empty), "its cell is taken");
     }
 }
@@ -289,7 +291,7 @@ fn run(steps: &[Step], indirect: bool) {
                 let parts = pieces(n);
                 let needs = queue.descriptors_for(parts.len());
                 let room = HEADER + parts.iter().map(|p| p.len).sum::<u32>();
-                if queue.add_headed(None, parts.into_iter(), tokens).is_ok() {
+                if queue.add_to_write(parts.into_iter(), tokens).is_ok() {
                     flying.insert(tokens, (needs, room));
                     tokens += 1;
                     claimed += 1;
@@ -310,29 +312,40 @@ fn run(steps: &[Step], indirect: bool) {
                     .unwrap();
             }
             Step::Pop(again) => {
-                let (token, len, fits) = match queue.pop() {
-                    Ok(None) => continue,
-                    Ok(Some(used)) => (used.token, used.len, true),
-                    Err(DeviceError::TooLong { token, len, .. }) => (token, len, false),
-                    Err(DeviceError::IndexJump { .. }) => panic!("no jump"),
-                    Err(_) => {
-                        assert_eq!(queue.add_again(), Err(AddError::Empty));
-                        continue;
-                    }
-                };
-                let was = flying.remove(&token).expect("a chain in flight");
-                assert_eq!(len <= was.1, fits);
-                if again {
-                    queue.add_again().unwrap();
-                    flying.insert(token, was);
+                if pop(&mut queue, &mut flying, again) {
                     claimed += 1;
-                    let _ = queue.publish();
                 }
             }
         }
         let used: usize = flying.values().map(|f| f.0).sum();
         assert_eq!(usize::from(queue.free()), 8 - used);
     }
+}
+
+/// Takes a chain back and perhaps adds it again; whether it did.
+fn pop(
+    queue: &mut VirtQueue<16, CELL>,
+    flying: &mut BTreeMap<u32, (usize, u32)>,
+    again: bool,
+) -> bool {
+    let (token, len, fits) = match queue.pop() {
+        Ok(None) => return false,
+        Ok(Some(used)) => (used.token, used.len, true),
+        Err(DeviceError::TooLong { token, len, .. }) => (token, len, false),
+        Err(DeviceError::IndexJump { .. }) => panic!("no jump"),
+        Err(_) => {
+            assert_eq!(queue.add_again(), Err(AddError::Empty));
+            return false;
+        }
+    };
+    let was = flying.remove(&token).expect("a chain in flight");
+    assert_eq!(len <= was.1, fits);
+    if again {
+        queue.add_again().unwrap();
+        flying.insert(token, was);
+        let _ = queue.publish();
+    }
+    again
 }
 
 proptest! {
