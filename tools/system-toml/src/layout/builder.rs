@@ -111,7 +111,7 @@ pub(crate) struct Builder<'m> {
 /// Bytes of a driver's own DMA memory: two virtqueues of 256 descriptors, and
 /// a header and a table of indirect descriptors for each buffer and each frame
 /// to be sent, rounded up to a power of two.
-const DMA_BYTES: u64 = 128 << 10;
+const DMA_BYTES: u64 = 64 << 10;
 
 /// Bytes of the pages of this kind.
 pub(super) fn page_bytes(page: PageSize) -> u64 {
