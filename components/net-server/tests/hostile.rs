@@ -124,6 +124,89 @@ fn largest_datagram(mut w: World) {
 }
 
 #[test]
+fn fragments_reach_receives_of_all_lengths() {
+    let mut w = udp_world();
+    for (len, room, step) in [
+        (3000u32, 3000u32, 1480usize),
+        (3000, 1472, 1480),
+        (3000, 1473, 1480),
+        (3000, 5, 1480),
+        (3000, 0, 1480),
+        (10, 100, 8),
+        (1, 100, 8),
+        (2961, 4000, 1480),
+    ] {
+        let data = pattern(len as usize, len.into());
+        for posted in [false, true] {
+            w.region().fill(0xaa);
+            let early = posted.then(|| w.submit(World::recv(0, 100, room)));
+            w.step(100);
+            w.env
+                .to_server
+                .extend(fragments(9, &udp_bytes(7, &data), step));
+            w.step(100);
+            let late = early.unwrap_or_else(|| w.submit(World::recv(0, 100, room)));
+            w.step(100);
+            let got = w.completion(late).unwrap();
+            assert_eq!((got.len, got.arg), (len.min(room), len.into()));
+            let got = got.len as usize;
+            assert!(w.region()[100..100 + got] == data[..got]);
+            assert!(w.region()[100 + got..].iter().all(|b| *b == 0xaa));
+            w.run_server();
+            assert_eq!(w.count(Counter::PacketsHeld), 0);
+        }
+    }
+    assert_eq!(w.count(Counter::Copied), 0);
+}
+
+#[test]
+fn datagrams_in_fragments_are_bounded_for_who_does_not_read() {
+    let mut w = udp_world();
+    let data = pattern(20_000, 1);
+    for ident in 0..40 {
+        let parts = fragments(ident, &udp_bytes(7, &data), 1480);
+        w.env.to_server.extend(parts);
+        w.step(100);
+    }
+    // 128 KiB of datagrams, each in 14 packets.
+    assert_eq!(w.count(Counter::PacketsHeld), 6 * 14);
+    assert_eq!(w.count(Counter::DropReceiveQueue), 34);
+    for _ in 0..6 {
+        assert_eq!(w.call(World::recv(0, 0, 20_000)).len, 20_000);
+        assert!(w.region()[..20_000] == data[..]);
+    }
+    w.run_server();
+    assert_eq!(w.count(Counter::PacketsHeld), 0);
+}
+
+#[test]
+fn fragments_of_other_protocols_are_counted() {
+    let mut w = udp_world();
+    for (i, protocol) in [IpProtocol::Tcp, IpProtocol::Icmp].into_iter().enumerate() {
+        let frame = ip_frame(1, 0, true, protocol, &[0; 64]);
+        w.env.to_server.push_back(frame);
+        w.step(100);
+        assert_eq!(w.count(Counter::DropFragmentKind), i as u64 + 1);
+    }
+    assert_eq!(w.count(Counter::Reassembling), 0);
+}
+
+#[test]
+fn a_wrong_checksum_spoils_a_datagram_in_fragments() {
+    let mut w = udp_world();
+    let mut bytes = udp_bytes(7, &pattern(3000, 1));
+    bytes[2000] ^= 1;
+    w.env.to_server.extend(fragments(9, &bytes, 1480));
+    w.step(100);
+    assert_eq!(w.count(Counter::DropChecksum), 1);
+    assert_eq!(w.count(Counter::PacketsHeld), 0);
+    // Without one (RFC 768) there is none to be wrong.
+    bytes[6..8].fill(0);
+    w.env.to_server.extend(fragments(9, &bytes, 1480));
+    assert_eq!(w.call(World::recv(0, 0, 4000)).len, 3000);
+}
+
+#[test]
 fn overlapping_fragments_are_dropped_whole() {
     let mut w = udp_world();
     let bytes = udp_bytes(7, &pattern(64, 1));
@@ -601,6 +684,8 @@ fn random_requests_never_break_the_server() {
     assert_eq!(w.count(Counter::RequestsPending), 0);
     assert_eq!(w.count(Counter::ConnectionsFree), 80);
     assert_eq!(w.count(Counter::UdpQueuesFree), 64);
+    assert_eq!(w.count(Counter::PacketsHeld), 0);
+    assert!(w.env.held.is_empty());
 }
 
 proptest! {

@@ -277,7 +277,6 @@ impl Fake {
                 let (from, to) = (completion.arg as usize, completion.len as usize);
                 let held = (outstanding.request.client, from, bytes[from..to].to_vec());
                 self.held.insert(token, held);
-                completion.arg = 0;
             }
             Some(Op::DropClient) => {
                 let client = outstanding.request.client;

@@ -18,6 +18,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Add
 use socket_api::{Completion, Extent, Op, Request, SocketKind, Status, WireAddress};
 
 mod manager;
+pub mod segments;
 
 pub use manager::Fake;
 
@@ -100,7 +101,11 @@ pub struct World {
     pub sockets: SocketSet<'static>,
     /// One frame in so many is lost, either way; 0 for none.
     pub loss: u64,
+    /// One frame in so many changes places with the next, or comes twice.
+    pub chaos: u64,
     pub chance: Lcg,
+    /// The peer hears nothing, and says nothing: somebody else plays it.
+    pub alone: bool,
     pub token: u64,
     /// Frames the server sent, as seen on the wire, if asked for.
     pub log: Option<Vec<Vec<u8>>>,
@@ -147,6 +152,8 @@ impl World {
             wire,
             sockets: SocketSet::new(vec![]),
             loss: 0,
+            chaos: 0,
+            alone: false,
             chance: Lcg(5),
             token: 0,
             log: None,
@@ -155,6 +162,32 @@ impl World {
 
     fn lost(&mut self) -> bool {
         self.loss != 0 && self.chance.below(self.loss) == 0
+    }
+
+    /// What the wire makes of some frames.
+    fn carry(&mut self, frames: VecDeque<Vec<u8>>) -> VecDeque<Vec<u8>> {
+        let mut carried = VecDeque::new();
+        for frame in frames {
+            if self.lost() {
+                continue;
+            }
+            let chaos = match self.chaos {
+                0 => 2,
+                one_in => self.chance.below(one_in),
+            };
+            match (chaos, carried.pop_back()) {
+                (0, Some(before)) => carried.extend([frame, before]),
+                (1, before) => {
+                    carried.extend(before);
+                    carried.extend([frame.clone(), frame]);
+                }
+                (_, before) => {
+                    carried.extend(before);
+                    carried.push_back(frame);
+                }
+            }
+        }
+        carried
     }
 
     /// The server alone, until it has nothing more to do.
@@ -171,21 +204,21 @@ impl World {
     /// Advances the clock and lets everything run.
     pub fn step(&mut self, us: u64) {
         self.now_us += us;
-        for _ in 0..4 {
-            while let Some(frame) = self.wire.sent.pop_front() {
-                if !self.lost() {
-                    self.env.to_server.push_back(frame);
-                }
-            }
+        if self.alone {
             self.run_server();
-            while let Some(frame) = self.env.from_server.pop_front() {
-                if let Some(log) = &mut self.log {
-                    log.push(frame.clone());
-                }
-                if !self.lost() {
-                    self.wire.received.push_back(frame);
-                }
+            return;
+        }
+        for _ in 0..4 {
+            let sent = std::mem::take(&mut self.wire.sent);
+            let sent = self.carry(sent);
+            self.env.to_server.extend(sent);
+            self.run_server();
+            let sent = std::mem::take(&mut self.env.from_server);
+            if let Some(log) = &mut self.log {
+                log.extend(sent.iter().cloned());
             }
+            let sent = self.carry(sent);
+            self.wire.received.extend(sent);
             let now = Instant::from_micros(self.now_us as i64);
             self.peer.poll(now, &mut self.wire, &mut self.sockets);
         }
