@@ -19,7 +19,7 @@ pub(crate) struct End {
     pub offset: u32,
     len: u32,
     /// Nothing else of the packet is needed.
-    release: bool,
+    pub release: bool,
     /// It was the last of its datagram.
     pub last: bool,
 }

@@ -314,7 +314,8 @@ mod tests {
         for id in [0, SERVER_PACKETS + 1, u32::MAX] {
             assert_eq!(packets.arrive(id, true), Err(ManagerFault::Packet(id)));
             packets.depart(id);
-            assert!(!packets.push(&mut List::EMPTY, piece(id), Holder::client(0)));
+            let mut list = List::EMPTY;
+            assert!(!packets.push(&mut list, piece(id), Holder::client(0)));
         }
     }
 

@@ -104,11 +104,7 @@ impl Server {
         let now = self.now();
         let limit = self.patience(c);
         let connection = &mut self.connections[c as usize];
-        if !connection.awaits_peer() {
-            connection.waiting_since = now;
-            return;
-        }
-        if now < connection.waiting_since + limit {
+        if !connection.is_waiting(now) || now < connection.waiting_since + limit {
             return;
         }
         self.counters.add(Counter::ConnectionTimeouts);
@@ -253,7 +249,7 @@ impl Server {
         if connection.owner == Owner::Free {
             return Run::Done;
         }
-        let waits = connection.awaits_peer();
+        let waits = connection.is_waiting(now);
         let give_up = waits.then_some(connection.waiting_since + limit);
         if connection.detached {
             self.set_timer(Id::Connection(c), give_up);

@@ -125,7 +125,9 @@ pub(crate) struct Connection {
     pub stopped: bool,
     /// Remembered in TIME-WAIT; only unread bytes are left here.
     pub detached: bool,
-    /// Since when an answer is awaited, in microseconds.
+    /// An answer was awaited when we last looked.
+    waiting: bool,
+    /// Since when, or since the peer was last heard of, in microseconds.
     pub waiting_since: u64,
 }
 
@@ -165,6 +167,7 @@ impl Connection {
             fin_end: None,
             stopped: false,
             detached: false,
+            waiting: false,
             waiting_since: 0,
         }
     }
@@ -186,6 +189,7 @@ impl Connection {
         self.fin_end = None;
         self.stopped = false;
         self.detached = false;
+        self.waiting = false;
         self.waiting_since = now;
         let socket = self.tcp();
         socket.abort();
@@ -297,9 +301,19 @@ impl Connection {
         }
     }
 
+    /// Whether an answer is awaited; keeps `waiting_since`.
+    pub fn is_waiting(&mut self, now: u64) -> bool {
+        let waits = self.awaits_peer();
+        if !waits || !self.waiting {
+            self.waiting_since = now;
+        }
+        self.waiting = waits;
+        waits
+    }
+
     /// Whether we wait for the peer: for the handshake, for an
     /// acknowledgement, or as an orphan for anything.
-    pub fn awaits_peer(&mut self) -> bool {
+    fn awaits_peer(&mut self) -> bool {
         use tcp::State::{CloseWait, Closed, Established, FinWait2, Listen, TimeWait};
         let orphan = self.owner == Owner::Orphan;
         let socket = self.tcp();

@@ -13,6 +13,7 @@ use crate::checksum;
 use crate::classify::{Arrived, Datagram};
 use crate::counters::Counter;
 use crate::datagram::UDP_HEADER;
+use crate::deliver::End;
 use crate::environment::Environment;
 use crate::flows::Flow;
 use crate::ingress::Fate;
@@ -64,15 +65,24 @@ impl Server {
         }
     }
 
-    /// Drops the first piece of a list; whether it was the last of its
-    /// datagram.
-    fn drop_first(&mut self, list: &mut List, env: &mut impl Environment) -> bool {
-        let last = self.packets.piece(list.head).is_none_or(|p| p.last);
+    /// Drops the first piece of a list.
+    fn drop_first(&mut self, list: &mut List, env: &mut impl Environment) {
         let head = list.head;
         if let Some(id) = self.packets.remove(list, head) {
             env.release(id);
         }
-        last
+    }
+
+    /// Drops the piece behind what was handed out; a packet that has bytes of
+    /// that goes back with them, not before.
+    fn drop_behind(&mut self, list: &mut List, end: &mut End, env: &mut impl Environment) {
+        let head = list.head;
+        end.last = self.packets.piece(head).is_none_or(|piece| piece.last);
+        match self.packets.remove(list, head) {
+            Some(id) if id == end.packet => end.release = true,
+            Some(id) => env.release(id),
+            None => {}
+        }
     }
 
     pub(crate) fn connect_udp(
@@ -312,10 +322,9 @@ impl Server {
         queue.datagrams -= 1;
         queue.bytes -= word;
         let completion = datagram(r, word, from);
-        let end = self.hand_out(&mut list, completion.len, r.user_data, env);
-        let mut last = end.last;
-        while !last {
-            last = self.drop_first(&mut list, env);
+        let mut end = self.hand_out(&mut list, completion.len, r.user_data, env);
+        while !end.last {
+            self.drop_behind(&mut list, &mut end, env);
         }
         self.udp[udp.queue as usize].list = list;
         Completion {
