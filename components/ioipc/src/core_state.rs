@@ -99,7 +99,7 @@ impl Core {
             waiters: Waiters::NOBODY,
             polls: [ReadyList::EMPTY; MAX_POLLS],
             queues: [DoneList::EMPTY; MAX_QUEUES],
-            counters: Counters::default(),
+            counters: Counters::ZERO,
             asynchronous: 0,
             free_sockets: NONE,
             sockets_used: 0,

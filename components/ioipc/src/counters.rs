@@ -32,6 +32,21 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Nothing has been done.
+    pub const ZERO: Self = Self {
+        copied_out: 0,
+        copied_in: 0,
+        copied_control: 0,
+        sent_by_address: 0,
+        received_by_address: 0,
+        refused: 0,
+        cancelled: 0,
+        requests: 0,
+        completions: 0,
+        signals: 0,
+        waits: 0,
+    };
+
     /// Names and values, in order.
     #[must_use]
     pub const fn named(&self) -> [(&'static str, u64); 11] {

@@ -9,11 +9,11 @@ use socket_api::{Op, Passing, Request, Semantics, Status, WireAddress, flags};
 
 use crate::buffer::{Block, Buffer, Unsent};
 use crate::buffers::{PAGE, Standing};
-use crate::core_state::{Core, RESERVE};
+use crate::core_state::Core;
 use crate::direct::failure;
 use crate::error::{Error, Result};
 use crate::post::SLOT;
-use crate::records::{NONE, owner};
+use crate::records::owner;
 use crate::stack::{Stack, Wait};
 
 /// What a buffer gets that nobody chose semantics for.
@@ -80,8 +80,7 @@ impl Core {
         if STREAM && block.len > self.quota.queued_bytes {
             return Some(Err(Error::BEYOND_QUOTA));
         }
-        if self.send_room(index) < block.len || self.free_record_count <= RESERVE {
-            self.starved = true;
+        if !self.may_request_send(index, block.len) {
             return None;
         }
         let (word, after) = self.passing_of(block, word);
@@ -125,15 +124,6 @@ impl Core {
         self.dequeue(index);
         self.replace(index, first);
         Some(Ok(Some(Landed { block, from })))
-    }
-
-    /// As [`Core::receive_block`] for datagrams, without reporting errors.
-    #[inline]
-    pub fn receive_block_if_any(&mut self, index: u16) -> Option<Result<Option<Landed>>> {
-        match self.socket(index).first {
-            NONE => None,
-            _ => self.receive_block::<false>(index),
-        }
     }
 
     /// Submits a `Recv` into a block of its own, unless something came ahead of

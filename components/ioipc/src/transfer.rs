@@ -9,10 +9,12 @@ use crate::core_state::{Core, RESERVE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Sink, Source};
 use crate::post::SLOT;
-use crate::records::flag;
+use crate::records::{flag, kind};
 
 /// The longest datagram (RFC 768, RFC 791).
 pub(crate) const MOST_DATAGRAM: usize = 65_507;
+/// Sends that a stream may have on their way, however few requests there are.
+const LEAST_SHARE: u16 = 4;
 
 /// What was received.
 #[derive(Clone, Copy, Debug)]
@@ -254,12 +256,24 @@ impl Core {
         socket.queued += len;
     }
 
-    /// Whether `len` bytes may be queued on socket `index` now.
+    /// Whether `len` bytes may be copied to a slot and queued on socket `index`
+    /// now.
     #[inline]
     pub fn may_send(&mut self, index: u16, len: u32) -> bool {
-        let may = self.send_room(index) >= len
-            && self.free_record_count > RESERVE
-            && self.buffers.free_units() != 0;
+        let slot = self.buffers.free_units() != 0;
+        self.starved |= !slot;
+        slot && self.may_request_send(index, len)
+    }
+
+    /// Whether `len` bytes may be queued on socket `index` now. A stream's sends
+    /// wait for its peer to acknowledge them, so one stream gets no more than a
+    /// share of the requests.
+    #[inline]
+    pub fn may_request_send(&mut self, index: u16, len: u32) -> bool {
+        let share = (self.quota.requests >> 3).max(LEAST_SHARE);
+        let socket = self.socket(index);
+        let has_share = socket.kind != kind::STREAM || socket.sends < share;
+        let may = has_share && self.send_room(index) >= len && self.free_record_count > RESERVE;
         self.starved |= !may;
         may
     }

@@ -2,14 +2,15 @@
 
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sel4::cap;
-use shared_ring::SharedMemory;
+use shared_ring::{Region, SharedMemory};
 use system_description::startup::{HEADER_BYTES, Records, StartupError};
 
 use system_description::{Protocol, Record, Role, ThreadRecord, map};
 
+use crate::link::is_own;
 use crate::{Device, Link, Timer};
 
 /// Everything the root task gave this component, by name.
@@ -42,6 +43,8 @@ pub enum Event {
 
 /// One bit for each `Memory` record that was taken, in order.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
+/// The data region was taken.
+static REGION_TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Component {
     /// Checks the start-up page.
@@ -186,6 +189,27 @@ impl Component {
         // SAFETY: the root task maps this span for this component alone and
         // for good, and the bit above makes this the only reference.
         Some(unsafe { slice::from_raw_parts_mut(base.as_ptr(), span.bytes as usize) })
+    }
+
+    /// The data region of the component's sockets: its own, but for what it has
+    /// the I/O manager do there. `None` if it has none, or if it was taken
+    /// before.
+    #[must_use]
+    pub fn take_region(&self) -> Option<Region> {
+        let span = self.records().find_map(|record| match record {
+            Record::Link(link) if is_own(&link) => Some(link.data),
+            _ => None,
+        })?;
+        let base = NonNull::new(span.vaddr as *mut u8)?;
+        if span.bytes == 0 || REGION_TAKEN.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: the root task maps this span, zeroed, for this component and
+        // its I/O manager alone, and for good; `Link` does not give it out, and
+        // the flag above makes this the only hold on it. The manager is trusted
+        // with all memory of the component, and writes only what a request
+        // names.
+        Some(unsafe { Region::new(base, span.bytes as usize) })
     }
 
     /// The private memory called `name` as a device sees it too: shared with

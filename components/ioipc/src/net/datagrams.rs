@@ -142,23 +142,34 @@ impl UdpSocket {
     /// As [`UdpSocket::recv_buffer`].
     pub fn recv_datagrams(&self, into: &mut [Option<Datagram>]) -> Result<usize> {
         let Handle { stack, index } = self.handle;
-        let mut free = into.iter_mut().filter(|place| place.is_none());
-        let Some(place) = free.next() else {
+        let (wait, word) = self.handle.record(|r| {
+            let wait = Wait::of_socket(r.flags, r.read_timeout);
+            (wait, r.passing.receive_buffer)
+        });
+        let Some(first) = into.iter_mut().find(|place| place.is_none()) else {
             return Ok(0);
         };
-        *place = Some(self.recv_buffer()?);
-        let mut core = stack.lock();
-        let mut count = 1;
-        for place in free {
-            let Some(Ok(Some(landed))) = core.receive_block_if_any(index) else {
-                break;
-            };
-            let buffer = Buffer::own(stack, landed.block);
-            *place = Some(Datagram::of(buffer, landed.from));
-            count += 1;
+        if word != 0 && wait != Wait::Never {
+            *first = Some(self.recv_buffer()?);
+            return Ok(1);
         }
-        stack.leave(core, false);
-        Ok(count)
+        stack.block(wait, false, |core| {
+            let mut count = 0;
+            for place in into.iter_mut().filter(|place| place.is_none()) {
+                match core.receive_block::<false>(index) {
+                    Some(Ok(Some(Landed { block, from }))) => {
+                        *place = Some(Datagram::of(Buffer::own(stack, block), from));
+                        count += 1;
+                    }
+                    Some(Err(error)) if count == 0 => return Some(Err(error)),
+                    _ => break,
+                }
+            }
+            if count == 0 {
+                core.post_now(index);
+            }
+            (count != 0).then_some(Ok(count))
+        })?
     }
 
     /// Sends a datagram to its peer. Returns at once: the buffer goes back to
