@@ -7,7 +7,7 @@ use socket_api::{Completion, Op, Status};
 
 use crate::buffers::{NO_UNIT, Standing};
 use crate::core_state::Core;
-use crate::records::{flag, kind, owner, progress, state};
+use crate::records::{NONE, flag, kind, owner, progress, state};
 
 const OK: u16 = Status::Ok as u16;
 const CANCELLED: u16 = Status::Cancelled as u16;
@@ -25,7 +25,8 @@ fn was_refused(status: u16) -> bool {
 }
 
 impl Core {
-    /// Books one completion.
+    /// Books one completion. The two that come with every packet, answers to
+    /// the library's own sends and receives, are dealt with first.
     #[inline]
     pub fn complete(&mut self, completion: &Completion) {
         let index = completion.user_data as u16;
@@ -36,45 +37,44 @@ impl Core {
         if !waiting || u64::from(record.generation) != completion.user_data >> 32 {
             return;
         }
-        self.progressed = true;
+        const SEND: u16 = Op::Send as u16;
+        const RECEIVE: u16 = Op::Recv as u16;
+        match (record.owner, record.op) {
+            (owner::LIBRARY, SEND) => self.sent(completion.status, index),
+            (owner::LIBRARY, RECEIVE) => self.received(completion, index),
+            _ => self.complete_other(completion, index),
+        }
+    }
+
+    /// As [`Core::complete`], for what somebody waits for.
+    #[inline(never)]
+    fn complete_other(&mut self, completion: &Completion, index: u16) {
+        let record = self.record(index);
+        // Never more than there is room for, whatever the manager says.
+        let (room, socket) = (record.len, record.socket);
+        let orphan = record.progress == progress::ORPHAN;
         record.status = completion.status;
         record.flags = completion.flags;
         record.arg = completion.arg;
         record.address = completion.address;
         record.handle = completion.socket;
-        // Never more than there is room for, whatever the manager says.
-        let room = record.len;
-        let socket = record.socket;
-        let ours = record.owner == owner::LIBRARY;
+        record.progress = progress::DONE;
         match Op::from_number(record.op) {
             Some(Op::Recv) => {
                 record.len = completion.len.min(room);
-                record.progress = progress::DONE;
-                match ours {
-                    true => self.received(socket, index, completion.len >= room),
-                    false => self.received_directly(socket, index, room),
-                }
+                self.received_directly(socket, index, room);
             }
             Some(Op::Send) => {
                 record.len = completion.len.min(room);
-                record.progress = progress::DONE;
-                match ours {
-                    true => self.sent(socket, index, room),
-                    false => self.sent_directly(socket, index, room),
-                }
+                self.sent_directly(socket, index, room);
             }
-            Some(Op::Accept) => {
-                record.progress = progress::DONE;
-                self.accepted(socket, index);
-            }
+            Some(Op::Accept) => self.accepted(socket, index),
             Some(Op::Close) => {
                 self.free_record(index);
                 self.free_socket(socket);
             }
             _ => {
-                let orphan = record.progress == progress::ORPHAN;
                 record.len = completion.len;
-                record.progress = progress::DONE;
                 if orphan {
                     self.free_with_buffer(index);
                 }
@@ -82,35 +82,60 @@ impl Core {
         }
     }
 
-    /// A `Recv` has been answered.
+    /// A `Recv` into a slot has been answered.
     #[inline]
-    fn received(&mut self, index: u16, record: u16, full: bool) {
-        let (status, len) = (self.record(record).status, self.record(record).len);
-        let most = self.settings.most_stream_order;
-        let socket = self.socket(index);
+    fn received(&mut self, completion: &Completion, index: u16) {
+        let record = &mut self.records[usize::from(index)];
+        let full = completion.len >= record.len;
+        // Never more than there is room for, whatever the manager says.
+        record.len = completion.len.min(record.len);
+        record.status = completion.status;
+        record.address = completion.address;
+        record.progress = progress::DONE;
+        record.next = NONE;
+        let of = record.socket;
+        let some = record.len != 0;
+        let socket = &mut self.sockets[usize::from(of)];
         socket.posted = socket.posted.saturating_sub(1);
+        let stream = socket.kind == kind::STREAM;
+        let good = completion.status == OK && (some || !stream);
+        if !good || socket.state != state::OPEN {
+            return self.received_nothing(of, index);
+        }
+        // A stream that fills its buffers gets larger ones.
+        if stream && full && socket.order < self.settings.most_stream_order {
+            socket.order += 1;
+        }
+        socket.received += 1;
+        let last = core::mem::replace(&mut socket.last, index);
+        let silent = socket.poll == 0 || socket.flags & flag::READY != 0;
+        match last {
+            NONE => socket.first = index,
+            last => self.records[usize::from(last)].next = index,
+        }
+        if !silent {
+            self.note_ready(of);
+        }
+    }
+
+    /// A `Recv` into a slot has been answered without data.
+    #[cold]
+    fn received_nothing(&mut self, index: u16, record: u16) {
+        let status = self.record(record).status;
+        self.free_with_buffer(record);
+        let socket = self.socket(index);
         if socket.state != state::OPEN {
-            self.free_with_buffer(record);
             return;
         }
         let stream = socket.kind == kind::STREAM;
-        if status == OK && (len != 0 || !stream) {
-            // A stream that fills its buffers gets larger ones.
-            if stream && full && socket.order < most {
-                socket.order += 1;
-            }
-            self.enqueue(index, record);
-        } else {
-            if stream && status == OK {
-                socket.flags |= flag::END;
-                socket.flags &= !(flag::POSTS | flag::STARTED);
-            } else if stream && status != CANCELLED {
-                socket.receive_end = status;
-                socket.flags &= !(flag::POSTS | flag::STARTED);
-            } else if status != CANCELLED {
-                socket.error = status;
-            }
-            self.free_with_buffer(record);
+        if stream && status == OK {
+            socket.flags |= flag::END;
+            socket.flags &= !(flag::POSTS | flag::STARTED);
+        } else if stream && status != CANCELLED {
+            socket.receive_end = status;
+            socket.flags &= !(flag::POSTS | flag::STARTED);
+        } else if status != CANCELLED {
+            socket.error = status;
         }
         self.note_ready(index);
     }
@@ -135,23 +160,38 @@ impl Core {
         self.answered(record);
     }
 
-    /// A `Send` of `len` bytes from a slot or a buffer has been answered.
+    /// A `Send` from a slot or a buffer has been answered.
     #[inline]
-    fn sent(&mut self, index: u16, record: u16, len: u32) {
-        let r = self.record(record);
-        let status = r.status;
-        match r.after {
-            0 => self.free_with_buffer(record),
-            after => self.moved(record, after),
+    fn sent(&mut self, status: u16, index: u16) {
+        let record = &mut self.records[usize::from(index)];
+        let (of, len) = (record.socket, record.len);
+        if status != OK || record.after != 0 {
+            record.status = status;
+            self.sent_otherwise(of, index);
+        } else {
+            self.free_with_buffer(index);
         }
-        self.account_sent(index, len);
+        self.queued_bytes = self.queued_bytes.saturating_sub(len);
+        let socket = &mut self.sockets[usize::from(of)];
+        socket.sends = socket.sends.saturating_sub(1);
+        socket.queued = socket.queued.saturating_sub(len);
+        let heard = socket.poll != 0 && socket.flags & flag::READY == 0;
+        if heard || socket.state == state::CLOSING {
+            self.after_send(of);
+        }
+    }
+
+    /// A `Send` from a slot or a buffer failed, or took pages with it.
+    #[cold]
+    fn sent_otherwise(&mut self, index: u16, record: u16) {
+        let (status, after) = (self.record(record).status, self.record(record).after);
+        self.moved(record, after);
         let socket = self.socket(index);
-        if status != OK && socket.kind == kind::STREAM {
-            socket.send_end = status;
-        } else if status != OK {
-            socket.error = status;
+        match socket.kind {
+            _ if status == OK => {}
+            kind::STREAM => socket.send_end = status,
+            _ => socket.error = status,
         }
-        self.after_send(index);
     }
 
     /// A `Send` by address, of `len` bytes, has been answered.

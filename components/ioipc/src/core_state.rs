@@ -24,7 +24,7 @@ use crate::waiters::Waiters;
 /// Requests kept for closing and other control while data takes the rest.
 pub(crate) const RESERVE: u16 = 8;
 /// Entries pushed after which the manager is shown them at the latest.
-const UNSHOWN: u16 = 16;
+const UNSHOWN: u64 = 16;
 
 /// The state behind the lock.
 pub(crate) struct Core {
@@ -51,7 +51,8 @@ pub(crate) struct Core {
     pub attention: (u16, u16),
     /// Bytes in sends on their way.
     pub queued_bytes: u32,
-    unshown: u16,
+    /// Requests that the manager was shown, of all.
+    shown: u64,
     /// The manager moved its index to an impossible place.
     pub broken: bool,
     /// Something has completed since waiting threads were last told.
@@ -107,7 +108,7 @@ impl Core {
             free_record_count: 0,
             attention: (NONE, NONE),
             queued_bytes: 0,
-            unshown: 0,
+            shown: 0,
             broken: false,
             progressed: false,
             starved: false,
@@ -188,10 +189,9 @@ impl Core {
     /// Makes a request record free; it must hold no buffer.
     #[inline]
     pub fn free_record(&mut self, index: u16) {
-        let next = self.free_records;
-        let record = self.record(index);
+        let record = &mut self.records[usize::from(index)];
         record.progress = progress::FREE;
-        record.next = next;
+        record.next = self.free_records;
         self.free_records = index;
         self.free_record_count += 1;
     }
@@ -199,13 +199,16 @@ impl Core {
     /// As [`Core::free_record`], giving its buffer back first.
     #[inline]
     pub fn free_with_buffer(&mut self, index: u16) {
-        let record = self.record(index);
+        let record = &mut self.records[usize::from(index)];
         let (unit, order) = (record.unit, record.order);
         record.unit = NO_UNIT;
+        record.progress = progress::FREE;
+        record.next = self.free_records;
+        self.free_records = index;
+        self.free_record_count += 1;
         if unit != NO_UNIT {
             self.buffers.free(unit, order);
         }
-        self.free_record(index);
     }
 
     /// Submits `request` with a free record, which keeps the buffer `unit`;
@@ -225,30 +228,33 @@ impl Core {
         record.owner = owner::LIBRARY;
         record.after = 0;
         record.cancelled = 0;
-        self.resubmit(index, request);
+        let user_data = start(record, index, &request);
+        self.push(request, user_data);
         Some(index)
     }
 
     /// Submits `request` with record `index`, which keeps its buffer.
     #[inline]
-    pub fn resubmit(&mut self, index: u16, mut request: Request) {
-        let record = self.record(index);
-        record.generation = record.generation.wrapping_add(1);
-        record.op = request.op;
-        record.len = request.extent.len;
-        record.progress = progress::OUTSTANDING;
-        request.user_data = u64::from(record.generation) << 32 | u64::from(index);
+    pub fn resubmit(&mut self, index: u16, request: Request) {
+        let user_data = start(self.record(index), index, &request);
+        self.push(request, user_data);
+    }
+
+    #[inline]
+    fn push(&mut self, mut request: Request, user_data: u64) {
+        request.user_data = user_data;
         // As many records as entries: only a manager that lies leaves no room.
-        self.broken |= self.requests.push(&request).is_err();
+        if self.requests.push(&request).is_err() {
+            self.broken = true;
+        }
         self.counters.requests += 1;
-        self.unshown += 1;
     }
 
     /// Shows the manager all requests; true if it must be signalled.
     #[inline]
     #[must_use]
     pub fn show(&mut self) -> bool {
-        self.unshown = 0;
+        self.shown = self.counters.requests;
         let signal = self.requests.publish();
         self.counters.signals += u64::from(signal);
         signal
@@ -258,17 +264,20 @@ impl Core {
     #[inline]
     #[must_use]
     pub fn show_many(&mut self) -> bool {
-        self.unshown >= UNSHOWN && self.show()
+        self.counters.requests - self.shown >= UNSHOWN && self.show()
     }
 
     /// Takes all completions that have come.
     pub fn process(&mut self) {
+        let mut taken = 0;
         loop {
             match self.completions.pop() {
                 Ok(Some(completion)) => {
-                    // Who is still starved finds out when it tries again.
-                    self.starved = false;
-                    self.counters.completions += 1;
+                    if taken == 0 {
+                        // Who is still starved finds out when it tries again.
+                        self.starved = false;
+                    }
+                    taken += 1;
                     self.complete(&completion);
                 }
                 Ok(None) => break,
@@ -279,6 +288,8 @@ impl Core {
                 }
             }
         }
+        self.counters.completions += taken;
+        self.progressed |= taken != 0;
         if self.attention.0 != NONE {
             self.attend();
         }
@@ -323,12 +334,9 @@ impl Core {
     /// Removes the oldest record from the queue of socket `index`.
     #[inline]
     pub fn dequeue(&mut self, index: u16) -> Option<u16> {
-        let first = self.socket(index).first;
-        if first == NONE {
-            return None;
-        }
-        let next = self.record(first).next;
-        let socket = self.socket(index);
+        let socket = &mut self.sockets[usize::from(index)];
+        let first = socket.first;
+        let next = self.records.get(usize::from(first))?.next;
         socket.first = next;
         socket.received -= 1;
         if next == NONE {
@@ -383,4 +391,14 @@ impl Core {
             }
         }
     }
+}
+
+/// Books in record `index` that `request` is on its way; its word.
+#[inline]
+fn start(record: &mut RequestRecord, index: u16, request: &Request) -> u64 {
+    record.generation = record.generation.wrapping_add(1);
+    record.op = request.op;
+    record.len = request.extent.len;
+    record.progress = progress::OUTSTANDING;
+    u64::from(record.generation) << 32 | u64::from(index)
 }

@@ -141,6 +141,8 @@ impl Core {
         word: u32,
         exactly: bool,
     ) -> Option<Begun<Arrived>> {
+        self.socket(index).flags &= !flag::POSTS;
+        let ended = !exactly || self.stop_ahead(index);
         let had = match STREAM {
             true => self.receive_stream(index, sink, false),
             false => self.receive_datagram(index, sink, false),
@@ -148,12 +150,7 @@ impl Core {
         if let Some(result) = had {
             return Some(Begun::Done(result));
         }
-        let socket = self.socket(index);
-        socket.flags &= !flag::POSTS;
-        if socket.posted != 0 {
-            if exactly {
-                self.stop_ahead(index);
-            }
+        if !ended || self.socket(index).posted != 0 {
             return None;
         }
         let Some(extent) = sink.extent(self.platform) else {

@@ -71,6 +71,7 @@ impl Error {
     pub(crate) const NO_BUFFER: Self =
         Self::new(ErrorKind::OutOfMemory, "the data region has no room");
 
+    pub(crate) const TOO_LONG: Self = Self::new(ErrorKind::InvalidInput, "message too long");
     pub(crate) const BEYOND_QUOTA: Self =
         Self::new(ErrorKind::QuotaExceeded, "longer than queued-bytes");
     pub(crate) const NAMELESS: Self = Self::new(

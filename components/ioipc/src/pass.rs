@@ -99,12 +99,14 @@ impl Core {
 
     /// Takes the oldest thing that was received ahead of time, slot and all;
     /// nothing at the end of a stream.
-    #[inline]
+    #[inline(always)]
     pub fn receive_block<const STREAM: bool>(
         &mut self,
         index: u16,
     ) -> Option<Result<Option<Landed>>> {
-        let (first, skip) = (self.socket(index).first, self.socket(index).consumed);
+        let socket = &mut self.sockets[usize::from(index)];
+        let first = socket.first;
+        let skip = core::mem::take(&mut socket.consumed);
         let Some(record) = self.records.get(usize::from(first)) else {
             if STREAM {
                 return self.stream_end(index).map(|end| end.map(|()| None));
@@ -120,7 +122,6 @@ impl Core {
             len: record.len.saturating_sub(skip),
         };
         let from = record.address;
-        self.socket(index).consumed = 0;
         self.dequeue(index);
         self.replace(index, first);
         Some(Ok(Some(Landed { block, from })))

@@ -148,8 +148,12 @@ impl Poll {
             limit => Wait::at_most(limit),
         };
         let list = usize::from(self.id) - 1;
+        let mut fresh = false;
         let found = self.stack.block(wait, false, |core| {
-            core.process();
+            // Later on, `block` does it before each attempt.
+            if !core::mem::replace(&mut fresh, true) {
+                core.process();
+            }
             let count = core.collect_ready(list, events);
             (count != 0).then_some(count)
         });

@@ -6,10 +6,10 @@
 use socket_api::{Op, WireAddress, flags};
 
 use crate::core_state::{Core, RESERVE};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::memory::{Sink, Source};
 use crate::post::SLOT;
-use crate::records::{flag, kind};
+use crate::records::{SocketRecord, flag, kind};
 
 /// The longest datagram (RFC 768, RFC 791).
 pub(crate) const MOST_DATAGRAM: usize = 65_507;
@@ -116,16 +116,20 @@ impl Core {
     /// Why a datagram of `len` bytes cannot be sent at all, if it cannot.
     #[inline]
     pub fn datagram_error(&mut self, index: u16, len: usize) -> Option<Error> {
-        if let Some(error) = self.take_error(index) {
-            return Some(Error::from_status(error));
+        let most = (self.quota.queued_bytes as usize).min(MOST_DATAGRAM);
+        match self.socket(index).error == 0 && len <= most {
+            true => None,
+            false => Some(self.why_not_datagram(index, len)),
         }
-        if len > MOST_DATAGRAM {
-            return Some(Error::new(ErrorKind::InvalidInput, "message too long"));
+    }
+
+    #[cold]
+    fn why_not_datagram(&mut self, index: u16, len: usize) -> Error {
+        match self.take_error(index) {
+            Some(error) => Error::from_status(error),
+            None if len > MOST_DATAGRAM => Error::TOO_LONG,
+            None => Error::BEYOND_QUOTA,
         }
-        if len as u32 > self.quota.queued_bytes {
-            return Some(Error::BEYOND_QUOTA);
-        }
-        None
     }
 
     /// Sends one datagram, to the connected peer if `to` is none.
@@ -141,8 +145,7 @@ impl Core {
             return Some(Err(error));
         }
         let Some(order) = self.buffers.order_for(len) else {
-            let error = Error::new(ErrorKind::InvalidInput, "message too long");
-            return Some(Err(error));
+            return Some(Err(Error::TOO_LONG));
         };
         if !self.may_send(index, len as u32) {
             return None;
@@ -270,25 +273,32 @@ impl Core {
     /// share of the requests.
     #[inline]
     pub fn may_request_send(&mut self, index: u16, len: u32) -> bool {
+        let socket = &self.sockets[usize::from(index)];
         let share = (self.quota.requests >> 3).max(LEAST_SHARE);
-        let socket = self.socket(index);
         let has_share = socket.kind != kind::STREAM || socket.sends < share;
-        let may = has_share && self.send_room(index) >= len && self.free_record_count > RESERVE;
-        self.starved |= !may;
+        let room = self.quota_room().min(self.room_of(socket));
+        let may = has_share && room >= len && self.free_record_count > RESERVE;
+        if !may {
+            self.starved = true;
+        }
         may
     }
 
-    /// Bytes that may be queued, by the socket's limit and by the quota. A
-    /// socket with nothing queued may send what the quota allows.
+    /// Bytes that may be queued, by the socket's limit and by the quota.
     #[inline]
     pub fn send_room(&mut self, index: u16) -> u32 {
-        let quota = self.quota_room();
-        let queued = self.socket(index).queued;
-        let most = match queued {
+        self.quota_room()
+            .min(self.room_of(&self.sockets[usize::from(index)]))
+    }
+
+    /// Bytes that the socket's own limit allows: everything, if nothing is
+    /// queued.
+    #[inline]
+    fn room_of(&self, socket: &SocketRecord) -> u32 {
+        match socket.queued {
             0 => u32::MAX,
             queued => self.settings.queued_bytes.saturating_sub(queued),
-        };
-        quota.min(most)
+        }
     }
 
     /// Bytes that the quota allows.

@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 use std::mem::offset_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
@@ -27,6 +27,17 @@ pub struct Switches {
     pub refuse_arena: AtomicBool,
     /// The server is gone.
     pub kill_server: AtomicBool,
+    /// Requests on their way, by client and its word.
+    pub outstanding: Mutex<HashMap<(usize, u64), Request>>,
+}
+
+impl Switches {
+    /// Requests on their way that name memory outside the data regions.
+    pub fn naming_the_arena(&self) -> usize {
+        let outstanding = self.outstanding.lock().unwrap();
+        let named = outstanding.values().filter(|r| r.extent.address >= ARENA);
+        named.count()
+    }
 }
 
 pub struct Client {
@@ -36,7 +47,7 @@ pub struct Client {
     sockets: u16,
     account: Account,
     /// Everything that was asked, in order.
-    pub log: Arc<std::sync::Mutex<Vec<Request>>>,
+    pub log: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Client {
@@ -57,8 +68,6 @@ pub struct Manager {
     clients: Vec<Client>,
     network: Network,
     switches: Arc<Switches>,
-    /// Requests on their way, by client and its word.
-    outstanding: HashMap<(usize, u64), Request>,
 }
 
 impl Manager {
@@ -67,7 +76,6 @@ impl Manager {
             clients,
             network: Network::new(),
             switches,
-            outstanding: HashMap::new(),
         }
     }
 
@@ -81,7 +89,8 @@ impl Manager {
             }
         }
         if self.switches.kill_server.load(Ordering::Relaxed) {
-            for ((client, _), request) in std::mem::take(&mut self.outstanding) {
+            let lost = std::mem::take(&mut *self.switches.outstanding.lock().unwrap());
+            for ((client, _), request) in lost {
                 self.answer(client, &request, request.complete(Status::ServerGone));
             }
         } else {
@@ -112,9 +121,9 @@ impl Manager {
             return self.answer(client, &request, refusal);
         }
         let op = Op::from_number(request.op).unwrap();
-        let before = self
-            .outstanding
-            .insert((client, request.user_data), request);
+        let mut outstanding = self.switches.outstanding.lock().unwrap();
+        let before = outstanding.insert((client, request.user_data), request);
+        drop(outstanding);
         assert!(before.is_none(), "a word is used twice: {request:?}");
         if self.switches.kill_server.load(Ordering::Relaxed) {
             return;
@@ -179,7 +188,8 @@ impl Manager {
 
     fn complete(&mut self, client: usize, completion: Completion) {
         let key = (client, completion.user_data);
-        let request = self.outstanding.remove(&key).expect("asked for");
+        let request = self.switches.outstanding.lock().unwrap().remove(&key);
+        let request = request.expect("asked for");
         let passing = Passing::from_word(request.passing).unwrap();
         let ok = completion.status == Status::Ok as u16;
         let c = &mut self.clients[client];

@@ -62,6 +62,7 @@ pub struct Host {
     pub memory: Arc<Memory>,
     quota: Quota,
     pub single_threaded: AtomicBool,
+    simulated: bool,
     /// Everything asked of the manager.
     log: Arc<Mutex<Vec<Request>>>,
     /// What the library published last.
@@ -90,10 +91,23 @@ impl Platform for Host {
         self.memory.data()
     }
     fn region(&self) -> Option<Region> {
-        Some(self.memory.region())
+        (!self.simulated).then(|| self.memory.region())
     }
     fn address_of(&self, pointer: usize, len: usize) -> Option<u32> {
-        self.memory.address_of(pointer, len)
+        let known = !self.simulated;
+        known.then(|| self.memory.address_of(pointer, len))?
+    }
+    fn is_simulated(&self) -> bool {
+        self.simulated
+    }
+    fn read(&self, address: u32, into: &mut [u8]) -> bool {
+        let len = into.len() as u32;
+        into.copy_from_slice(&self.memory.read(Extent { address, len }));
+        self.simulated
+    }
+    fn write(&self, address: u32, from: &[u8]) -> bool {
+        self.memory.write(address, from);
+        self.simulated
     }
     fn is_single_threaded(&self) -> bool {
         self.single_threaded.load(Ordering::Relaxed)
@@ -175,6 +189,8 @@ pub struct Size {
     pub quota: Quota,
     pub data_bytes: usize,
     pub settings: Settings,
+    /// The library reaches memory by address only.
+    pub simulated: bool,
 }
 
 impl Default for Size {
@@ -188,6 +204,7 @@ impl Default for Size {
             },
             data_bytes: 2 << 20,
             settings: Settings::DEFAULT,
+            simulated: false,
         }
     }
 }
@@ -232,6 +249,7 @@ impl World {
             memory,
             quota: size.quota,
             single_threaded: AtomicBool::new(false),
+            simulated: size.simulated,
             log: client.log.clone(),
             published: Mutex::default(),
             manager: self.manager_bell.clone(),
