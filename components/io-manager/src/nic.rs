@@ -42,6 +42,8 @@ pub(crate) struct Nic {
     pub info: Option<NicInfo>,
     pub alive: bool,
     faults: u32,
+    /// The driver's ring for buffers was full, which it cannot be.
+    broken: bool,
     /// Most bytes of a packet.
     pub mtu: u32,
     pub headers: Region,
@@ -85,6 +87,7 @@ impl Nic {
             info: None,
             alive: true,
             faults: 0,
+            broken: false,
             mtu,
             headers: config.headers,
             send_slots: config.send_slots,
@@ -140,7 +143,7 @@ impl Nic {
 
     /// Whether the driver is to be given up.
     pub const fn is_hopeless(&self) -> bool {
-        self.faults >= MOST_FAULTS
+        self.broken || self.faults >= MOST_FAULTS
     }
 
     /// Asks the driver for a signal, with `wanted` also for frames sent that
@@ -199,12 +202,8 @@ impl Nic {
             id,
             flow: 0,
         };
-        // There is room for every buffer; a driver that says otherwise harms
-        // itself.
-        let pushed = self.free.push(&buffer);
-        if pushed.is_err() {
-            self.packets.take_filled(id);
-        }
+        // There is room for every buffer, unless the driver broke the ring.
+        self.broken |= self.free.push(&buffer).is_err();
     }
 
     /// Delivers bytes of a frame, which lie inside it, to the room of a

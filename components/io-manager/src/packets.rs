@@ -122,6 +122,9 @@ impl Packets {
     pub fn find(&self, packet: u32, offset: u32, len: u32) -> Option<u32> {
         let id = packet.wrapping_sub(1);
         let buffer = self.buffers.get(id as usize)?;
+        if cfg!(feature = "mutation-no-validation") {
+            return Some(id);
+        }
         let inside = offset <= buffer.limit && len <= buffer.limit - offset;
         (buffer.holder == Holder::Server && inside).then_some(id)
     }

@@ -11,12 +11,12 @@ mod parties;
 
 use std::mem::offset_of;
 
-use parties::{DATA_BYTES, Parties, QUOTA};
+use parties::{DATA, DATA_BYTES, Parties, QUOTA, Setup, TEXT, TEXT_BYTES};
 use proptest::prelude::*;
 use shared_ring::RingLayout;
 use socket_api::{
-    CLIENT_RING, COMPLETIONS_OFFSET, Extent, Op, REQUESTS_OFFSET, Request, SocketKind, Status,
-    WireAddress, flags,
+    Account, CLIENT_RING, COMPLETIONS_OFFSET, Extent, Op, Passing, REQUESTS_OFFSET, Request,
+    Semantics, SocketKind, Status, Technique, WireAddress, flags,
 };
 use zerocopy::FromBytes;
 
@@ -29,7 +29,7 @@ fn good(socket: u32) -> Vec<Request> {
     let new = |op| Request::new(op, socket, 0xabcd);
     let bare = |op| Request::new(op, 0, 0xabcd);
     let extent = Extent {
-        offset: 4096,
+        address: DATA + 4096,
         len: 100,
     };
     vec![
@@ -73,9 +73,28 @@ fn good(socket: u32) -> Vec<Request> {
     ]
 }
 
+/// The account is answered by the manager itself.
+fn account() -> Request {
+    Request {
+        extent: Extent {
+            address: DATA + 256,
+            len: size_of::<Account>() as u32,
+        },
+        ..Request::new(Op::Account, 0, 0xabcd)
+    }
+}
+
 const ADDRESS: usize = offset_of!(Request, address);
 const ARG: usize = offset_of!(Request, arg);
 const EXTENT: usize = offset_of!(Request, extent);
+
+fn forced(semantics: Semantics, technique: Technique) -> u32 {
+    Passing {
+        semantics,
+        forced: Some(technique),
+    }
+    .word()
+}
 
 /// `request` with one field wrong each, and the field's offset.
 fn wrong(request: &Request) -> Vec<(usize, Request)> {
@@ -90,30 +109,59 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
             },
         ),
         (offset_of!(Request, client), Request { client: 1, ..r }),
-        (offset_of!(Request, reserved), Request { reserved: 1, ..r }),
     ];
+    let mut words = vec![9, 0x100, 0xb01, 0x1_0001, u32::MAX];
+    if matches!(op, Op::Send) {
+        // Techniques of the other direction, or of other semantics.
+        let copy_in = Technique::CopyIn;
+        words.extend([
+            forced(Semantics::EmulatedCopy, copy_in),
+            forced(Semantics::Copy, Technique::Hide),
+        ]);
+    } else if matches!(op, Op::Recv) {
+        words.extend([forced(Semantics::EmulatedCopy, Technique::InPlace), 0x301]);
+    } else {
+        words.push(1);
+    }
+    let passing = offset_of!(Request, passing);
+    all.extend(
+        words
+            .into_iter()
+            .map(|w| (passing, Request { passing: w, ..r })),
+    );
+    if !matches!(op, Op::Send | Op::Recv) {
+        let flags = flags::BLOCKED;
+        all.push((offset_of!(Request, flags), Request { flags, ..r }));
+    }
     if !matches!(op, Op::Bind) {
         let flags = flags::REUSE_ADDRESS;
         all.push((offset_of!(Request, flags), Request { flags, ..r }));
     }
-    for number in [0, 13, 14, 255, u16::MAX] {
+    for number in [0, 13, 15, 255, 0x100, u16::MAX] {
         all.push((offset_of!(Request, op), Request { op: number, ..r }));
     }
-    let region = DATA_BYTES;
+    let end = DATA + DATA_BYTES;
     let mut extents = vec![
-        (region, 1),
-        (0, region + 1),
+        (end, 128),
+        (end - 127, 128),
+        (DATA - 1, 128),
         (u32::MAX, u32::MAX),
-        (1, region),
+        (u32::MAX - 126, 128),
+        (0, 128),
     ];
-    if matches!(op, Op::Resolve) {
-        extents.extend([(0, 0), (0, 254)]);
+    match op {
+        Op::Recv => extents.extend([(TEXT, 128), (DATA, DATA_BYTES + 1), (end - 4096, u32::MAX)]),
+        Op::Send => extents.extend([
+            (TEXT, TEXT_BYTES + 1),
+            (DATA, DATA_BYTES + 1),
+            (TEXT - 1, 2),
+        ]),
+        Op::Resolve => extents.extend([(DATA, 0), (DATA, 254)]),
+        Op::Account => extents.extend([(DATA, 127), (TEXT, 128)]),
+        _ => extents.extend([(0, 1), (1, 0)]),
     }
-    if !matches!(op, Op::Send | Op::Recv | Op::Resolve) {
-        extents.extend([(0, 1), (1, 0)]);
-    }
-    for (offset, len) in extents {
-        let extent = Extent { offset, len };
+    for (address, len) in extents {
+        let extent = Extent { address, len };
         all.push((EXTENT, Request { extent, ..r }));
     }
     let mut addresses = vec![
@@ -149,7 +197,7 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
         Op::Open => &[0, 3, u64::MAX, 1 << 16 | 1],
         Op::Listen => &[0, 1025, u64::MAX],
         Op::Shutdown => &[0, 4, u64::MAX],
-        Op::Resolve => &[0, 15, 99, DATA_BYTES as u64, u64::MAX],
+        Op::Resolve => &[0, 15, 99, u32::MAX as u64, u64::MAX],
         Op::Close => &[],
         _ => &[1, u64::MAX],
     };
@@ -159,24 +207,75 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
 
 #[test]
 fn each_wrong_field_is_named_and_goes_no_further() {
-    let mut parties = Parties::one();
+    let quota = io_manager::Quota {
+        queued_bytes: 1 << 20,
+        ..QUOTA
+    };
+    let mut parties = Parties::new(1, 1, quota);
     let (handle, _) = parties.open(0, SocketKind::Tcp);
     let mut cases = 0;
-    for request in good(handle) {
+    for request in good(handle).into_iter().chain([account()]) {
         for (offset, wrong) in wrong(&request) {
             let completion = parties.refused(0, wrong);
             assert_eq!(completion.status, Status::BadRequest as u16, "{wrong:?}");
             assert_eq!(completion.arg, offset as u64, "{wrong:?}");
-            assert_eq!(parties.servers[0].requests.pop().unwrap(), None);
+            assert!(parties.servers[0].requests.is_empty());
             cases += 1;
         }
     }
-    assert!(cases > 200, "{cases}");
+    assert!(cases > 300, "{cases}");
     assert_eq!(parties.count("refused.field"), cases);
     // And the good ones do pass, so it was the field.
+    let told = parties.refused(0, account());
+    assert_eq!((told.status, told.len), (Status::Ok as u16, 128));
     for request in good(handle) {
         let (_, completion) = parties.carry(0, request);
         assert_eq!(completion.status, Status::Ok as u16, "{request:?}");
+    }
+    parties.assert_settled();
+}
+
+#[test]
+fn a_client_reads_its_own_account() {
+    let mut parties = Parties::new(2, 1, QUOTA);
+    let (handle, _) = parties.open(0, SocketKind::Udp);
+    let mut send = Request::new(Op::Send, handle, 1);
+    send.extent = Extent {
+        address: DATA,
+        len: 100,
+    };
+    let (_, sent) = parties.carry(0, send);
+    assert_eq!(sent.status, Status::Ok as u16);
+    parties.refused(0, account());
+    let bytes = parties.load(0, DATA + 256, 128);
+    let account = Account::read_from_bytes(&bytes[..]).unwrap();
+    assert_eq!((account.copied_out, account.copied_in), (100, 0));
+    assert_eq!((account.requests, account.completions), (3, 2));
+    assert_ne!(account.signals, 0);
+    let others = parties.load(1, DATA + 256, 128);
+    assert_eq!(others, [0; 128]);
+}
+
+#[test]
+fn who_has_threads_is_not_believed_to_wait() {
+    for (threads, technique) in [(1, "output.reference"), (2, "output.copy-out")] {
+        let mut parties = Parties::with(Setup {
+            threads,
+            ..Setup::ONE
+        });
+        let (handle, _) = parties.open(0, SocketKind::Tcp);
+        let mut send = Request::new(Op::Send, handle, 1);
+        send.flags = flags::BLOCKED;
+        parties.pass(0, send, (DATA, 4096));
+        assert_eq!(parties.count(technique), 1);
+        // Not even if it insists.
+        send.passing = forced(Semantics::EmulatedCopy, Technique::Reference);
+        send.extent = Extent {
+            address: DATA,
+            len: 4096,
+        };
+        parties.submit(0, send);
+        assert_eq!(parties.answered(0).is_some(), threads == 2);
     }
 }
 
@@ -253,7 +352,10 @@ fn quotas_hold_and_come_back() {
     let full = parties.refused(0, Request::new(Op::Accept, handles[0], 9));
     assert_eq!((full.status, full.arg), (Status::QuotaExceeded as u16, 0));
     let mut send = Request::new(Op::Send, handles[0], 5);
-    send.extent.len = 4096;
+    send.extent = Extent {
+        address: DATA,
+        len: QUOTA.queued_bytes,
+    };
     parties.submit(0, send);
     let first = parties.forwarded(0);
     send.extent.len = 1;
@@ -357,7 +459,11 @@ fn a_damaged_header_cuts_off_from_the_start() {
         (12, 1),
     ] {
         for ring in [REQUESTS_OFFSET, COMPLETIONS_OFFSET] {
-            let mut parties = Parties::damaged(2, 1, QUOTA, |index, control| {
+            let setup = Setup {
+                clients: 2,
+                ..Setup::ONE
+            };
+            let mut parties = Parties::damaged(setup, |index, control| {
                 if index == 0 {
                     control.store32(ring + offset, value).unwrap();
                 }
@@ -404,6 +510,7 @@ fn a_flood_does_not_hold_up_the_others() {
     let _ = parties.clients[1].requests.publish();
     // One turn: a share of the flood, and the other's request.
     parties.manager.turn(&mut parties.rung);
+    parties.servers[0].take();
     assert_eq!(parties.forwarded(0).client, 1);
     let mut flood = 0;
     while parties.answered(0).is_some() {
@@ -428,11 +535,7 @@ fn too_much_quota_is_cut_to_what_the_server_ring_holds() {
         let _ = parties.clients[client].requests.publish();
     }
     parties.run();
-    let mut forwarded = 0;
-    while parties.servers[0].requests.pop().unwrap().is_some() {
-        forwarded += 1;
-    }
-    assert_eq!(forwarded, 16 * 255);
+    assert_eq!(parties.servers[0].requests.len(), 16 * 255);
     assert_eq!(parties.count("servers.gone"), 0);
 }
 
@@ -446,7 +549,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     /// Whatever bytes a client sends: an answer each, and whatever is
-    /// forwarded is in its own region and on its own sockets.
+    /// forwarded is on its own sockets.
     #[test]
     fn any_bytes_are_answered_or_legal(
         requests in proptest::collection::vec((any::<[u8; 64]>(), any::<u16>()), 1..40),
@@ -456,23 +559,26 @@ proptest! {
         for (bytes, mask) in requests {
             let mut request = Request::read_from_bytes(&bytes[..]).unwrap();
             // Mostly plausible: random fields alone never get far.
-            request.op = 1 + mask % 14;
-            if mask & 16 != 0 { request.flags = 0 }
+            request.op = 1 + mask % 15;
+            if mask & 16 != 0 { request.flags &= flags::BLOCKED }
             if mask & 32 != 0 { request.socket = 1 << 16 }
-            if mask & 64 != 0 { request.extent = Extent::default() }
+            if mask & 64 != 0 { request.extent.address = DATA + request.extent.address % DATA_BYTES }
+            if mask & 1024 != 0 { request.extent.len %= 8192 }
+            if mask & 2048 != 0 { request.extent = Extent::default() }
             if mask & 128 != 0 { request.address = WireAddress::NONE }
             if mask & 256 != 0 { request.arg %= 4 }
-            (request.client, request.reserved) = (0, 0);
+            if mask & 512 != 0 { request.passing = 0 }
+            request.client = 0;
             parties.submit(0, request);
-            let forwarded = parties.servers[0].requests.pop().unwrap();
-            if let Some(forwarded) = forwarded {
+            if let Some(forwarded) = parties.servers[0].requests.pop_front() {
                 prop_assert_eq!(forwarded.client, 0);
-                prop_assert!(forwarded.extent.fits(DATA_BYTES as usize));
+                prop_assert_eq!(forwarded.passing, 0);
                 prop_assert!(forwarded.socket < number + 4);
                 parties.complete(0, forwarded.complete(Status::TimedOut));
             }
             let completion = parties.answered(0);
             prop_assert_eq!(completion.map(|c| c.user_data), Some(request.user_data));
         }
+        parties.assert_settled();
     }
 }

@@ -6,9 +6,9 @@
 
 mod parties;
 
-use parties::{Parties, QUOTA};
+use parties::{DATA, Parties, QUOTA};
 use socket_api::{
-    Completion, Extent, Op, Request, SERVER_COMPLETIONS_OFFSET, SocketKind, Status, WireAddress,
+    Completion, Extent, FROM_SERVER_OFFSET, Op, Request, SocketKind, Status, WireAddress,
 };
 
 const GONE: u16 = Status::ServerGone as u16;
@@ -20,11 +20,18 @@ fn receiving() -> (Parties, u32, Request) {
     let (handle, _) = parties.open(0, SocketKind::Udp);
     let mut request = Request::new(Op::Recv, handle, 0xfeed);
     request.extent = Extent {
-        offset: 64,
+        address: DATA + 64,
         len: 100,
     };
     parties.submit(0, request);
     let forwarded = parties.forwarded(0);
+    assert_eq!(
+        forwarded.extent,
+        Extent {
+            address: 0,
+            len: 100
+        }
+    );
     (parties, handle, forwarded)
 }
 
@@ -39,12 +46,19 @@ fn the_server_sees_none_of_the_clients_words() {
 fn an_honest_completion_is_translated_back() {
     let (mut parties, handle, forwarded) = receiving();
     let from: WireAddress = std::net::SocketAddr::from(([10, 0, 2, 2], 5)).into();
+    let mut frame = parties::frames::udp(5, 6, b"some bytes");
+    frame[40] = 1;
+    parties.drivers[0].receive(&frame, 0);
+    parties.run();
+    let packet = parties.servers[0].packets.pop_front().unwrap();
     parties.complete(
         0,
         Completion {
-            len: 100,
-            arg: 200,
-            flags: 1,
+            len: 10,
+            arg: 10,
+            flags: 2,
+            packet: packet.id,
+            offset: 42,
             address: from,
             ..forwarded.complete(Status::Ok)
         },
@@ -54,28 +68,33 @@ fn an_honest_completion_is_translated_back() {
         op: Op::Recv as u16,
         socket: handle,
         user_data: 0xfeed,
-        len: 100,
-        arg: 200,
-        flags: 1,
+        len: 10,
+        arg: 10,
         address: from,
         ..Completion::default()
     };
     assert_eq!(completion, right);
+    assert_eq!(parties.load(0, DATA + 64, 11), b"some bytes\0");
     assert_eq!(parties.rung.clients.last(), Some(&0));
+    parties.assert_settled();
 }
 
 #[test]
 fn each_lie_fails_the_request_alone() {
     let honest = |f: &Request| f.complete(Status::Ok);
-    let lies: [fn(&mut Completion); 8] = [
+    let lies: [fn(&mut Completion); 12] = [
         |c| c.op = Op::Send as u16,
         |c| c.status = 999,
         |c| c.socket ^= 1,
         |c| c.len = 101,
+        |c| c.len = 1,
         |c| c.len = u32::MAX,
         |c| c.flags = 2,
+        |c| c.flags = 4,
+        |c| c.flags = 8,
         |c| c.address.family = 77,
-        |c| c.reserved = 1,
+        |c| c.packet = 1,
+        |c| c.offset = 1,
     ];
     for (n, lie) in lies.into_iter().enumerate() {
         let (mut parties, handle, forwarded) = receiving();
@@ -190,9 +209,7 @@ fn too_many_lies_end_it() {
 fn an_index_that_jumps_ends_it() {
     let (mut parties, handle, _) = receiving();
     let control = parties.servers[0].control;
-    control
-        .store32(SERVER_COMPLETIONS_OFFSET + 64, 1 << 30)
-        .unwrap();
+    control.store32(FROM_SERVER_OFFSET + 64, 1 << 30).unwrap();
     parties.run();
     assert_eq!(parties.answer(0).status, GONE);
     everything_fails(&mut parties, handle);

@@ -1,25 +1,44 @@
-//! Clients and servers that do exactly what a test tells them.
+//! Clients, servers and drivers that do exactly what a test tells them, on a
+//! model of the machine.
 
 // Each test program uses a part of this.
 #![allow(dead_code, reason = "each test program uses a part")]
 
-use io_manager::{Bells, ClientConfig, Manager, Quota, ServerConfig};
-use monitor_api::{CounterPage, CounterReader};
-use shared_ring::{Consumer, Producer, SharedMemory};
-use socket_api as api;
-use socket_api::{Completion, Op, Request, SocketKind, Status};
+pub mod driver;
+pub mod frames;
+mod pool;
+pub mod server;
 
+use data_passing::{Costs, HoldingConfig, Memory, Rights};
+use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
+use model_platform::{Allocator, ModelMachine, Physical};
+use monitor_api::{CounterPage, CounterReader};
+use nic_api::{NicInfo, payload_bytes};
+use shared_ring::{Consumer, Producer, RingLayout, SharedMemory};
+use socket_api as api;
+use socket_api::{Completion, Extent, Op, Request, SERVER_PACKETS, SocketKind, Status};
+
+use driver::Driver;
+use server::Server;
+
+/// Where a client's memory is.
+pub const DATA: u32 = 0x10_0000;
+/// Bytes of it.
 pub const DATA_BYTES: u32 = 64 << 10;
+/// Where a client has memory that it can only read.
+pub const TEXT: u32 = 0x80_0000;
+/// Bytes of it.
+pub const TEXT_BYTES: u32 = 8 << 10;
+/// Frames in the reserve.
+pub const RESERVE: u32 = 64;
+pub const MTU: u32 = 1500;
 pub const QUOTA: Quota = Quota {
     sockets: 4,
     requests: 16,
-    queued_bytes: 4096,
+    queued_bytes: 40960,
     share: 8,
+    receive_frames: 64,
 };
-
-pub fn memory(bytes: usize) -> SharedMemory {
-    SharedMemory::from_static(Box::leak(vec![0; bytes / 8].into_boxed_slice()))
-}
 
 pub struct Client {
     pub control: SharedMemory,
@@ -27,16 +46,11 @@ pub struct Client {
     pub completions: Consumer<Completion>,
 }
 
-pub struct Server {
-    pub control: SharedMemory,
-    pub requests: Consumer<Request>,
-    pub completions: Producer<Completion>,
-}
-
 #[derive(Default)]
 pub struct Rung {
     pub clients: Vec<usize>,
     pub servers: Vec<usize>,
+    pub drivers: Vec<usize>,
 }
 
 impl Bells for Rung {
@@ -46,109 +60,226 @@ impl Bells for Rung {
     fn server(&mut self, index: usize) {
         self.servers.push(index);
     }
+    fn driver(&mut self, index: usize) {
+        self.drivers.push(index);
+    }
+}
+
+/// How a test wants its parties.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub clients: usize,
+    pub servers: usize,
+    pub quota: Quota,
+    pub threads: u32,
+    /// Of every NIC.
+    pub features: u32,
+    /// Whether drivers have said what they know before the test begins.
+    pub ready: bool,
+}
+
+impl Setup {
+    pub const ONE: Self = Self {
+        clients: 1,
+        servers: 1,
+        quota: QUOTA,
+        threads: 1,
+        features: 0,
+        ready: true,
+    };
 }
 
 pub struct Parties {
-    pub manager: Manager,
+    pub manager: Manager<ModelMachine>,
+    pub machine: ModelMachine,
+    pub physical: Physical,
     pub clients: Vec<Client>,
     pub servers: Vec<Server>,
+    pub drivers: Vec<Driver>,
     pub rung: Rung,
     page: SharedMemory,
 }
 
-fn client_control() -> SharedMemory {
-    let control = memory(api::CLIENT_CONTROL_BYTES);
-    for at in [api::REQUESTS_OFFSET, api::COMPLETIONS_OFFSET] {
-        let ring = control.slice(at, api::CLIENT_RING.bytes()).unwrap();
-        api::CLIENT_RING.format(&ring).unwrap();
+impl Drop for Parties {
+    fn drop(&mut self) {
+        pool::put(self.physical);
     }
-    control
 }
 
-fn server_control() -> SharedMemory {
-    let control = memory(api::SERVER_CONTROL_BYTES);
-    for at in [api::SERVER_REQUESTS_OFFSET, api::SERVER_COMPLETIONS_OFFSET] {
-        let ring = control.slice(at, api::SERVER_RING.bytes()).unwrap();
-        api::SERVER_RING.format(&ring).unwrap();
+/// Formats a ring at `offset` of a region.
+fn format(control: &SharedMemory, offset: usize, layout: RingLayout) -> SharedMemory {
+    let ring = control.slice(offset, layout.bytes()).unwrap();
+    layout.format(&ring).unwrap();
+    ring
+}
+
+fn new_client(allocator: &mut Allocator) -> Client {
+    let control = allocator.take(api::CLIENT_CONTROL_BYTES, 64).memory;
+    let ring = |at| format(&control, at, api::CLIENT_RING);
+    let (requests, completions) = (ring(api::REQUESTS_OFFSET), ring(api::COMPLETIONS_OFFSET));
+    Client {
+        control,
+        requests: Producer::attach(requests, api::CLIENT_RING).unwrap(),
+        completions: Consumer::attach(completions, api::CLIENT_RING).unwrap(),
     }
-    control
+}
+
+fn region(machine: &ModelMachine, allocator: &mut Allocator, bytes: usize) -> Region {
+    let bytes = bytes.next_multiple_of(4096);
+    let block = allocator.take(bytes, 4096);
+    Region {
+        memory: block.memory,
+        paddr: block.paddr,
+        first: machine.add_frames(block.paddr, bytes as u32 / 4096, 4096),
+    }
+}
+
+/// Memory of client number `client`.
+fn holding(
+    machine: &ModelMachine,
+    allocator: &mut Allocator,
+    client: u16,
+    (address, bytes, writable): (u32, u32, bool),
+) -> HoldingConfig {
+    let block = region(machine, allocator, bytes as usize);
+    // What was there before is nobody's business.
+    block.memory.clear(0, bytes as usize).unwrap();
+    for page in 0..bytes / 4096 {
+        let frame = data_passing::FrameId(block.first.0 + page);
+        let rights = if writable {
+            Rights::Write
+        } else {
+            Rights::Read
+        };
+        machine.preset(client, address + page * 4096, frame, rights);
+    }
+    HoldingConfig {
+        address,
+        bytes,
+        large: false,
+        writable,
+        first: block.first,
+    }
 }
 
 impl Parties {
-    pub fn new(clients: usize, servers: usize, quota: Quota) -> Self {
-        Self::damaged(clients, servers, quota, |_, _| {})
+    pub fn one() -> Self {
+        Self::with(Setup::ONE)
     }
 
-    /// As `new`; `damage` may change a client's region before the manager
+    pub fn new(clients: usize, servers: usize, quota: Quota) -> Self {
+        Self::with(Setup {
+            clients,
+            servers,
+            quota,
+            ..Setup::ONE
+        })
+    }
+
+    pub fn with(setup: Setup) -> Self {
+        Self::damaged(setup, |_, _| {})
+    }
+
+    /// As `with`; `damage` may change a client's region before the manager
     /// attaches.
-    pub fn damaged(
-        clients: usize,
-        servers: usize,
-        quota: Quota,
-        damage: impl Fn(usize, &SharedMemory),
-    ) -> Self {
-        let attach_client = |_| {
-            let control = client_control();
-            let ring = |at| control.slice(at, api::CLIENT_RING.bytes()).unwrap();
-            Client {
-                control,
-                requests: Producer::attach(ring(api::REQUESTS_OFFSET), api::CLIENT_RING).unwrap(),
-                completions: Consumer::attach(ring(api::COMPLETIONS_OFFSET), api::CLIENT_RING)
-                    .unwrap(),
-            }
-        };
-        let attach_server = |_| {
-            let control = server_control();
-            let ring = |at| control.slice(at, api::SERVER_RING.bytes()).unwrap();
-            Server {
-                control,
-                requests: Consumer::attach(ring(api::SERVER_REQUESTS_OFFSET), api::SERVER_RING)
-                    .unwrap(),
-                completions: Producer::attach(
-                    ring(api::SERVER_COMPLETIONS_OFFSET),
-                    api::SERVER_RING,
-                )
-                .unwrap(),
-            }
-        };
-        let clients: Vec<_> = (0..clients).map(attach_client).collect();
-        let servers: Vec<_> = (0..servers).map(attach_server).collect();
+    pub fn damaged(setup: Setup, damage: impl Fn(usize, &SharedMemory)) -> Self {
+        let physical = pool::take();
+        let machine = ModelMachine::new(physical);
+        let mut allocator = Allocator::new(physical);
+        let clients: Vec<_> = (0..setup.clients)
+            .map(|_| new_client(&mut allocator))
+            .collect();
         for (index, client) in clients.iter().enumerate() {
             damage(index, &client.control);
         }
+        let mut hold = |n: usize, what| holding(&machine, &mut allocator, n as u16, what);
         let client_configs: Vec<_> = clients
             .iter()
-            .map(|c| ClientConfig {
+            .enumerate()
+            .map(|(n, c)| ClientConfig {
                 name: "client",
                 control: c.control,
-                data_bytes: DATA_BYTES,
-                quota,
+                quota: setup.quota,
+                threads: setup.threads,
+                holdings: vec![
+                    hold(n, (DATA, DATA_BYTES, true)),
+                    hold(n, (TEXT, TEXT_BYTES, false)),
+                ],
             })
             .collect();
-        let server_configs: Vec<_> = servers
-            .iter()
-            .map(|s| ServerConfig { control: s.control })
-            .collect();
-        let page = memory(4096);
+        let mut server_configs = Vec::new();
+        let mut servers = Vec::new();
+        let mut drivers = Vec::new();
+        for _ in 0..setup.servers {
+            let mtu = MTU as usize;
+            let headers = region(&machine, &mut allocator, api::headers_bytes(mtu));
+            let send_slots = region(&machine, &mut allocator, api::send_slots_bytes(mtu));
+            let bytes = payload_bytes(mtu) * SERVER_PACKETS as usize;
+            let payload = region(&machine, &mut allocator, bytes);
+            let server = Server::new(&mut allocator, headers, send_slots);
+            let driver = Driver::new(physical, &mut allocator);
+            server_configs.push(ServerConfig {
+                control: server.control,
+                headers,
+                send_slots,
+                nic: NicConfig {
+                    control: driver.control,
+                    payload,
+                    mtu: MTU,
+                },
+            });
+            servers.push(server);
+            drivers.push(driver);
+        }
+        let mut memory = Memory::new(machine.clone(), Costs::PINNED);
+        let reserve = region(&machine, &mut allocator, RESERVE as usize * 4096);
+        memory.add_reserve(reserve.first, RESERVE);
+        let page = allocator.take(4096, 4096).memory;
         let counters = CounterPage::create(page).unwrap();
-        Self {
-            manager: Manager::new(&client_configs, &server_configs, Some(counters)).unwrap(),
+        let manager = Manager::new(memory, &client_configs, &server_configs, Some(counters));
+        let mut this = Self {
+            manager: manager.unwrap(),
+            machine,
+            physical,
             clients,
             servers,
+            drivers,
             rung: Rung::default(),
             page,
+        };
+        if setup.ready {
+            this.publish_facts(setup.features);
         }
+        this
     }
 
-    pub fn one() -> Self {
-        Self::new(1, 1, QUOTA)
+    /// Has all drivers say what they know.
+    pub fn publish_facts(&mut self, features: u32) {
+        for driver in &self.drivers {
+            let info = NicInfo {
+                mac: [2, 0, 0, 0, 0, 1],
+                mtu: MTU,
+                features,
+            };
+            info.publish(&driver.control).unwrap();
+        }
+        self.run();
+        for driver in &mut self.drivers {
+            driver.take();
+        }
     }
 
     /// Lets the manager work until there is nothing to do.
     pub fn run(&mut self) {
         for _ in 0..1000 {
             let more = self.manager.turn(&mut self.rung);
-            if !more && self.manager.arm() {
+            if !more && self.manager.arm(&mut self.rung) {
+                for driver in &mut self.drivers {
+                    driver.take();
+                }
+                for server in &mut self.servers {
+                    server.take();
+                }
                 return;
             }
         }
@@ -191,16 +322,19 @@ impl Parties {
     /// The one request that `server` got.
     pub fn forwarded(&mut self, server: usize) -> Request {
         let requests = &mut self.servers[server].requests;
-        let request = requests.pop().unwrap().expect("a request");
-        assert_eq!(requests.pop().unwrap(), None, "one request only");
+        let request = requests.pop_front().expect("a request");
+        assert!(requests.is_empty(), "one request only");
         request
     }
 
-    pub fn complete(&mut self, server: usize, completion: Completion) {
-        let server = &mut self.servers[server];
-        server.completions.push(&completion).unwrap();
-        let _ = server.completions.publish();
+    /// The server says something.
+    pub fn say(&mut self, server: usize, message: impl Into<api::Message>) {
+        self.servers[server].say(message);
         self.run();
+    }
+
+    pub fn complete(&mut self, server: usize, completion: Completion) {
+        self.say(server, completion);
     }
 
     /// Submits `request`, has the server answer `Ok`, returns both.
@@ -222,5 +356,65 @@ impl Parties {
         let (forwarded, completion) = self.carry(client, request);
         assert_eq!(completion.status, Status::Ok as u16);
         (completion.socket, forwarded.socket)
+    }
+
+    /// Submits a request with an extent; what the server got.
+    pub fn pass(&mut self, client: usize, request: Request, extent: (u32, u32)) -> Request {
+        let (address, len) = extent;
+        let extent = Extent { address, len };
+        self.submit(client, Request { extent, ..request });
+        self.forwarded(0)
+    }
+
+    /// The client writes; a fault goes to the manager as it would.
+    pub fn store(&mut self, client: u16, address: u32, bytes: &[u8]) {
+        let mut done = 0;
+        for _ in 0..100 {
+            let rest = (address + done as u32, &bytes[done..]);
+            match self.machine.store(client, rest.0, rest.1) {
+                Ok(()) => return,
+                Err((more, fault)) => {
+                    done += more;
+                    let resolved = self.manager.fault(client.into(), fault.address, true);
+                    assert_eq!(resolved, io_manager::Fault::Resolved, "{fault:?}");
+                }
+            }
+        }
+        panic!("a fault that is never resolved");
+    }
+
+    /// What the client reads.
+    pub fn load(&self, client: u16, address: u32, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.machine.load(client, address, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Drivers let go of all frames; what was in them.
+    pub fn drain(&mut self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        for driver in &mut self.drivers {
+            frames.extend(driver.send_all());
+        }
+        self.run();
+        frames
+    }
+
+    /// Nothing is lost: every buffer is with a driver, every slot free, every
+    /// frame of the reserve back, nobody waits.
+    pub fn assert_settled(&self) {
+        let books = self.manager.books();
+        for nic in &books.nics {
+            assert_eq!(nic.with_server, 0, "{books:?}");
+            assert_eq!(nic.slots_away, 0, "{books:?}");
+            assert_eq!(nic.whole_free, api::WHOLE_SLOTS, "{books:?}");
+            assert!([1024, 512, 0].contains(&nic.with_driver), "{books:?}");
+            assert_eq!((nic.steered_free, nic.backlog), (128, 0), "{books:?}");
+        }
+        for client in &books.clients {
+            let left = (client.unanswered, client.slots, client.queued_bytes);
+            assert_eq!(left, (0, 0, 0), "{books:?}");
+        }
+        assert_eq!(books.reserve, RESERVE, "{books:?}");
     }
 }
