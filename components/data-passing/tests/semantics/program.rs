@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use socket_api::{Passing, Semantics, Technique};
 
 use crate::coverage::{CELLS, Cell};
-use crate::platform::MAX_RESERVE;
+use crate::platform::{LARGE, MAX_RESERVE};
 
 /// Where in a client's memory, before it is known how things are there.
 #[derive(Clone, Copy, Debug)]
@@ -295,5 +295,37 @@ pub fn mapping(mul: u32, div: u32) -> Costs {
         protect: scaled(pinned.protect),
         fault: scaled(pinned.fault),
         ..pinned
+    }
+}
+
+impl Spot {
+    /// `len` bytes from the start of a page of a region on.
+    pub const fn page(client: u16, region: usize, page: u32, len: u32) -> Self {
+        Self {
+            client,
+            region,
+            len,
+            kind: 0,
+            fine: page,
+        }
+    }
+}
+
+impl Begin {
+    /// With a technique forced; the client does not wait.
+    pub fn forced(input: bool, semantics: Semantics, technique: Technique, at: Spot) -> Self {
+        let cell = Cell {
+            input,
+            semantics,
+            technique,
+            large: at.region == LARGE,
+        };
+        Self {
+            cell,
+            at,
+            forced: Some(technique),
+            blocked: false,
+            early: false,
+        }
     }
 }
