@@ -1,14 +1,14 @@
 //! Inputs: what must be in the room, and when they must be refused.
 
 use data_passing::choose::{InputCase, input_is_legal};
-use data_passing::{FrameId, Input, Machine, PassingError, Place};
+use data_passing::{Input, PassingError};
 use socket_api::{Extent, Semantics, Technique};
 
 use crate::coverage::Cell;
-use crate::platform::{NIC_BUFFER, NIC_BUFFERS, PAGE, Region};
+use crate::platform::{PAGE, Region};
 use crate::program::{Begin, size_class};
 use crate::shadow::Page;
-use crate::world::{Check, World, same};
+use crate::world::{Check, World};
 
 /// At most so many at a time.
 const MOST: usize = 12;
@@ -24,19 +24,21 @@ pub struct In {
     /// Whether a device writes to frames of the client's.
     pub pinned: bool,
     /// Whether the device has been given something and not let go of it.
-    device_has_it: bool,
-    filled: u32,
+    pub device_has_it: bool,
+    pub filled: u32,
+    /// Whether bytes came the way that the technique is for.
+    pub carried_out: bool,
 }
 
 impl In {
-    fn hides(&self) -> bool {
+    pub fn hides(&self) -> bool {
         matches!(
             self.cell.semantics,
             Semantics::Move | Semantics::EmulatedMove
         )
     }
 
-    fn rest(&self, len: u32) -> Extent {
+    pub fn rest(&self, len: u32) -> Extent {
         Extent {
             address: self.extent.address + self.filled,
             len,
@@ -47,10 +49,6 @@ impl In {
 /// Whether two extents have bytes in common.
 pub fn overlap(a: Extent, b: Extent) -> bool {
     a.len != 0 && b.len != 0 && a.end() > u64::from(b.address) && b.end() > u64::from(a.address)
-}
-
-fn part(len: u32, fraction: u32) -> u32 {
-    (u64::from(len) * u64::from(fraction) / 0xffff).min(len.into()) as u32
 }
 
 impl World {
@@ -103,7 +101,7 @@ impl World {
     }
 
     /// Whether bytes of large pages there are being sent and must not change.
-    fn is_relied_on(&self, client: u16, extent: Extent) -> bool {
+    pub fn is_relied_on(&self, client: u16, extent: Extent) -> bool {
         self.outs.iter().any(|o| {
             o.client == client
                 && o.own_frames
@@ -179,6 +177,7 @@ impl World {
             device_has_it: input.is_posted(),
             input,
             filled: 0,
+            carried_out: extent.len == 0,
         };
         if new.hides() {
             let pages = region.pages_of(extent);
@@ -201,185 +200,8 @@ impl World {
         Ok(())
     }
 
-    fn nth_input(&self, which: u32) -> Option<usize> {
+    pub fn nth_input(&self, which: u32) -> Option<usize> {
         (!self.ins.is_empty()).then(|| which as usize % self.ins.len())
-    }
-
-    pub fn deliver(&mut self, which: u32, fraction: u32, pieces: u32) -> Check {
-        let Some(n) = self.nth_input(which) else {
-            return Ok(());
-        };
-        let rest = self.ins[n].extent.len - self.ins[n].filled;
-        let mut left = part(rest, fraction);
-        let each = left.div_ceil(pieces + 1).clamp(1, NIC_BUFFER);
-        if pieces == 5 {
-            self.deliver_too_much(n, rest)?;
-        }
-        loop {
-            let len = left.min(each);
-            if !self.deliver_piece(n, len)? || left == len {
-                return Ok(());
-            }
-            left -= len;
-        }
-    }
-
-    fn deliver_too_much(&mut self, n: usize, rest: u32) -> Check {
-        let at = Place {
-            frame: self.platform.nic,
-            offset: 0,
-        };
-        let input = &mut self.ins[n].input;
-        let len = rest + 1;
-        match self.platform.memory.deliver(input, at, len) {
-            Err(PassingError::Extent) => Ok(()),
-            other => Err(format!("{len} bytes for {rest}: {other:?}")),
-        }
-    }
-
-    /// One piece; false if it was rightly refused.
-    fn deliver_piece(&mut self, n: usize, len: u32) -> Result<bool, String> {
-        let client = self.ins[n].client;
-        let bytes = self.bytes(client, true, len);
-        let at = Place {
-            frame: FrameId(self.platform.nic.0 + self.next_id % NIC_BUFFERS),
-            offset: self.next_id * 37 % (NIC_BUFFER - len + 1),
-        };
-        self.platform.memory.machine().write(at, &bytes);
-        let reserve = self.platform.memory.reserve();
-        let rec = &mut self.ins[n];
-        let extent = rec.rest(len);
-        let delivered = self.platform.memory.deliver(&mut rec.input, at, len);
-        let filled = rec.input.filled();
-        let shadow = &self.shadows[usize::from(client)];
-        let region = shadow.find(extent).ok_or("no region")?;
-        let away = !rec.hides() && region.is_away(extent);
-        let pages = region.pages_of(extent).len() as u32;
-        match delivered {
-            Ok(()) if away => Err("delivered to where the client cannot see it".into()),
-            Ok(()) => {
-                self.delivered(n, &bytes)?;
-                Ok(true)
-            }
-            Err(_) if filled != rec.filled => Err("refused, and filled".into()),
-            Err(PassingError::NotMapped) if away => Ok(false),
-            Err(PassingError::NoFrames) if reserve < pages => Ok(false),
-            Err(error) => Err(format!("{len} bytes were not delivered: {error}")),
-        }
-    }
-
-    /// The client's memory changes as it must.
-    fn delivered(&mut self, n: usize, bytes: &[u8]) -> Check {
-        let rec = &mut self.ins[n];
-        let (client, extent) = (rec.client, rec.rest(bytes.len() as u32));
-        rec.filled += extent.len;
-        if rec.filled != rec.input.filled() {
-            return Err(format!("{} bytes are there", rec.input.filled()));
-        }
-        if rec.hides() {
-            let new_region = rec.cell.semantics == Semantics::Move;
-            self.supply(client, extent, new_region);
-        }
-        self.shadow_write(client, extent.address, bytes);
-        Ok(())
-    }
-
-    /// Pages that come back are zero; so are all pages of a new region.
-    fn supply(&mut self, client: u16, extent: Extent, new_region: bool) {
-        let region = self.shadows[usize::from(client)].find_mut(extent);
-        let region = region.expect("a region");
-        let (base, bytes) = (region.region.address, region.region.page());
-        let mut zero = Vec::new();
-        for page in region.pages_of(extent) {
-            let address = base + page as u32 * bytes;
-            let starts = new_region && address >= extent.address;
-            if region.pages[page] == Page::Gone || starts {
-                region.pages[page] = Page::Kept;
-                zero.push(address);
-            }
-        }
-        for address in zero {
-            self.shadow_write(client, address, &vec![0; bytes as usize]);
-        }
-    }
-
-    /// What the device does to what it was given, at any time.
-    pub fn device_writes(&mut self, which: u32, from: u32, len: u32) -> Check {
-        let Some(n) = self.nth_input(which) else {
-            return Ok(());
-        };
-        let rec = &self.ins[n];
-        // Into frames of the client's under strong integrity it writes only
-        // what it has verified.
-        let shows = rec.pinned;
-        if !rec.device_has_it || (shows && rec.cell.semantics.is_strong()) {
-            return Ok(());
-        }
-        let (client, extent) = (rec.client, rec.extent);
-        let from = part(extent.len, from);
-        let len = part(extent.len - from, len);
-        let bytes = self.bytes(client, true, len);
-        self.write_posted(n, from, &bytes)?;
-        if shows {
-            self.shadow_write(client, extent.address + from, &bytes);
-        }
-        Ok(())
-    }
-
-    fn write_posted(&mut self, n: usize, from: u32, bytes: &[u8]) -> Check {
-        let mut places = Vec::new();
-        self.ins[n]
-            .input
-            .posted(|place, len| places.push((place, len)));
-        let room: u32 = places.iter().map(|(_, len)| len).sum();
-        if room != self.ins[n].extent.len {
-            return Err(format!("{room} bytes were posted"));
-        }
-        let (mut at, end) = (0, from + bytes.len() as u32);
-        for (place, len) in places {
-            let (start, stop) = (from.max(at), end.min(at + len));
-            if start < stop {
-                let place = Place {
-                    offset: place.offset + (start - at),
-                    ..place
-                };
-                let bytes = &bytes[(start - from) as usize..(stop - from) as usize];
-                self.platform.memory.machine().write(place, bytes);
-            }
-            at += len;
-        }
-        Ok(())
-    }
-
-    pub fn deliver_posted(&mut self, which: u32, fraction: u32) -> Check {
-        let Some(n) = self.nth_input(which) else {
-            return Ok(());
-        };
-        let rec = &self.ins[n];
-        let (client, len) = (rec.client, part(rec.extent.len, fraction));
-        let bytes = self.bytes(client, true, len);
-        let rec = &self.ins[n];
-        let possible = rec.filled == 0 && (rec.device_has_it || len == 0);
-        if possible && len != 0 {
-            self.write_posted(n, 0, &bytes)?;
-        }
-        let rec = &mut self.ins[n];
-        let extent = rec.rest(if possible { len } else { 0 });
-        let delivered = self.platform.memory.deliver_posted(&mut rec.input, len);
-        let filled = rec.input.filled();
-        let region = self.shadows[usize::from(client)].find(extent);
-        let away = !rec.hides() && region.is_some_and(|r| r.is_away(extent));
-        match delivered {
-            Ok(()) if possible && !away => {
-                rec.device_has_it &= len == 0;
-                self.delivered(n, &bytes)
-            }
-            Ok(()) => Err("delivered, whence?".into()),
-            Err(_) if filled != rec.filled => Err("refused, and filled".into()),
-            Err(PassingError::Extent) if !possible => Ok(()),
-            Err(PassingError::NotMapped) if away => Ok(()),
-            Err(error) => Err(format!("{len} posted bytes were not delivered: {error}")),
-        }
     }
 
     pub fn end_input(&mut self, which: u32) -> Check {
@@ -398,7 +220,9 @@ impl World {
             filled,
             ..
         } = rec;
-        self.coverage.hit(rec.cell, size_class(extent.len))?;
+        if rec.carried_out {
+            self.coverage.hit(rec.cell, size_class(extent.len))?;
+        }
         if self.waits[usize::from(client)] == Some(rec.id) {
             self.waits[usize::from(client)] = None;
         }
@@ -430,52 +254,5 @@ impl World {
         };
         let whole = bytes == PAGE && extent.len != 0;
         self.load(client, if whole { around } else { filled })
-    }
-
-    /// The manager itself reads.
-    pub fn read_client(&mut self, client: u16, extent: Extent) -> Check {
-        let mut bytes = vec![0; extent.len as usize];
-        let memory = &mut self.platform.memory;
-        let read = memory.read_client(client, extent.address, &mut bytes);
-        let region = self.shadows[usize::from(client)].find(extent);
-        let away = region.is_some_and(|r| r.is_away(extent));
-        match (read, region) {
-            (Ok(()), Some(region)) if !away => same(
-                &bytes,
-                region.at(extent),
-                "the manager reads",
-                extent.address,
-            ),
-            (Err(PassingError::Extent), None) => Ok(()),
-            (Err(PassingError::NotMapped), Some(_)) if away => Ok(()),
-            (read, _) => Err(format!("reading {extent:x?}: {read:?}")),
-        }
-    }
-
-    /// The manager itself writes.
-    pub fn write_client(&mut self, client: u16, extent: Extent) -> Check {
-        let bytes = self.bytes(client, true, extent.len);
-        let memory = &mut self.platform.memory;
-        let reserve = memory.reserve();
-        let written = memory.write_client(client, extent.address, &bytes);
-        let region = self.shadows[usize::from(client)].find(extent);
-        let region = region.filter(|r| r.region.writable);
-        let away = region.is_some_and(|r| r.is_away(extent));
-        let relied_on = self.is_relied_on(client, extent);
-        match (written, region) {
-            (Ok(()), Some(_)) if !away && !relied_on => {
-                self.shadow_write(client, extent.address, &bytes);
-                Ok(())
-            }
-            (Err(PassingError::Extent), None) => Ok(()),
-            (Err(PassingError::Extent), Some(_)) if relied_on => Ok(()),
-            (Err(PassingError::NotMapped), Some(_)) if away => Ok(()),
-            (Err(PassingError::NoFrames), Some(r))
-                if (reserve as usize) < r.pages_of(extent).len() =>
-            {
-                Ok(())
-            }
-            (written, _) => Err(format!("writing {extent:x?}: {written:?}")),
-        }
     }
 }

@@ -4,12 +4,14 @@
 //! what it is there for; [`sending`] and [`receiving`] try each technique with
 //! what it must cost; [`matrix`] holds the documentation to the code.
 
+mod arrivals;
 mod bench;
 mod coverage;
 mod inputs;
 mod matrix;
 mod mutations;
 mod outputs;
+mod own_access;
 mod platform;
 mod program;
 mod property;

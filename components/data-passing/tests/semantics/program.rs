@@ -171,7 +171,7 @@ impl Raw {
         Spot {
             client: (choice % 3) as u16,
             region: [0, 0, 1, 2][(choice / 3 % 4) as usize],
-            len: size(self.class, self.b),
+            len: size(self.class.min(6), self.b),
             kind: (choice / 12 % 11) as u8,
             fine: self.a,
         }
@@ -220,21 +220,21 @@ impl Raw {
         let client = (self.flags % 3) as u16;
         match self.kind {
             0..3 => Op::Load(self.spot()),
-            3..10 => Op::Store(self.spot()),
-            10..18 => Op::StoreOver {
+            3..7 => Op::Store(self.spot()),
+            7..14 => Op::StoreOver {
                 which,
                 fine: self.a,
             },
-            18..38 => Op::Output(self.begin(false)),
-            38..64 => Op::Input(self.begin(true)),
-            64..68 => Op::DeviceReads { which, from, len },
-            68..76 => Op::Deliver {
+            14..29 => Op::Output(self.begin(false)),
+            29..52 => Op::Input(self.begin(true)),
+            52..56 => Op::DeviceReads { which, from, len },
+            56..68 => Op::Deliver {
                 which,
                 len: self.a & 0x1ffff,
                 pieces: self.b % 6,
             },
-            76..79 => Op::DeviceWrites { which, from, len },
-            79..86 => Op::DeliverPosted {
+            68..71 => Op::DeviceWrites { which, from, len },
+            71..86 => Op::DeliverPosted {
                 which,
                 len: self.a & 0x1ffff,
             },
@@ -258,7 +258,7 @@ fn op() -> impl Strategy<Value = Op> {
         0..100_u32,
         any::<u32>(),
         any::<u32>(),
-        0..7_u32,
+        0..8_u32,
         any::<u32>(),
     );
     numbers.prop_map(|(kind, a, b, class, flags)| {

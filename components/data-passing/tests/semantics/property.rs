@@ -16,9 +16,9 @@ use crate::world::run;
 /// The seed unless another is asked for.
 const SEED: u64 = 0x1996_0501;
 /// Programs of [`OPERATIONS`] at most.
-const PROGRAMS: u32 = 1600;
+const PROGRAMS: u32 = 1200;
 /// See [`PROGRAMS`].
-const OPERATIONS: usize = 400;
+const OPERATIONS: usize = 800;
 
 #[test]
 fn programs_behave_as_if_everything_was_copied() {

@@ -61,12 +61,12 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    pub fn new(client: u16, images: &[Vec<u8>; 3]) -> Self {
+    pub fn new(client: u16, images: [Vec<u8>; 3]) -> Self {
         let all = regions(client).into_iter().zip(images);
         let all = all.filter(|(region, _)| region.bytes != 0);
         let regions = all.map(|(region, image)| ShadowRegion {
             region,
-            bytes: image.clone(),
+            bytes: image,
             pages: vec![Page::Here; (region.bytes / region.page()) as usize],
         });
         Self {

@@ -11,7 +11,7 @@ use crate::inputs::In;
 use crate::outputs::Out;
 use crate::platform::{CLIENTS, LARGE, LARGE_PAGE, PAGE, Platform, pattern, regions, tag};
 use crate::program::{Op, Program, Spot};
-use crate::shadow::{Page, Shadow};
+use crate::shadow::{Page, Shadow, ShadowRegion};
 
 /// What was found wrong.
 pub type Check = Result<(), String>;
@@ -43,8 +43,8 @@ pub fn run(program: &Program, mutations: Mutations) -> Result<Coverage, String> 
 
 impl World {
     pub fn new(program: &Program, mutations: Mutations) -> Self {
-        let platform = Platform::new(program.reserve, program.costs, mutations);
-        let images = platform.images.iter().enumerate();
+        let mut platform = Platform::new(program.reserve, program.costs, mutations);
+        let images = std::mem::take(&mut platform.images).into_iter().enumerate();
         let shadows = images.map(|(n, images)| Shadow::new(n as u16, images));
         Self {
             shadows: shadows.collect(),
@@ -170,7 +170,9 @@ impl World {
             return self.end_output_at(n);
         }
         let n = self.ins.iter().position(|i| i.id == id);
-        self.end_input_at(n.expect("what a client waits for goes on"))
+        let n = n.expect("what a client waits for goes on");
+        self.answer(n)?;
+        self.end_input_at(n)
     }
 
     /// Ends any operation; whether there was one.
@@ -301,14 +303,15 @@ impl World {
 
     /// Compares everything that a client can see.
     pub fn compare(&mut self, client: u16) -> Check {
-        let regions = self.shadows[usize::from(client)].regions.clone();
-        for region in &regions {
-            let bytes = region.region.page();
-            for (n, page) in region.pages.iter().enumerate() {
-                let address = region.region.address + n as u32 * bytes;
-                let (len, small) = (bytes, bytes == PAGE);
+        let regions = &self.shadows[usize::from(client)].regions;
+        let pages = |r: &ShadowRegion| (r.region, r.pages.clone());
+        let regions: Vec<_> = regions.iter().map(pages).collect();
+        for (region, pages) in regions {
+            let len = region.page();
+            for (n, page) in pages.into_iter().enumerate() {
+                let address = region.address + n as u32 * len;
                 self.load(client, Extent { address, len })?;
-                if small && *page == Page::Here && region.region.writable {
+                if !region.large && page == Page::Here && region.writable {
                     // Nothing stays protected for good.
                     self.store(client, Extent { address, len: 1 })?;
                 }
