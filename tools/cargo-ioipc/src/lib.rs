@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod bench;
 pub mod components;
 pub mod control;
@@ -38,7 +39,9 @@ mod ready;
 pub mod run;
 mod running;
 mod serial;
+pub mod tap;
 
+pub use address::Address;
 pub use error::Error;
 pub use home::Home;
 pub use launch::{Options, Prepared, launch, prepare};

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cargo_ioipc::run::{Session, run};
-use cargo_ioipc::{Accel, Error, Home, Net, Options, bench, control, inspect, plan, prepare};
+use cargo_ioipc::{
+    Accel, Address, Error, Home, Net, Options, bench, control, inspect, plan, prepare,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Build, run, check and inspect systems of isolated components on seL4.
@@ -72,9 +74,14 @@ struct Run {
     /// Record every frame in this file.
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// The other end of the wire: user, none, socket:HOST:PORT or unix:PATH.
+    /// The other end of the wire: user, none, socket:HOST:PORT, unix:PATH, or
+    /// tap:NAME, a TAP device of the host with its offloads.
     #[arg(long, value_name = "WIRE", default_value = "user")]
     net: Net,
+    /// A static address for the system in place of what its description says;
+    /// on a TAP device, where the host reaches it.
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    address: Option<Address>,
     /// A further argument for QEMU; repeatable.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     qemu_arg: Vec<OsString>,
@@ -174,6 +181,7 @@ impl Run {
                 Acceleration::Kvm => Accel::Kvm,
             },
             net: self.net.clone(),
+            address: self.address,
             pcap: self.pcap.clone(),
             qemu_args: self.qemu_arg.clone(),
             echo_serial: true,
@@ -220,7 +228,7 @@ fn execute(command: Command) -> Result<u8, Error> {
         }
         Command::Run(arguments) => return run(&arguments.options(), &arguments.session()),
         Command::Check(system) => {
-            let plan = plan::load(&system.system)?;
+            let plan = plan::load(&system.system, None)?;
             let warnings = &plan.system.warnings;
             eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
             println!("{}: {} is sound", system.system.display(), plan.name);
@@ -242,7 +250,7 @@ fn live(arguments: &Inspect, question: &str) -> Result<(), Error> {
     let file = &arguments.build.system.system;
     // Any running system will do where there is no description.
     let name = match file.exists() {
-        true => Some(plan::load(file)?.name),
+        true => Some(plan::load(file, None)?.name),
         false => None,
     };
     let answer = control::ask(name.as_deref(), question, &Home::find()?)?;
