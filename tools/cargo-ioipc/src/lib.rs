@@ -33,6 +33,7 @@ pub mod image;
 pub mod inspect;
 mod launch;
 pub mod machine;
+pub mod offloads;
 pub mod plan;
 mod ports;
 mod ready;
