@@ -175,39 +175,57 @@ impl TapReport {
     }
 }
 
+/// The head of the table.
+const COLUMNS: [&str; 10] = [
+    "instructions per packet, message or byte",
+    "median",
+    "min - max",
+    "user",
+    "kernel",
+    "syscalls",
+    "idle",
+    "limit",
+    "frame in",
+    "out",
+];
+
 impl fmt::Display for TapReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "TAP, offloads: {}", self.offloads)?;
-        writeln!(
-            f,
-            "{:46} {:>9} {:>19} {:>9} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8}",
-            "instructions per packet, message or byte",
-            "median",
-            "min - max",
-            "user",
-            "kernel",
-            "syscalls",
-            "idle",
-            "limit",
-            "frame in",
-            "out"
-        )?;
+        let [
+            load,
+            median,
+            range,
+            user,
+            kernel,
+            calls,
+            idle,
+            limit,
+            frame_in,
+            out,
+        ] = COLUMNS;
+        write!(f, "{load:46} {median:>9} {range:>19} {user:>9} {kernel:>8}")?;
+        writeln!(f, " {calls:>8} {idle:>6} {limit:>6} {frame_in:>8} {out:>8}")?;
         self.rows.iter().try_for_each(|row| {
             let (frame_in, frame_out) = row.frame_bytes();
             let limit = row.load.tap_limit().map_or("-".to_owned(), amount);
             let columns = row.figure.columns(&self.idle);
-            writeln!(
-                f,
-                "{:46} {columns} {limit:>6} {frame_in:>8.0} {frame_out:>8.0}",
-                row.load.to_string(),
-            )
+            write!(f, "{:46} {columns}", row.load.to_string())?;
+            writeln!(f, " {limit:>6} {frame_in:>8.0} {frame_out:>8.0}")
         })?;
+        let runs = self.runs;
         writeln!(
             f,
-            "`frame in` and `out`: bytes of a frame on average, counted by the host. {} runs.",
-            self.runs
+            "{} Medians of {runs} runs, every reply checked,",
+            self.idle
         )?;
-        writeln!(f, "{}", self.idle)?;
+        writeln!(
+            f,
+            "none lost. `frame in` and `out`: bytes of a frame on average, by the host's count."
+        )?;
+        if self.quick {
+            writeln!(f, "Quick loads: for a look, not for the record.")?;
+        }
         writeln!(f, "{NOTE}")?;
         self.excesses()
             .iter()
