@@ -89,6 +89,19 @@ impl Core {
         Some(record)
     }
 
+    /// How many of `len` bytes the quota allows to be sent by address; of a
+    /// stream's not too few at a time.
+    fn part_to_send(&mut self, stream: bool, len: usize) -> Option<u32> {
+        let whole = len.min(self.quota.queued_bytes as usize) as u32;
+        let least = match stream {
+            true => whole.min(self.settings.stream_by_address),
+            false => whole,
+        };
+        let part = whole.min(self.quota_room());
+        self.starved |= part < least;
+        (part >= least).then_some(part)
+    }
+
     /// Begins to send, as much as the quota allows of a stream's bytes.
     fn begin_send<const STREAM: bool, S: Source>(
         &mut self,
@@ -105,20 +118,10 @@ impl Core {
         if let Some(result) = failed {
             return Some(Begun::Done(result));
         }
-        let whole = len.min(self.quota.queued_bytes as usize) as u32;
-        let least = match STREAM {
-            true => whole.min(self.settings.stream_by_address),
-            false => whole,
-        };
-        let room = self.quota_room();
-        if room < least {
-            self.starved = true;
-            return None;
-        }
+        let len = self.part_to_send(STREAM, len)?;
         let Some(extent) = source.extent(self.platform) else {
             return Some(Begun::Nameless);
         };
-        let len = whole.min(room);
         let request = Request {
             flags: self.send_flags(index) | self.blocked(),
             extent: Extent { len, ..extent },
@@ -219,11 +222,7 @@ impl Stack {
         if ok || (STREAM && len != 0) {
             return Ok(Some(len));
         }
-        if is_extent_refused(&completion) {
-            self.with(|core| core.counters.refused += 1);
-            return Ok(None);
-        }
-        Err(failure(cancelled, &completion))
+        self.refused_or_failed(cancelled, &completion)
     }
 
     /// Receives by address; `None` if the buffer has to be filled from slots.
@@ -256,11 +255,16 @@ impl Stack {
                 from: completion.address,
             }));
         }
-        if is_extent_refused(&completion) {
+        self.refused_or_failed(cancelled, &completion)
+    }
+
+    /// `None` if the manager does not take the buffer.
+    fn refused_or_failed<T>(&self, cancelled: bool, completion: &Completion) -> Result<Option<T>> {
+        if is_extent_refused(completion) {
             self.with(|core| core.counters.refused += 1);
             return Ok(None);
         }
-        Err(failure(cancelled, &completion))
+        Err(failure(cancelled, completion))
     }
 
     /// Sends, by address or through slots.
