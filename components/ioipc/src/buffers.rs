@@ -10,7 +10,7 @@
 //! or owned by exactly one request or [`Buffer`](crate::Buffer); one of a page
 //! or more is page-aligned and shares no page with another.
 
-use shared_ring::{Lease, Lender};
+use shared_ring::{Lease, Lender, Region};
 use socket_api::Extent;
 
 use crate::platform::Platform;
@@ -80,10 +80,12 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// Takes over the data region of `platform`; `units` and `marks` (a bit for
-    /// each) bound how finely it is cut.
+    /// Takes over the data region of `platform`, `region` unless it is
+    /// simulated; `units` and `marks` (a bit for each) bound how finely it is
+    /// cut.
     pub fn new(
         platform: &'static dyn Platform,
+        region: Option<Region>,
         units: &'static mut [UnitRecord],
         marks: &'static mut [u64],
     ) -> Self {
@@ -97,7 +99,7 @@ impl Buffers {
         let mut this = Self {
             platform,
             base: data.address,
-            bytes: match platform.region() {
+            bytes: match region {
                 Some(region) => Bytes::Own(Lender::new(region, shift, marks)),
                 None => Bytes::Simulated,
             },

@@ -2,7 +2,6 @@
 
 use super::*;
 use proptest::prelude::*;
-use shared_ring::Region;
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
@@ -42,7 +41,8 @@ impl Platform for Memory {
 fn buffers(bytes: usize, units: usize) -> Buffers {
     let marks = Box::leak(vec![0u64; units.div_ceil(64)].into_boxed_slice());
     let units = Box::leak(vec![UnitRecord::new_zeroed(); units].into_boxed_slice());
-    Buffers::new(Box::leak(Box::new(Memory(bytes))), units, marks)
+    let memory: &'static Memory = Box::leak(Box::new(Memory(bytes)));
+    Buffers::new(memory, memory.region(), units, marks)
 }
 
 #[test]

@@ -70,9 +70,10 @@ impl Core {
         waits && len != 0 && (word != 0 || socket.poll == 0 && !(ahead && in_slot))
     }
 
-    /// `BLOCKED`, if the buffers of a thread that waits are safe from others.
-    pub fn blocked(&self) -> u16 {
-        match self.platform.is_single_threaded() && self.asynchronous == 0 {
+    /// `BLOCKED`, if a buffer that is `private` to the component is safe from
+    /// others while this thread waits.
+    pub fn blocked(&self, private: bool) -> u16 {
+        match private && self.asynchronous == 0 && self.platform.is_single_threaded() {
             true => flags::BLOCKED,
             false => 0,
         }
@@ -123,7 +124,7 @@ impl Core {
             return Some(Begun::Nameless);
         };
         let request = Request {
-            flags: self.send_flags(index) | self.blocked(),
+            flags: self.send_flags(index) | self.blocked(source.is_private()),
             extent: Extent { len, ..extent },
             address: to,
             passing: word,
@@ -160,7 +161,7 @@ impl Core {
             return Some(Begun::Nameless);
         };
         let request = Request {
-            flags: self.blocked(),
+            flags: self.blocked(sink.is_private()),
             extent,
             passing: word,
             ..self.request(Op::Recv, index)

@@ -163,7 +163,7 @@ impl Core {
     /// Submits a `Recv` into all of `block`.
     fn submit_receive_block(&mut self, index: u16, block: Block, word: u32) -> Option<u16> {
         let request = Request {
-            flags: self.blocked(),
+            flags: self.blocked(true),
             extent: self.buffers.extent(block.unit, 0, block.bytes),
             passing: word,
             ..self.request(Op::Recv, index)
