@@ -5,6 +5,7 @@
 //! emulator.
 #![forbid(unsafe_code)]
 
+pub mod tap;
 pub mod wire;
 
 use std::collections::BTreeMap;

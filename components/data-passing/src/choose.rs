@@ -63,9 +63,11 @@ pub const fn output_is_legal(case: &OutputCase, technique: Technique) -> bool {
         }
         (S::EmulatedCopy, Technique::Tcow) => !case.written && case.writable && case.small_pages,
         (S::Share | S::EmulatedShare, Technique::Reference) => true,
-        (S::Move, Technique::Remove) | (S::EmulatedMove, Technique::Hide) => {
-            !case.written && case.writable && case.aligned
+        // The reserve gives and takes frames of 4 KiB only.
+        (S::Move, Technique::Remove) => {
+            !case.written && case.writable && case.aligned && case.small_pages
         }
+        (S::EmulatedMove, Technique::Hide) => !case.written && case.writable && case.aligned,
         (S::WeakMove | S::EmulatedWeakMove, Technique::Reference) => case.writable && case.aligned,
         _ => false,
     }
@@ -114,9 +116,13 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
     match technique {
         Technique::InPlace => pages * each,
         Technique::Swap => {
-            let whole = u64::from(case.len >> 12);
-            let partial = costs.copying(case.len & 4095);
-            whole * (map + unmap + each) + partial
+            // Both ends of an unaligned room are partial pages.
+            let whole = match case.aligned {
+                true => case.len >> 12,
+                false => case.pages.saturating_sub(2),
+            };
+            let partial = costs.copying(case.len.saturating_sub(whole << 12));
+            u64::from(whole) * (map + unmap + each) + partial
         }
         Technique::CopyIn => costs.copying(case.len),
         Technique::Create => {
@@ -127,32 +133,78 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
                     costs.copying(case.len)
                 }
         }
-        _ => pages * (map + unmap) + costs.copying(case.len),
+        _ => {
+            let copied = if case.early {
+                0
+            } else {
+                costs.copying(case.len)
+            };
+            pages * (map + unmap) + copied
+        }
     }
 }
 
 /// The cheapest legal technique for the output; `None` if there is none.
 #[must_use]
 pub fn choose_output(costs: &Costs, case: &OutputCase) -> Option<Technique> {
-    cheapest(
-        |t| output_is_legal(case, t),
-        |t| output_cost(costs, case, t),
-    )
+    cheapest(output_candidates(case.semantics), |t| {
+        output_is_legal(case, t).then(|| output_cost(costs, case, t))
+    })
+}
+
+/// As [`choose_output`], when one technique is out of the question.
+#[must_use]
+pub fn choose_output_without(
+    costs: &Costs,
+    case: &OutputCase,
+    not: Technique,
+) -> Option<Technique> {
+    cheapest(output_candidates(case.semantics), |t| {
+        (t != not && output_is_legal(case, t)).then(|| output_cost(costs, case, t))
+    })
 }
 
 /// The cheapest legal technique for the input; `None` if there is none.
 #[must_use]
 pub fn choose_input(costs: &Costs, case: &InputCase) -> Option<Technique> {
-    cheapest(|t| input_is_legal(case, t), |t| input_cost(costs, case, t))
+    cheapest(input_candidates(case.semantics), |t| {
+        input_is_legal(case, t).then(|| input_cost(costs, case, t))
+    })
 }
 
+/// Techniques that can be legal for an output at all, so that a choice looks
+/// at two or three of them.
+const fn output_candidates(semantics: Semantics) -> &'static [Technique] {
+    use Technique as T;
+    match semantics {
+        Semantics::Copy => &[T::CopyOut],
+        Semantics::EmulatedCopy => &[T::Reference, T::Tcow, T::CopyOut],
+        Semantics::Move => &[T::Remove],
+        Semantics::EmulatedMove => &[T::Hide],
+        _ => &[T::Reference],
+    }
+}
+
+/// As [`output_candidates`], for an input.
+const fn input_candidates(semantics: Semantics) -> &'static [Technique] {
+    use Technique as T;
+    match semantics {
+        Semantics::Copy => &[T::CopyIn],
+        Semantics::EmulatedCopy => &[T::InPlace, T::Swap, T::CopyIn],
+        Semantics::Move => &[T::Create],
+        Semantics::EmulatedMove => &[T::Reinstate],
+        _ => &[T::InPlace, T::CopyIn],
+    }
+}
+
+/// The first of the cheapest; `cost` is `None` for what is not legal.
 #[inline]
 fn cheapest(
-    legal: impl Fn(Technique) -> bool,
-    cost: impl Fn(Technique) -> u64,
+    candidates: &[Technique],
+    cost: impl Fn(Technique) -> Option<u64>,
 ) -> Option<Technique> {
-    let all = Technique::ALL.iter().copied();
-    all.filter(|t| legal(*t)).min_by_key(|t| cost(*t))
+    let priced = candidates.iter().filter_map(|&t| Some((t, cost(t)?)));
+    priced.min_by_key(|(_, cost)| *cost).map(|(t, _)| t)
 }
 
 #[cfg(test)]
@@ -253,6 +305,38 @@ mod tests {
             ..Costs::PINNED
         };
         assert_eq!(choose_input(&dear, &INPUT), Some(Technique::CopyIn));
+    }
+
+    #[test]
+    fn every_legal_technique_is_a_candidate() {
+        for &semantics in Semantics::ALL {
+            for &technique in Technique::ALL {
+                for bits in 0..8 {
+                    let output = OutputCase {
+                        semantics,
+                        blocked: bits & 1 != 0,
+                        writable: bits & 2 != 0,
+                        small_pages: bits & 4 != 0,
+                        ..OUTPUT
+                    };
+                    let input = InputCase {
+                        semantics,
+                        blocked: bits & 1 != 0,
+                        early: bits & 2 != 0,
+                        small_pages: bits & 4 != 0,
+                        ..INPUT
+                    };
+                    assert!(
+                        !output_is_legal(&output, technique)
+                            || output_candidates(semantics).contains(&technique)
+                    );
+                    assert!(
+                        !input_is_legal(&input, technique)
+                            || input_candidates(semantics).contains(&technique)
+                    );
+                }
+            }
+        }
     }
 
     #[test]

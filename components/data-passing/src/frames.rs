@@ -154,6 +154,13 @@ impl Frames {
         }
     }
 
+    /// The operation is over, and the frame, which was loose, becomes part of a
+    /// client's page.
+    pub fn release_into_page(&mut self, id: FrameId, how: Use) {
+        self.give(id);
+        self.release(id, how);
+    }
+
     /// Whether an operation relies on the frame's not changing.
     #[inline]
     pub fn is_strong(&self, id: FrameId) -> bool {

@@ -10,21 +10,22 @@ use socket_api::{Extent, Passing, Technique};
 
 use crate::choose::{InputCase, choose_input, input_is_legal};
 use crate::frames::{FrameList, NO_FRAME, Use};
-use crate::machine::{FrameId, Machine, Place, Rights};
+use crate::machine::{Machine, Place};
 use crate::memory::{Memory, PassingError};
+use crate::overwrite::Reach;
 use crate::space::{Holding, PageState, SMALL};
 
 /// Room of a client that is being received into. It must be ended.
 #[must_use = "its pages stay away until it is ended"]
 #[derive(Debug)]
 pub struct Input {
-    client: u16,
+    pub(crate) client: u16,
     address: u32,
-    len: u32,
-    filled: u32,
-    technique: Technique,
+    pub(crate) len: u32,
+    pub(crate) filled: u32,
+    pub(crate) technique: Technique,
     /// Frames that a device may write to: the client's, or the system's.
-    posted: FrameList,
+    pub(crate) posted: FrameList,
     /// Offset of the first byte in the first of them.
     start: u32,
     grain: u32,
@@ -67,7 +68,8 @@ impl Input {
         let (mut at, mut left) = (self.start, self.len);
         let bytes = 1 << self.grain;
         while left != 0 {
-            let Some(frame) = self.posted.get(at >> self.grain) else {
+            let frame = self.posted.get(at >> self.grain);
+            let Some(frame) = frame.filter(|f| f.0 != NO_FRAME) else {
                 return;
             };
             let offset = at & (bytes - 1);
@@ -78,14 +80,14 @@ impl Input {
         }
     }
 
-    fn rest(&self) -> Extent {
+    pub(crate) fn rest(&self) -> Extent {
         Extent {
             address: self.address.wrapping_add(self.filled),
             len: self.len - self.filled,
         }
     }
 
-    fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> Extent {
         Extent {
             address: self.address,
             len: self.len,
@@ -95,6 +97,32 @@ impl Input {
     /// Whether the client's pages are away until it ends.
     const fn hides(&self) -> bool {
         matches!(self.technique, Technique::Reinstate | Technique::Create)
+    }
+
+    /// The bytes that nothing else may rely on while this waits: all of its
+    /// pages if they are away, and bytes of large pages, which cannot be
+    /// replaced when they are delivered.
+    fn awaited(&self) -> Option<Extent> {
+        let page = 1 << self.grain;
+        let whole = self.extent().end().next_multiple_of(page) - u64::from(self.address);
+        match (self.hides(), self.grain != SMALL) {
+            _ if self.len == 0 => None,
+            (true, _) => Some(Extent {
+                address: self.address,
+                len: u32::try_from(whole).unwrap_or(self.len),
+            }),
+            (false, true) => Some(self.extent()),
+            (false, false) => None,
+        }
+    }
+
+    /// Which pages its bytes are written to.
+    pub(crate) const fn reach(&self) -> Reach {
+        match self.technique {
+            Technique::Create => Reach::NewRegion,
+            Technique::Reinstate => Reach::Region,
+            _ => Reach::Mapped,
+        }
     }
 }
 
@@ -129,7 +157,7 @@ impl<M: Machine> Memory<M> {
         };
         let technique = match passing.forced {
             Some(forced) => input_is_legal(&case, forced).then_some(forced),
-            None => choose_input(&self.costs, &case),
+            None => self.choose_input(&case),
         };
         let mut input = Input {
             client,
@@ -141,13 +169,26 @@ impl<M: Machine> Memory<M> {
             start: extent.address & ((1 << holding.grain) - 1),
             grain: holding.grain,
         };
-        if let Err(error) = self.prepare(&mut input, &holding, early) {
-            self.end_input(input);
-            return Err(error);
+        match self.prepare(&mut input, &holding, early) {
+            Ok(()) => Ok(input),
+            Err(error) => {
+                self.withdraw(&input);
+                Err(error)
+            }
         }
-        Ok(input)
     }
 
+    /// The cheapest technique for which there are frames.
+    fn choose_input(&self, case: &InputCase) -> Option<Technique> {
+        let chosen = choose_input(&self.costs, case);
+        let short = self.frames.free_count() < case.pages;
+        match chosen {
+            Some(Technique::Swap) if short => Some(Technique::CopyIn),
+            chosen => chosen,
+        }
+    }
+
+    /// What the technique needs; page tables are touched last.
     fn prepare(
         &mut self,
         input: &mut Input,
@@ -155,43 +196,79 @@ impl<M: Machine> Memory<M> {
         early: bool,
     ) -> Result<(), PassingError> {
         match input.technique {
-            Technique::InPlace => {
-                let (extent, mut list) = (input.extent(), core::mem::take(&mut input.posted));
-                self.all_mapped(input, holding)?;
-                let pinned = self.pin_for_device(input.client, extent, |frame| list.push(frame));
-                input.posted = list;
-                pinned
+            Technique::Reinstate | Technique::Create => self.check_region(input, holding)?,
+            _ => self.check_room(input, holding)?,
+        }
+        match input.technique {
+            Technique::InPlace => self.post_own_frames(input)?,
+            Technique::Swap => self.post_system_frames(input, holding)?,
+            Technique::Create if early => self.post_system_frames(input, holding)?,
+            Technique::Reinstate if early && self.is_whole(input, holding) => {
+                self.post_own_frames(input)?;
             }
-            Technique::Swap => {
-                self.all_mapped(input, holding)?;
-                self.post_system_frames(input, holding)
-            }
-            Technique::Create | Technique::Reinstate => {
-                self.hide(input, holding)?;
-                match early && input.technique == Technique::Create {
-                    true => self.post_system_frames(input, holding),
-                    false => Ok(()),
-                }
-            }
-            _ => self.all_mapped(input, holding),
+            _ => {}
+        }
+        if input.hides() {
+            self.hide(input, holding)?;
+        }
+        if let Some(awaited) = input.awaited()
+            && let Some(space) = self.space(input.client)
+        {
+            space.awaited.push(awaited);
+        }
+        Ok(())
+    }
+
+    /// All pages of the room are mapped, and no output relies on bytes that
+    /// could not get out of the way later.
+    #[inline]
+    fn check_room(&mut self, input: &Input, holding: &Holding) -> Result<(), PassingError> {
+        let space = self.spaces.get(usize::from(input.client));
+        let space = space.ok_or(PassingError::Extent)?;
+        let mut pages = space.pages_in(holding, input.extent()).iter();
+        if pages.any(|p| p.state.is_away()) {
+            return Err(PassingError::NotMapped);
+        }
+        match holding.grain != SMALL && space.relies_on(input.extent()) {
+            true => Err(PassingError::Extent),
+            false => Ok(()),
         }
     }
 
-    fn all_mapped(&mut self, input: &Input, holding: &Holding) -> Result<(), PassingError> {
-        let Some(space) = self.spaces.get(usize::from(input.client)) else {
-            return Err(PassingError::Extent);
-        };
-        if input.len == 0 {
-            return Ok(());
+    /// Nothing else is being received into the region.
+    fn check_region(&mut self, input: &Input, holding: &Holding) -> Result<(), PassingError> {
+        let space = self.spaces.get(usize::from(input.client));
+        let space = space.ok_or(PassingError::Extent)?;
+        let extent = input.awaited().unwrap_or_default();
+        if space.awaits(extent) {
+            return Err(PassingError::NotMapped);
         }
-        let (first, _) = holding.page_of(input.address);
-        let pages =
-            &space.pages[first as usize..(first + holding.pages_of(input.extent())) as usize];
-        let away = |s: PageState| matches!(s, PageState::Hidden | PageState::Gone);
-        match pages.iter().any(|p| away(p.state)) {
-            true => Err(PassingError::NotMapped),
+        if holding.grain != SMALL && space.relies_on(input.extent()) {
+            return Err(PassingError::Extent);
+        }
+        let mut pages = space.pages_in(holding, input.extent()).iter();
+        match pages.any(|p| p.state != PageState::Gone && self.frames.is_written(p.frame)) {
+            true => Err(PassingError::Technique),
             false => Ok(()),
         }
+    }
+
+    /// Whether all pages have frames.
+    fn is_whole(&self, input: &Input, holding: &Holding) -> bool {
+        let space = self.spaces.get(usize::from(input.client));
+        space.is_some_and(|space| {
+            let mut pages = space.pages_in(holding, input.extent()).iter();
+            pages.all(|p| p.state != PageState::Gone)
+        })
+    }
+
+    /// The client's own frames, from which outputs get out of the way.
+    fn post_own_frames(&mut self, input: &mut Input) -> Result<(), PassingError> {
+        let mut list = FrameList::default();
+        let (client, extent, reach) = (input.client, input.extent(), input.reach());
+        let pinned = self.pin_for_device(client, extent, reach, |frame| list.push(frame));
+        input.posted = list;
+        pinned
     }
 
     /// System frames, aligned as the client's room is.
@@ -200,7 +277,11 @@ impl<M: Machine> Memory<M> {
         input: &mut Input,
         holding: &Holding,
     ) -> Result<(), PassingError> {
-        for _ in 0..holding.pages_of(input.extent()) {
+        let count = holding.pages_of(input.extent());
+        if self.frames.free_count() < count {
+            return Err(PassingError::NoFrames);
+        }
+        for _ in 0..count {
             let frame = self.frames.take().ok_or(PassingError::NoFrames)?;
             self.frames.refer(frame, Use::Written);
             input.posted.push(frame);
@@ -211,7 +292,7 @@ impl<M: Machine> Memory<M> {
     /// Takes the pages of a system-allocated region away until it is filled.
     fn hide(&mut self, input: &Input, holding: &Holding) -> Result<(), PassingError> {
         self.each_page(input, holding, |this, number, state| {
-            if matches!(state, PageState::Open | PageState::Protected) {
+            if !state.is_away() {
                 let address = holding.address_of(number);
                 this.unmap_page(input.client, address, number, PageState::Hidden)?;
             }
@@ -230,250 +311,42 @@ impl<M: Machine> Memory<M> {
         }
         let (first, _) = holding.page_of(input.address);
         for number in first..first + holding.pages_of(input.extent()) {
-            let Some(space) = self.spaces.get(usize::from(input.client)) else {
-                return Err(PassingError::Extent);
-            };
-            let state = space.pages[number as usize].state;
+            let state = self.page(input.client, number)?.state;
             each(self, number, state)?;
         }
         Ok(())
     }
 
-    /// Delivers `len` more bytes, which lie within one frame at `from`. Copied
-    /// bytes are on the client's account.
-    ///
-    /// # Errors
-    /// `Extent` if there is no room for them, or no frames for the room;
-    /// nothing is delivered then.
-    pub fn deliver(
-        &mut self,
-        input: &mut Input,
-        from: Place,
-        len: u32,
-    ) -> Result<(), PassingError> {
-        let rest = input.rest();
-        if len > rest.len {
-            return Err(PassingError::Extent);
-        }
-        let extent = Extent {
-            address: rest.address,
-            len,
-        };
-        if input.hides() {
-            self.supply(input.client, extent)?;
-        }
-        self.make_writable(input.client, extent)?;
-        self.copy_in(input.client, extent, from)?;
-        input.filled += len;
-        Ok(())
-    }
-
-    fn copy_in(
-        &mut self,
-        client: u16,
-        extent: Extent,
-        mut from: Place,
-    ) -> Result<(), PassingError> {
-        let Some(space) = self.spaces.get_mut(usize::from(client)) else {
-            return Err(PassingError::Extent);
-        };
-        let holding = space.find(extent).ok_or(PassingError::Extent)?;
-        let (mut address, mut left) = (extent.address, extent.len);
-        while left != 0 {
-            let (page, offset) = holding.page_of(address);
-            let frame = space.pages[page as usize].frame;
-            let len = left.min((1 << holding.grain) - offset);
-            self.machine.copy(from, Place { frame, offset }, len);
-            from.offset += len;
-            address = address.wrapping_add(len);
-            left -= len;
-        }
-        space.account.copied_in += u64::from(extent.len);
-        Ok(())
-    }
-
-    /// Frames for the pages of `extent` that have none.
-    fn supply(&mut self, client: u16, extent: Extent) -> Result<(), PassingError> {
-        let Some(holding) = self.space(client).and_then(|s| s.find(extent)) else {
-            return Err(PassingError::Extent);
-        };
-        if extent.len == 0 {
-            return Ok(());
-        }
-        let (first, _) = holding.page_of(extent.address);
-        for number in first..first + holding.pages_of(extent) {
-            let Some(space) = self.spaces.get(usize::from(client)) else {
-                return Err(PassingError::Extent);
-            };
-            if space.pages[number as usize].state != PageState::Gone {
-                continue;
-            }
-            if holding.grain != SMALL {
-                return Err(PassingError::NoFrames);
-            }
-            let frame = self.frames.take().ok_or(PassingError::NoFrames)?;
-            self.replace_page(client, &holding, number, frame, |this| {
-                this.clear(client, Place { frame, offset: 0 }, 4096);
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Clears memory that changes owner, on the receiver's account.
-    fn clear(&mut self, client: u16, at: Place, len: u32) {
-        if self.mutations.no_clearing {
-            return;
-        }
-        self.machine.clear(at, len);
-        if let Some(space) = self.space(client) {
-            space.account.cleared += u64::from(len);
-        }
-    }
-
-    /// A device has written the first `len` bytes of what was posted.
-    ///
-    /// # Errors
-    /// As [`Memory::deliver`].
-    pub fn deliver_posted(&mut self, input: &mut Input, len: u32) -> Result<(), PassingError> {
-        if len > input.len || input.filled != 0 {
-            return Err(PassingError::Extent);
-        }
-        match input.technique {
-            Technique::InPlace => {
-                input.filled = len;
-                if let Some(space) = self.space(input.client) {
-                    space.account.referenced_in += u64::from(len);
-                }
-            }
-            _ => self.take_over(input, len)?,
-        }
-        Ok(())
-    }
-
-    /// Puts posted system frames into the client's pages: whole ones change
-    /// places, partial ones are completed and swapped, or copied, or, in a new
-    /// region, cleared where nothing was received.
-    fn take_over(&mut self, input: &mut Input, len: u32) -> Result<(), PassingError> {
-        let Some(holding) = self
-            .space(input.client)
-            .and_then(|s| s.find(input.extent()))
-        else {
-            return Err(PassingError::Extent);
-        };
-        let mut list = core::mem::take(&mut input.posted);
-        let mut index = 0;
-        let mut result = Ok(FrameId(NO_FRAME));
-        while input.filled < len {
-            let offset = (input.address + input.filled) & 4095;
-            let part = (len - input.filled).min(4096 - offset);
-            let Some(frame) = list.get(index) else { break };
-            result = self.take_over_page(input, &holding, Place { frame, offset }, part);
-            let Ok(instead) = result else { break };
-            list.set(index, instead);
-            input.filled += part;
-            index += 1;
-        }
-        input.posted = list;
-        result.map(drop)
-    }
-
-    /// One page; which frame is in the place of the posted one afterwards.
-    fn take_over_page(
-        &mut self,
-        input: &Input,
-        holding: &Holding,
-        from: Place,
-        len: u32,
-    ) -> Result<FrameId, PassingError> {
-        let (client, address) = (input.client, input.address + input.filled);
-        let (number, _) = holding.page_of(address);
-        let create = input.technique == Technique::Create;
-        let extent = Extent { address, len };
-        if !create && len <= 2048 {
-            self.make_writable(client, extent)?;
-            self.copy_in(client, extent, from)?;
-            return Ok(from.frame);
-        }
-        let Some(space) = self.spaces.get(usize::from(client)) else {
-            return Err(PassingError::Extent);
-        };
-        let old = space.pages[number as usize];
-        if !create && matches!(old.state, PageState::Hidden | PageState::Gone) {
-            return Err(PassingError::NotMapped);
-        }
-        self.replace_page(client, holding, number, from.frame, |this| match create {
-            true => this.clear_around(client, from, len),
-            false => this.complete(client, old.frame, from, len),
-        })?;
-        // What was posted is the client's now, the client's is posted.
-        self.frames.release(from.frame, Use::Written);
-        if let Some(space) = self.space(client) {
-            space.account.referenced_in += u64::from(len);
-        }
-        if old.state == PageState::Gone {
-            return Ok(FrameId(NO_FRAME));
-        }
-        self.frames.refer(old.frame, Use::Written);
-        self.frames.orphan(old.frame);
-        Ok(old.frame)
-    }
-
-    fn clear_around(&mut self, client: u16, at: Place, len: u32) {
-        let end = at.offset + len;
-        self.clear(client, Place { offset: 0, ..at }, at.offset);
-        self.clear(client, Place { offset: end, ..at }, 4096 - end);
-    }
-
-    /// Reverse copyout: the rest of the client's page goes into the frame that
-    /// replaces it.
-    fn complete(&mut self, client: u16, old: FrameId, at: Place, len: u32) {
-        let end = at.offset + len;
-        for (offset, len) in [(0, at.offset), (end, 4096 - end)] {
-            if len != 0 {
-                let from = Place { frame: old, offset };
-                self.machine.copy(from, Place { offset, ..at }, len);
-            }
-        }
-        if let Some(space) = self.space(client) {
-            space.account.copied_reverse += u64::from(4096 - len);
+    /// No device writes to what was posted any more.
+    fn withdraw(&mut self, input: &Input) {
+        for frame in input.posted.iter() {
+            self.frames.release(frame, Use::Written);
         }
     }
 
     /// Ends it: the client's pages are there again, those of a new region as
-    /// far as it was filled.
+    /// far as it was filled. No device may be using what was posted.
     pub fn end_input(&mut self, input: Input) {
-        for frame in input.posted.iter() {
-            self.frames.release(frame, Use::Written);
-        }
-        if !input.hides() {
+        self.withdraw(&input);
+        let Some(awaited) = input.awaited() else {
             return;
-        }
-        let Some(holding) = self
-            .space(input.client)
-            .and_then(|s| s.find(input.extent()))
-        else {
+        };
+        let Some(space) = self.space(input.client) else {
+            return;
+        };
+        space.no_longer_awaits(awaited);
+        let Some(holding) = space.find(input.extent()).filter(|_| input.hides()) else {
             return;
         };
         let shown = self.each_page(&input, &holding, |this, number, state| {
             if state == PageState::Hidden {
+                let frame = this.page(input.client, number)?.frame;
                 let address = holding.address_of(number);
-                this.reinstate(input.client, address, number)?;
+                this.map_page(input.client, address, number, frame)?;
             }
             Ok(())
         });
         // The machine refuses only what contradicts our books.
         debug_assert!(shown.is_ok());
-    }
-
-    fn reinstate(&mut self, client: u16, address: u32, number: u32) -> Result<(), PassingError> {
-        let Some(space) = self.spaces.get(usize::from(client)) else {
-            return Err(PassingError::Extent);
-        };
-        let frame = space.pages[number as usize].frame;
-        self.map_page(client, address, number, frame)?;
-        if self.frames.is_strong(frame) {
-            self.protect_page(client, address, number, Rights::Read)?;
-        }
-        Ok(())
     }
 }

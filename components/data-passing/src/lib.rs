@@ -18,8 +18,8 @@
 //! | --- | --- |
 //! | [`choose`] | which techniques are legal, and which is cheapest |
 //! | [`costs`] | what things cost |
-//! | `output`, `input` | what is done before, while and after bytes travel |
-//! | `fault` | what a write to a page in use does |
+//! | `output`, `input`, `deliver` | what is done before, while and after bytes travel |
+//! | `overwrite`, `fault` | what a write to a page in use does |
 //! | `frames`, `space` | who has which frame, and where |
 //! | [`machine`] | what is asked of the machine |
 #![no_std]
@@ -31,12 +31,14 @@ extern crate std;
 
 pub mod choose;
 pub mod costs;
+mod deliver;
 mod fault;
 mod frames;
 mod input;
 pub mod machine;
 mod memory;
 mod output;
+mod overwrite;
 mod space;
 
 pub use costs::{Cost, Costs};

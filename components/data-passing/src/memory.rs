@@ -12,6 +12,7 @@ use socket_api::{Account, Extent};
 use crate::costs::Costs;
 use crate::frames::Frames;
 use crate::machine::{FrameId, Machine, MachineError, Place, Rights};
+use crate::overwrite::Reach;
 use crate::space::{LARGE, Page, PageState, SMALL, Space};
 
 /// Why an operation was refused; the client is at fault, but for `NoFrames`.
@@ -182,6 +183,15 @@ impl<M: Machine> Memory<M> {
         self.spaces.get_mut(usize::from(client))
     }
 
+    /// A page of a client's, which was found by an address in one of its
+    /// holdings.
+    #[inline]
+    pub(crate) fn page(&self, client: u16, number: u32) -> Result<Page, PassingError> {
+        let space = self.spaces.get(usize::from(client));
+        let page = space.and_then(|s| s.pages.get(number as usize));
+        page.copied().ok_or(PassingError::Extent)
+    }
+
     /// Calls `each` with the pieces, each within a page, of the client's bytes
     /// as the manager finds them, for small things that are copied at once.
     ///
@@ -200,7 +210,7 @@ impl<M: Machine> Memory<M> {
         while left != 0 {
             let (page, offset) = holding.page_of(address);
             let Page { frame, state } = space.pages[page as usize];
-            if matches!(state, PageState::Hidden | PageState::Gone) {
+            if state.is_away() {
                 return Err(PassingError::NotMapped);
             }
             let len = left.min((1 << holding.grain) - offset);
@@ -233,7 +243,7 @@ impl<M: Machine> Memory<M> {
     /// Writes bytes of the manager's to a client's memory, as a `Recv` would.
     ///
     /// # Errors
-    /// As for a `Recv`.
+    /// As for a `Recv`; nothing is written then.
     pub fn write_client(
         &mut self,
         client: u16,
@@ -241,16 +251,16 @@ impl<M: Machine> Memory<M> {
         bytes: &[u8],
     ) -> Result<(), PassingError> {
         let len = bytes.len() as u32;
-        self.make_writable(client, Extent { address, len })?;
-        let mut done = 0;
-        self.pieces(client, Extent { address, len }, |machine, place, len| {
+        let (extent, mut done) = (Extent { address, len }, 0);
+        self.overwrite(client, extent, Reach::Mapped, |machine, place, len| {
             let end = done + len as usize;
             machine.write(place, &bytes[done..end]);
             done = end;
         })
     }
 
-    /// Maps a frame in a client's page, on the client's account.
+    /// Maps a frame in a client's page, on the client's account: read-only as
+    /// long as an output relies on it.
     pub(crate) fn map_page(
         &mut self,
         client: u16,
@@ -258,14 +268,15 @@ impl<M: Machine> Memory<M> {
         page: u32,
         frame: FrameId,
     ) -> Result<(), MachineError> {
-        self.machine.map(client, address, frame, Rights::Write)?;
+        let (rights, state) = match self.frames.is_strong(frame) {
+            true => (Rights::Read, PageState::Protected),
+            false => (Rights::Write, PageState::Open),
+        };
+        self.machine.map(client, address, frame, rights)?;
         self.frames.give(frame);
         if let Some(space) = self.space(client) {
             space.account.mapped += 1;
-            space.pages[page as usize] = Page {
-                frame,
-                state: PageState::Open,
-            };
+            space.pages[page as usize] = Page { frame, state };
         }
         Ok(())
     }

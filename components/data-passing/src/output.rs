@@ -7,9 +7,11 @@
 //! with strong integrity, whoever writes to one of its pages, the client or a
 //! receive, gets another frame first.
 
+use core::ops::Range;
+
 use socket_api::{Extent, Passing, Technique};
 
-use crate::choose::{OutputCase, choose_output, output_is_legal};
+use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
 use crate::frames::{FrameList, Use};
 use crate::machine::{Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
@@ -27,6 +29,8 @@ pub struct Output {
     frames: FrameList,
     /// log2 of the bytes of each frame.
     grain: u32,
+    /// See [`Output::is_exposed`].
+    exposed: bool,
     /// The first byte that is still there, and where in the first frame.
     base: u32,
     start: u32,
@@ -55,7 +59,7 @@ impl Output {
     /// to once it has been answered.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        self.technique == Technique::Reference && self.base == 0 && self.how == Use::Strong
+        self.exposed
     }
 
     fn extent(&self) -> Extent {
@@ -67,7 +71,7 @@ impl Output {
 
     /// Whether it relies on bytes of large pages, which cannot be replaced.
     fn relies_on_large(&self) -> bool {
-        self.grain != SMALL && self.how == Use::Strong
+        self.grain != SMALL && self.how == Use::Strong && self.len != 0
     }
 
     /// Calls `each` with the pieces that the bytes lie in, each within a frame;
@@ -115,7 +119,7 @@ impl<M: Machine> Memory<M> {
         let case = self.output_case(client, &holding, extent, passing, blocked)?;
         let technique = match passing.forced {
             Some(forced) => output_is_legal(&case, forced).then_some(forced),
-            None => choose_output(&self.costs, &case),
+            None => self.choose_output(&case),
         };
         let technique = technique.ok_or(PassingError::Technique)?;
         let how = match passing.semantics.is_strong() {
@@ -130,6 +134,10 @@ impl<M: Machine> Memory<M> {
             how,
             frames: FrameList::default(),
             grain: holding.grain,
+            exposed: technique == Technique::Reference
+                && how == Use::Strong
+                && holding.writable
+                && extent.len != 0,
             base: 0,
             start: 0,
         };
@@ -146,6 +154,16 @@ impl<M: Machine> Memory<M> {
         }
     }
 
+    /// The cheapest technique for which there are frames.
+    fn choose_output(&self, case: &OutputCase) -> Option<Technique> {
+        let chosen = choose_output(&self.costs, case);
+        let short = self.frames.free_count() < case.len.div_ceil(4096);
+        if short && chosen == Some(Technique::CopyOut) {
+            return choose_output_without(&self.costs, case, Technique::CopyOut).or(chosen);
+        }
+        chosen
+    }
+
     /// Looks at the pages of an output.
     fn output_case(
         &mut self,
@@ -159,17 +177,15 @@ impl<M: Machine> Memory<M> {
             return Err(PassingError::Extent);
         };
         let pages = holding.pages_of(extent);
-        let (mut protected, mut written) = (0, false);
-        if pages != 0 {
-            let (first, _) = holding.page_of(extent.address);
-            for page in &space.pages[first as usize..(first + pages) as usize] {
-                match page.state {
-                    PageState::Open => {}
-                    PageState::Protected => protected += 1,
-                    PageState::Hidden | PageState::Gone => return Err(PassingError::NotMapped),
-                }
-                written |= self.frames.is_written(page.frame);
+        // What is to be copied in is awaited where it cannot be kept apart later.
+        let mut written = holding.grain != SMALL && space.awaits(extent);
+        let mut protected = 0;
+        for page in space.pages_in(holding, extent) {
+            if page.state.is_away() {
+                return Err(PassingError::NotMapped);
             }
+            protected += u32::from(page.state == PageState::Protected);
+            written |= self.frames.is_written(page.frame);
         }
         let fault_rate = match space.protected {
             0 => 256,
@@ -189,54 +205,82 @@ impl<M: Machine> Memory<M> {
         })
     }
 
+    /// Counts the frames as in use, and only then touches the page tables, so
+    /// that a refusal changes nothing.
     fn refer(
         &mut self,
         output: &mut Output,
         holding: &Holding,
         extent: Extent,
     ) -> Result<(), PassingError> {
+        let space = self.spaces.get_mut(usize::from(output.client));
+        let space = space.ok_or(PassingError::Extent)?;
         if extent.len == 0 {
             return Ok(());
         }
-        if output.relies_on_large()
-            && let Some(space) = self.space(output.client)
-        {
-            // First, since a failure takes it back.
-            space.relied_on.push(extent);
-        }
         let (first, start) = holding.page_of(extent.address);
         output.start = start;
-        let mut opened = 0;
-        for page in first..first + holding.pages_of(extent) {
-            let address = holding.address_of(page);
-            let Some(space) = self.spaces.get(usize::from(output.client)) else {
-                return Err(PassingError::Extent);
-            };
-            let old = space.pages[page as usize];
-            if !self.frames.refer(old.frame, output.how) {
+        if output.relies_on_large() {
+            space.relied_on.push(extent);
+        }
+        let pages = first..first + holding.pages_of(extent);
+        for page in &space.pages[pages.start as usize..pages.end as usize] {
+            if !self.frames.refer(page.frame, output.how) {
                 return Err(PassingError::NoFrames);
             }
-            output.frames.push(old.frame);
-            match output.technique {
-                Technique::Tcow if old.state == PageState::Open => {
-                    if !self.mutations.no_protection {
-                        self.protect_page(output.client, address, page, Rights::Read)?;
-                    }
-                    opened += 1;
-                }
-                Technique::Hide => {
-                    self.unmap_page(output.client, address, page, PageState::Hidden)?;
-                }
-                Technique::Remove => {
-                    self.unmap_page(output.client, address, page, PageState::Gone)?;
-                    self.frames.orphan(old.frame);
-                }
-                _ => {}
-            }
+            output.frames.push(page.frame);
         }
-        if let Some(space) = self.space(output.client) {
+        space.account.referenced_out += u64::from(extent.len);
+        match output.technique {
+            Technique::Tcow => self.protect_all(output.client, holding, pages)?,
+            Technique::Hide | Technique::Remove => self.take_away(output, holding, pages)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes open pages read-only.
+    fn protect_all(
+        &mut self,
+        client: u16,
+        holding: &Holding,
+        pages: Range<u32>,
+    ) -> Result<(), PassingError> {
+        let mut opened = 0;
+        for number in pages {
+            if self.page(client, number)?.state != PageState::Open {
+                continue;
+            }
+            if !self.mutations.no_protection {
+                let address = holding.address_of(number);
+                self.protect_page(client, address, number, Rights::Read)?;
+            }
+            opened += 1;
+        }
+        if let Some(space) = self.space(client) {
             space.note_protected(opened);
-            space.account.referenced_out += u64::from(extent.len);
+        }
+        Ok(())
+    }
+
+    /// Takes moved pages from the client, with their frames for a plain move.
+    fn take_away(
+        &mut self,
+        output: &Output,
+        holding: &Holding,
+        pages: Range<u32>,
+    ) -> Result<(), PassingError> {
+        let (client, remove) = (output.client, output.technique == Technique::Remove);
+        let into = match remove {
+            true => PageState::Gone,
+            false => PageState::Hidden,
+        };
+        for number in pages {
+            let frame = self.page(client, number)?.frame;
+            self.unmap_page(client, holding.address_of(number), number, into)?;
+            if remove {
+                self.frames.orphan(frame);
+            }
         }
         Ok(())
     }
@@ -287,7 +331,7 @@ impl<M: Machine> Memory<M> {
         });
         self.let_go(output);
         output.frames = list;
-        (output.how, output.grain) = (Use::Weak, SMALL);
+        (output.how, output.grain, output.exposed) = (Use::Weak, SMALL, false);
         (output.base, output.start) = (from, 0);
         if let Some(space) = self.space(output.client) {
             space.account.copied_tail += u64::from(rest);

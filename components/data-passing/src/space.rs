@@ -29,6 +29,14 @@ pub(crate) enum PageState {
     Gone,
 }
 
+impl PageState {
+    /// Whether the client cannot reach the page at all.
+    #[inline]
+    pub const fn is_away(self) -> bool {
+        matches!(self, Self::Hidden | Self::Gone)
+    }
+}
+
 /// A page of a holding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
@@ -95,6 +103,9 @@ pub(crate) struct Space {
     pub faulted: u32,
     /// Bytes of large pages that outputs rely on.
     pub relied_on: Vec<Extent>,
+    /// Bytes that are being received into: of large pages, and of regions
+    /// that are away until they are filled.
+    pub awaited: Vec<Extent>,
     /// The holding found last.
     last: usize,
 }
@@ -109,6 +120,7 @@ impl Space {
             protected: 0,
             faulted: 0,
             relied_on: Vec::new(),
+            awaited: Vec::new(),
             last: 0,
         }
     }
@@ -146,19 +158,38 @@ impl Space {
         self.holdings.get(self.last).copied()
     }
 
+    /// The pages that the bytes touch.
+    #[inline]
+    pub fn pages_in(&self, holding: &Holding, extent: Extent) -> &[Page] {
+        if extent.len == 0 {
+            return &[];
+        }
+        let first = holding.page_of(extent.address).0 as usize;
+        let end = first + holding.pages_of(extent) as usize;
+        self.pages.get(first..end).unwrap_or(&[])
+    }
+
     /// Whether an output relies on some of the bytes, which lie in large pages.
+    #[inline]
     pub fn relies_on(&self, extent: Extent) -> bool {
-        let overlaps = |other: &Extent| {
-            u64::from(extent.address) < other.end() && u64::from(other.address) < extent.end()
-        };
-        self.relied_on.iter().any(overlaps)
+        overlaps(&self.relied_on, extent)
+    }
+
+    /// Whether some of the bytes are being received into, as far as that is
+    /// kept in `awaited`.
+    #[inline]
+    pub fn awaits(&self, extent: Extent) -> bool {
+        overlaps(&self.awaited, extent)
     }
 
     /// Forgets one output that relied on bytes of large pages.
     pub fn no_longer_relies_on(&mut self, extent: Extent) {
-        if let Some(found) = self.relied_on.iter().position(|e| *e == extent) {
-            self.relied_on.swap_remove(found);
-        }
+        forget(&mut self.relied_on, extent);
+    }
+
+    /// Forgets one input.
+    pub fn no_longer_awaits(&mut self, extent: Extent) {
+        forget(&mut self.awaited, extent);
     }
 
     /// Books that pages were protected; old experience fades.
@@ -168,5 +199,18 @@ impl Space {
             self.protected /= 2;
             self.faulted /= 2;
         }
+    }
+}
+
+fn overlaps(extents: &[Extent], extent: Extent) -> bool {
+    let overlaps = |other: &Extent| {
+        u64::from(extent.address) < other.end() && u64::from(other.address) < extent.end()
+    };
+    extent.len != 0 && extents.iter().any(overlaps)
+}
+
+fn forget(extents: &mut Vec<Extent>, extent: Extent) {
+    if let Some(found) = extents.iter().position(|e| *e == extent) {
+        extents.swap_remove(found);
     }
 }

@@ -1,10 +1,10 @@
 //! One connection and the bytes on their way back.
+//!
+//! Invariant: what was received is sent on in the buffer that it is in, which
+//! comes back to the library when the peer has acknowledged it.
 
 use ioipc::net::TcpStream;
-use ioipc::{ErrorKind, Interest, Poll, Result};
-
-/// Bytes read before they are sent back.
-const BUFFER: usize = 8 << 10;
+use ioipc::{Buffer, ErrorKind, Interest, Poll, Result};
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +15,11 @@ pub enum State {
     Ended,
 }
 
-/// A connection. `buffer[start..end]` was read and not yet sent back.
+/// A connection, and what it has received and not yet sent back.
 pub struct Connection {
     stream: TcpStream,
-    start: usize,
-    end: usize,
+    waiting: Option<Buffer>,
     interest: Interest,
-    buffer: [u8; BUFFER],
 }
 
 impl Connection {
@@ -32,10 +30,8 @@ impl Connection {
         poll.register(&stream, token, Interest::READABLE)?;
         Ok(Self {
             stream,
-            start: 0,
-            end: 0,
+            waiting: None,
             interest: Interest::READABLE,
-            buffer: [0; BUFFER],
         })
     }
 
@@ -54,12 +50,14 @@ impl Connection {
 
     fn pump(&mut self) -> Result<State> {
         loop {
-            while self.start < self.end {
-                self.start += self.stream.write(&self.buffer[self.start..self.end])?;
+            if let Some(buffer) = self.waiting.take()
+                && let Err(unsent) = self.stream.send_buffer(buffer)
+            {
+                self.waiting = Some(unsent.item);
+                return Err(unsent.error);
             }
-            (self.start, self.end) = (0, 0);
-            self.end = self.stream.read(&mut self.buffer)?;
-            if self.end == 0 {
+            self.waiting = self.stream.recv_buffer()?;
+            if self.waiting.is_none() {
                 return Ok(State::Ended);
             }
         }
@@ -67,9 +65,9 @@ impl Connection {
 
     /// Room to send while bytes wait, else bytes to read.
     fn wait_for_the_right_thing(&mut self, poll: &Poll, token: u64) {
-        let interest = match self.start < self.end {
-            true => Interest::WRITABLE,
-            false => Interest::READABLE,
+        let interest = match self.waiting {
+            Some(_) => Interest::WRITABLE,
+            None => Interest::READABLE,
         };
         if interest != self.interest && poll.register(&self.stream, token, interest).is_ok() {
             self.interest = interest;

@@ -3,8 +3,8 @@
 //! One thread serves everybody: it waits until any socket is ready, then
 //! works on the ready ones until each would have to wait. Invariant: nobody
 //! waits for a peer that is slow to take its echo. What cannot be sent at once
-//! waits in the socket's own buffer, and while it does nothing more is read
-//! from that socket.
+//! waits in the buffer that it was received in, and while it does nothing more
+//! is read from that socket. No byte is looked at or copied here.
 #![no_std]
 #![no_main]
 
@@ -13,19 +13,18 @@ mod datagrams;
 
 use component_runtime::Component;
 use ioipc::net::{SocketAddr, TcpListener};
-use ioipc::{Event, Interest, Poll, Settings};
+use ioipc::{Datagram, Event, Interest, Poll, Settings};
 use spin::Mutex;
 
 use connection::{Connection, State};
-use datagrams::Datagrams;
+use datagrams::{BATCH, Datagrams};
 
 component_runtime::entry!(main);
 
 /// Connections served at once; further ones wait in the backlog.
 const CONNECTIONS: usize = 96;
-/// Longest datagram that is echoed, in bytes: 2 KiB times two to the power of
-/// the order. The data region holds 64 of them.
-const DATAGRAM: usize = (2 << 10) << DATAGRAM_ORDER;
+/// Datagrams are received into 2 KiB times two to the power of this; longer ones
+/// are cut. The data region holds 64 of them.
 const DATAGRAM_ORDER: u16 = 3;
 /// Port unless `port` in the configuration says otherwise.
 const PORT: u16 = 7;
@@ -37,8 +36,8 @@ const FIRST_CONNECTION: u64 = 2;
 
 type Connections = [Option<Connection>; CONNECTIONS];
 
-static ROOM: Mutex<(Connections, [u8; DATAGRAM])> =
-    Mutex::new(([const { None }; CONNECTIONS], [0; DATAGRAM]));
+static ROOM: Mutex<(Connections, [Option<Datagram>; BATCH])> =
+    Mutex::new(([const { None }; CONNECTIONS], [const { None }; BATCH]));
 
 fn main(component: &'static Component) -> ! {
     let settings = Settings {
@@ -62,8 +61,8 @@ fn serve(component: &Component) -> ioipc::Result<()> {
     listener.set_nonblocking(true);
     let poll = Poll::new()?;
     let mut room = ROOM.lock();
-    let (connections, buffer) = &mut *room;
-    let mut datagrams = Datagrams::new(address, buffer, &poll, UDP)?;
+    let (connections, waiting) = &mut *room;
+    let mut datagrams = Datagrams::new(address, waiting, &poll, UDP)?;
     poll.register(&listener, LISTENER, Interest::READABLE)?;
     log::info!("echo on UDP and TCP port {}", address.port());
     let mut events = [Event::default(); 32];

@@ -122,6 +122,8 @@ impl Driver {
                     let [deadline, ..] = mrs;
                     self.call(component, caller, info.label(), deadline);
                 }
+                // Holds nobody's memory.
+                Event::Fault(_) => {}
             }
             self.waiting.set(self.keeper.waiting() as u64);
         }

@@ -1,17 +1,22 @@
-//! Stands between clients and servers: the program.
+//! Stands between clients, servers and drivers: the program.
 //!
-//! Finds the parties in the start-up page, lets the [`Manager`] work, and
-//! tells it of deaths. It sleeps only when everybody has been asked for a
-//! signal and nothing was left to do.
+//! Finds the parties and the memory that it holds in the start-up page, lets
+//! the [`Manager`] work, resolves the clients' faults, and tells the manager of
+//! deaths. It sleeps only when everybody has been asked for a signal and
+//! nothing was left to do.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod sel4;
+
 use alloc::vec::Vec;
 
-use component_runtime::{Component, Link, Protocol, Role, counters, heap, quota};
-use io_manager::{Bells, ClientConfig, Manager, Quota, ServerConfig};
+use component_runtime::{Component, Event, Fault, Link, Protocol, Role, counters, heap, quota};
+use data_passing::{Costs, FrameId, HoldingConfig, Memory};
+use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
+use sel4::{Held, Sel4};
 use service_api::lifecycle::{self, State};
 use shared_ring::SharedMemory;
 
@@ -25,21 +30,28 @@ const BURY_TURNS: u32 = 256;
 struct Parties {
     clients: Vec<Link>,
     servers: Vec<Link>,
+    drivers: Vec<Link>,
     states: Option<SharedMemory>,
     states_badge: u64,
 }
 
 impl Bells for Parties {
     fn client(&mut self, index: usize) {
-        if let Some(link) = self.clients.get(index) {
-            link.signal();
-        }
+        signal(&self.clients, index);
     }
 
     fn server(&mut self, index: usize) {
-        if let Some(link) = self.servers.get(index) {
-            link.signal();
-        }
+        signal(&self.servers, index);
+    }
+
+    fn driver(&mut self, index: usize) {
+        signal(&self.drivers, index);
+    }
+}
+
+fn signal(links: &[Link], index: usize) {
+    if let Some(link) = links.get(index) {
+        link.signal();
     }
 }
 
@@ -49,60 +61,113 @@ fn main(component: &'static Component) -> ! {
         Err(why) => {
             log::error!("cannot start: {why}");
             loop {
-                component.wait();
+                // Whoever faults now has nobody to resolve it.
+                if let Event::Fault(fault) = component.recv() {
+                    component.forward_fault(&fault);
+                }
             }
         }
     }
 }
 
-fn start(component: &'static Component) -> Result<(Manager, Parties), &'static str> {
+fn start(component: &'static Component) -> Result<(Manager<Sel4>, Parties), &'static str> {
     heap::init(component).map_err(|_| "no memory called \"heap\"")?;
     let lifecycle = component.link(Protocol::Lifecycle, Role::Client);
     let parties = Parties {
         clients: by_number(component, Protocol::Sockets, Role::Server),
         servers: by_number(component, Protocol::Server, Role::Client),
+        drivers: by_number(component, Protocol::Frames, Role::Client),
         states: lifecycle.and_then(|link| link.control),
         states_badge: lifecycle.map_or(0, |link| link.badge),
     };
-    let clients: Option<Vec<_>> = parties.clients.iter().map(client_config).collect();
+    let Held {
+        mut machine,
+        clients: holdings,
+        reserve,
+        payload,
+    } = Held::by(component).map_err(|_| "the kernel refuses to show its memory")?;
+    let servers = server_configs(component, &parties, &mut machine, &payload);
+    let servers = servers.ok_or("a server or driver without rings or memory")?;
+    let clients = client_configs(&parties.clients, &holdings);
     let clients = clients.ok_or("a client without rings")?;
-    let control = |link: &Link| {
-        Some(ServerConfig {
-            control: link.control?,
-        })
-    };
-    let servers: Option<Vec<_>> = parties.servers.iter().map(control).collect();
-    let servers = servers.ok_or("a server without rings")?;
-    let manager = Manager::new(&clients, &servers, counters(component))
-        .map_err(|_| "a server's ring header is damaged")?;
-    log::info!("{} clients, {} servers", clients.len(), servers.len());
+    let mut memory = Memory::new(machine, Costs::PINNED);
+    memory.add_reserve(reserve.0, reserve.1);
+    log::info!(
+        "{} clients, {} servers, {} KiB in reserve",
+        clients.len(),
+        servers.len(),
+        reserve.1 * 4
+    );
+    let manager = Manager::new(memory, &clients, &servers, counters(component))
+        .map_err(|_| "a ring header of a server or driver is damaged")?;
     Ok((manager, parties))
 }
 
-/// The links of a kind, in the order of their numbers, which the data regions
-/// at the servers have too.
+/// The links of a kind, in the order of their numbers.
 fn by_number(component: &Component, protocol: Protocol, role: Role) -> Vec<Link> {
     let mut links: Vec<Link> = component.links_of(protocol, role).collect();
     links.sort_unstable_by_key(|link| link.index);
     links
 }
 
-fn client_config(link: &Link) -> Option<ClientConfig> {
-    let small = |which: usize| link.params[which].min(u32::from(u16::MAX) - 1) as u16;
-    Some(ClientConfig {
-        name: link.peer,
-        control: link.control?,
-        data_bytes: u32::try_from(link.data_bytes).ok()?,
-        quota: Quota {
-            sockets: small(quota::SOCKETS),
-            requests: small(quota::REQUESTS),
-            queued_bytes: link.params[quota::QUEUED_BYTES],
-            share: small(quota::SHARE),
-        },
-    })
+fn server_configs(
+    component: &Component,
+    parties: &Parties,
+    machine: &mut Sel4,
+    payload: &[FrameId],
+) -> Option<Vec<ServerConfig>> {
+    let headers = by_number(component, Protocol::Headers, Role::Client);
+    let servers = parties.servers.iter().enumerate();
+    let mut region = |link: &Link| {
+        let memory = link.data?;
+        let first = machine.add_region(memory, link.data_paddr);
+        Some(region_of(link, memory, first))
+    };
+    let config = |(n, server): (usize, &Link)| {
+        let driver = parties.drivers.get(n)?;
+        Some(ServerConfig {
+            control: server.control?,
+            headers: region(headers.get(n)?)?,
+            send_slots: region(server)?,
+            nic: NicConfig {
+                control: driver.control?,
+                payload: region_of(driver, driver.data?, *payload.get(n)?),
+                mtu: driver.params[0],
+            },
+        })
+    };
+    servers.map(config).collect()
 }
 
-fn serve(component: &'static Component, mut manager: Manager, mut parties: Parties) -> ! {
+fn region_of(link: &Link, memory: SharedMemory, first: FrameId) -> Region {
+    Region {
+        memory,
+        paddr: link.data_paddr,
+        first,
+    }
+}
+
+fn client_configs(links: &[Link], holdings: &[Vec<HoldingConfig>]) -> Option<Vec<ClientConfig>> {
+    let config = |(n, link): (usize, &Link)| {
+        let small = |which: usize| link.params[which].min(u32::from(u16::MAX) - 1) as u16;
+        Some(ClientConfig {
+            name: link.peer,
+            control: link.control?,
+            threads: link.params[quota::THREADS],
+            holdings: holdings.get(n).cloned().unwrap_or_default(),
+            quota: Quota {
+                sockets: small(quota::SOCKETS),
+                requests: small(quota::REQUESTS),
+                queued_bytes: link.params[quota::QUEUED_BYTES],
+                share: small(quota::SHARE),
+                receive_frames: link.params[quota::RECEIVE_FRAMES],
+            },
+        })
+    };
+    links.iter().enumerate().map(config).collect()
+}
+
+fn serve(component: &'static Component, mut manager: Manager<Sel4>, mut parties: Parties) -> ! {
     bury(&mut manager, &parties);
     let mut turns = 0u32;
     loop {
@@ -112,17 +177,35 @@ fn serve(component: &'static Component, mut manager: Manager, mut parties: Parti
                 bury(&mut manager, &parties);
             }
         }
-        if manager.arm() {
-            let badge = component.wait();
-            if badge & parties.states_badge != 0 {
+        if !manager.arm(&mut parties) {
+            continue;
+        }
+        match component.recv() {
+            Event::Signals(badge) if badge & parties.states_badge != 0 => {
                 bury(&mut manager, &parties);
             }
+            Event::Signals(_) => {}
+            Event::Fault(fault) => resolve(component, &mut manager, &fault),
+            // Nobody has a capability to call.
+            Event::Call { .. } => component.reply_with_label(u64::MAX, [0; 4]),
         }
     }
 }
 
+/// Lets a client that faulted go on, or tells the root task.
+fn resolve(component: &Component, manager: &mut Manager<Sel4>, fault: &Fault) {
+    let resolved = fault.access().map(|access| {
+        let client = usize::from(fault.client);
+        manager.fault(client, access.address as u32, access.write)
+    });
+    match resolved {
+        None | Some(data_passing::Fault::NotOurs) => component.forward_fault(fault),
+        Some(_) => component.resume(),
+    }
+}
+
 /// Tells the manager who is dead.
-fn bury(manager: &mut Manager, parties: &Parties) {
+fn bury(manager: &mut Manager<Sel4>, parties: &Parties) {
     let Some(states) = &parties.states else {
         return;
     };
@@ -135,6 +218,11 @@ fn bury(manager: &mut Manager, parties: &Parties) {
     for (index, link) in parties.servers.iter().enumerate() {
         if dead(link) {
             manager.server_died(index);
+        }
+    }
+    for (index, link) in parties.drivers.iter().enumerate() {
+        if dead(link) {
+            manager.driver_died(index);
         }
     }
 }

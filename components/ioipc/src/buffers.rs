@@ -1,57 +1,114 @@
-//! Buffers in the data region: the only module that knows where payload lies.
+//! Blocks of the data region: the only module that knows where they lie.
 //!
 //! Problem: datagrams and stream segments of 1 byte to 64 KiB, allocated and
-//! freed with every packet, without fragmenting the region. A buddy system
-//! over units of 2 KiB (more if the book-keeping has no room for so many),
-//! with a short list of just-freed buffers per size in front, so that the
-//! usual alloc and free neither split nor merge. Invariant: a buffer is
-//! either free, in one list, or owned by exactly one request.
+//! freed with every packet, and buffers of up to 4 MiB, without fragmenting
+//! the region. A buddy system over units of 2 KiB (more if the book-keeping
+//! has no room for so many), with a short list of just-freed blocks per size in
+//! front, so that the usual alloc and free neither split nor merge. Blocks
+//! whose pages were moved to somebody else stand aside, by size, until a
+//! receive brings pages back. Invariant: a block is either free, in one list,
+//! or owned by exactly one request or [`Buffer`](crate::Buffer); one of a page
+//! or more is page-aligned and shares no page with another.
 
-use shared_ring::SharedMemory;
+use shared_ring::{Lease, Lender};
 use socket_api::Extent;
 
+use crate::platform::Platform;
 use crate::records::UnitRecord;
 
-/// No buffer.
+/// No block.
 pub(crate) const NO_UNIT: u32 = u32::MAX;
 /// log2 of the smallest unit, in bytes.
 const LEAST_SHIFT: u32 = 11;
-/// Sizes: 2^0 to 2^5 units.
-const ORDERS: usize = 6;
-/// Just-freed buffers kept per size.
+/// Bytes of a page.
+pub(crate) const PAGE: u32 = 4096;
+/// Sizes: 2^0 to 2^11 units.
+const ORDERS: usize = 12;
+/// Just-freed blocks kept per size.
 const KEPT: u16 = 128;
-/// Mark of a free buffer's first unit in [`UnitRecord::state`].
+/// Mark of a free block's first unit in [`UnitRecord::state`].
 const FREE_UNIT: u32 = 1 << 31;
+
+/// What became of a block's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// They are there.
+    Mapped = 0,
+    /// Some may be hidden: the manager keeps them for this very place.
+    Hidden = 1,
+    /// Some may be gone for good.
+    Absent = 2,
+}
+
+impl Standing {
+    /// The one with this number, as [`RequestRecord::after`] has it.
+    ///
+    /// [`RequestRecord::after`]: crate::records::RequestRecord::after
+    #[inline]
+    pub fn from_number(number: u16) -> Self {
+        match number {
+            0 => Self::Mapped,
+            1 => Self::Hidden,
+            _ => Self::Absent,
+        }
+    }
+}
+
+/// How the region's bytes are reached.
+enum Bytes {
+    /// They are memory of this program.
+    Own(Lender),
+    /// The platform simulates them.
+    Simulated,
+}
 
 /// The data region and its free lists.
 pub(crate) struct Buffers {
-    memory: SharedMemory,
+    platform: &'static dyn Platform,
+    base: u32,
+    bytes: Bytes,
     units: &'static mut [UnitRecord],
     shift: u32,
-    /// Free units, those in `kept` included.
+    count: u32,
+    /// Free units, those in `kept` included, those without pages not.
     free: u32,
     heads: [u32; ORDERS],
     kept: [u32; ORDERS],
     kept_count: [u16; ORDERS],
+    /// Blocks that are hidden, and those that are absent.
+    aside: [[u32; ORDERS]; 2],
 }
 
 impl Buffers {
-    /// Takes over the region; `units` bounds how finely it is cut.
-    pub fn new(memory: SharedMemory, units: &'static mut [UnitRecord]) -> Self {
-        let bytes = memory.len().min(1 << 31);
+    /// Takes over the data region of `platform`; `units` and `marks` (a bit for
+    /// each) bound how finely it is cut.
+    pub fn new(
+        platform: &'static dyn Platform,
+        units: &'static mut [UnitRecord],
+        marks: &'static mut [u64],
+    ) -> Self {
+        let data = platform.data();
+        let bytes = data.len.min(1 << 31) as usize;
         let mut shift = LEAST_SHIFT;
         while bytes >> shift > units.len() {
             shift += 1;
         }
         let count = (bytes >> shift) as u32;
         let mut this = Self {
-            memory,
+            platform,
+            base: data.address,
+            bytes: match platform.region() {
+                Some(region) => Bytes::Own(Lender::new(region, shift, marks)),
+                None => Bytes::Simulated,
+            },
             units,
             shift,
+            count,
             free: count,
             heads: [NO_UNIT; ORDERS],
             kept: [NO_UNIT; ORDERS],
             kept_count: [0; ORDERS],
+            aside: [[NO_UNIT; ORDERS]; 2],
         };
         let mut at = 0;
         while at < count {
@@ -64,6 +121,12 @@ impl Buffers {
         this
     }
 
+    /// What the region is part of.
+    #[inline]
+    pub fn platform(&self) -> &'static dyn Platform {
+        self.platform
+    }
+
     /// Free units.
     pub fn free_units(&self) -> u32 {
         self.free
@@ -71,7 +134,7 @@ impl Buffers {
 
     /// Units in all.
     pub fn total_units(&self) -> u32 {
-        (self.memory.len().min(1 << 31) >> self.shift) as u32
+        self.count
     }
 
     /// The size class that holds `len` bytes; `None` if none does.
@@ -82,13 +145,13 @@ impl Buffers {
         ((order as usize) < ORDERS).then_some(order as u16)
     }
 
-    /// Bytes of a buffer of size class `order`.
+    /// Bytes of a block of size class `order`.
     #[inline]
     pub fn bytes(&self, order: u16) -> u32 {
         1 << (self.shift + u32::from(order))
     }
 
-    /// A free buffer of size class `order`.
+    /// A free block of size class `order`.
     #[inline]
     pub fn alloc(&mut self, order: u16) -> Option<u32> {
         let class = usize::from(order).min(ORDERS - 1);
@@ -121,7 +184,7 @@ impl Buffers {
         split(self)
     }
 
-    /// Gives a buffer back.
+    /// Gives a block back.
     #[inline]
     pub fn free(&mut self, unit: u32, order: u16) {
         let class = usize::from(order).min(ORDERS - 1);
@@ -135,26 +198,75 @@ impl Buffers {
         }
     }
 
-    /// The bytes that a buffer's first `len` are, as the manager knows them.
+    /// Puts a block aside whose pages have been moved away, or gives it back.
+    pub fn settle(&mut self, unit: u32, order: u16, standing: Standing) {
+        let class = usize::from(order).min(ORDERS - 1);
+        let list = match standing {
+            Standing::Mapped => return self.free(unit, order),
+            Standing::Hidden => 0,
+            Standing::Absent => 1,
+        };
+        self.units[unit as usize].next = self.aside[list][class];
+        self.aside[list][class] = unit;
+    }
+
+    /// A block of size class `order` that was put aside as `standing`.
+    pub fn take_aside(&mut self, order: u16, standing: Standing) -> Option<u32> {
+        let list = match standing {
+            Standing::Mapped => return None,
+            Standing::Hidden => 0,
+            Standing::Absent => 1,
+        };
+        let head = &mut self.aside[list][usize::from(order).min(ORDERS - 1)];
+        let unit = *head;
+        *head = self.units.get(unit as usize)?.next;
+        Some(unit)
+    }
+
+    /// Where a block's first `len` bytes from byte `skip` on are, as the
+    /// manager knows them.
     #[inline]
-    pub fn extent(&self, unit: u32, len: u32) -> Extent {
+    pub fn extent(&self, unit: u32, skip: u32, len: u32) -> Extent {
         Extent {
-            offset: unit << self.shift,
+            address: self.base + (unit << self.shift) + skip,
             len,
         }
     }
 
-    /// Copies `from` to the start of a buffer; false if it does not fit.
+    /// Copies `from` to byte `skip` of a block on; false if it is not ours.
     #[inline]
-    pub fn fill(&self, unit: u32, from: &[u8]) -> bool {
-        self.memory.write(self.at(unit), from).is_ok()
+    pub fn fill(&mut self, unit: u32, skip: u32, from: &[u8]) -> bool {
+        let at = self.at(unit) + skip as usize;
+        match &mut self.bytes {
+            Bytes::Own(lender) => lender.write(at, from).is_ok(),
+            Bytes::Simulated => self.platform.write(self.base + at as u32, from),
+        }
     }
 
-    /// Copies from byte `skip` of a buffer on; false if outside the region.
+    /// Copies from byte `skip` of a block on; false if it is not ours.
     #[inline]
-    pub fn take(&self, unit: u32, skip: u32, into: &mut [u8]) -> bool {
+    pub fn take(&mut self, unit: u32, skip: u32, into: &mut [u8]) -> bool {
         let at = self.at(unit) + skip as usize;
-        self.memory.read(at, into).is_ok()
+        match &mut self.bytes {
+            Bytes::Own(lender) => lender.read(at, into).is_ok(),
+            Bytes::Simulated => self.platform.read(self.base + at as u32, into),
+        }
+    }
+
+    /// A block as plain bytes; `None` where they are simulated.
+    pub fn lend(&mut self, unit: u32, order: u16) -> Option<Lease> {
+        let (at, len) = (self.at(unit), self.bytes(order) as usize);
+        match &mut self.bytes {
+            Bytes::Own(lender) => lender.lend(at, len).ok(),
+            Bytes::Simulated => None,
+        }
+    }
+
+    /// Takes back what was lent.
+    pub fn take_back(&mut self, lease: Lease) {
+        if let Bytes::Own(lender) = &mut self.bytes {
+            lender.take_back(lease);
+        }
     }
 
     #[inline]
@@ -218,29 +330,90 @@ impl Buffers {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use shared_ring::Region;
     use std::boxed::Box;
     use std::vec;
     use std::vec::Vec;
     use zerocopy::FromZeros;
 
+    struct Memory(usize);
+
+    impl Platform for Memory {
+        fn control(&self) -> shared_ring::SharedMemory {
+            unimplemented!()
+        }
+        fn data(&self) -> Extent {
+            Extent {
+                address: 0x4000_0000,
+                len: self.0 as u32,
+            }
+        }
+        fn region(&self) -> Option<Region> {
+            let memory = vec![0u64; self.0 / 8].into_boxed_slice();
+            Some(Region::from_static(Box::leak(memory)))
+        }
+        fn quota(&self) -> crate::Quota {
+            unimplemented!()
+        }
+        fn signal_manager(&self) {}
+        fn now_ns(&self) -> u64 {
+            0
+        }
+        fn resolution_ns(&self) -> u64 {
+            1
+        }
+        fn wait(&self, _: usize, _: bool, _: Option<u64>) {}
+        fn wake(&self, _: usize) {}
+        fn yield_now(&self) {}
+    }
+
     fn buffers(bytes: usize, units: usize) -> Buffers {
-        let memory = Box::leak(vec![0u64; bytes / 8].into_boxed_slice());
+        let marks = Box::leak(vec![0u64; units.div_ceil(64)].into_boxed_slice());
         let units = Box::leak(vec![UnitRecord::new_zeroed(); units].into_boxed_slice());
-        Buffers::new(SharedMemory::from_static(memory), units)
+        Buffers::new(Box::leak(Box::new(Memory(bytes))), units, marks)
     }
 
     #[test]
     fn sizes_fall_into_classes() {
         let b = buffers(1 << 20, 512);
-        let classes = [0, 1, 2048, 2049, 4096, 65536, 65537].map(|len| b.order_for(len));
-        let right = [Some(0), Some(0), Some(0), Some(1), Some(1), Some(5), None];
-        assert_eq!(classes, right);
+        let sizes = [0, 1, 2048, 2049, 4096, 65536, 65537, 4 << 20, (4 << 20) + 1];
+        let right = [0, 0, 0, 1, 1, 5, 6, 11].map(Some);
+        let classes = sizes.map(|len| b.order_for(len));
+        assert_eq!((&classes[..8], classes[8]), (&right[..], None));
     }
 
     #[test]
     fn few_records_make_larger_units() {
         let b = buffers(1 << 20, 100);
         assert_eq!((b.bytes(0), b.total_units()), (16384, 64));
+    }
+
+    #[test]
+    fn blocks_without_pages_stand_aside() {
+        let mut b = buffers(1 << 20, 512);
+        let unit = b.alloc(1).unwrap();
+        b.settle(unit, 1, Standing::Absent);
+        assert_eq!(b.free_units(), 510);
+        assert_eq!(b.take_aside(1, Standing::Hidden), None);
+        assert_eq!(b.take_aside(2, Standing::Absent), None);
+        assert_eq!(b.take_aside(1, Standing::Absent), Some(unit));
+        assert_eq!(b.take_aside(1, Standing::Absent), None);
+        b.settle(unit, 1, Standing::Mapped);
+        assert_eq!(b.free_units(), 512);
+    }
+
+    #[test]
+    fn a_block_that_is_lent_is_not_copied_to() {
+        let mut b = buffers(1 << 20, 512);
+        let (one, two) = (b.alloc(1).unwrap(), b.alloc(0).unwrap());
+        let mut lease = b.lend(one, 1).unwrap();
+        lease.bytes_mut()[4095] = 5;
+        assert!(!b.fill(one, 4095, &[1]) && b.fill(two, 2047, &[1]));
+        assert!(b.lend(one, 0).is_none());
+        b.take_back(lease);
+        let mut byte = [0];
+        assert!(b.take(one, 4095, &mut byte) && byte == [5]);
+        assert_eq!(b.extent(one, 8, 9).address, 0x4000_0000 + 2048 * one + 8);
     }
 
     proptest! {
@@ -271,7 +444,7 @@ mod tests {
             for (unit, order) in held {
                 b.free(unit, order);
             }
-            // Everything merges again: as many large buffers as at first.
+            // Everything merges again: as many large blocks as at first.
             b.merge_kept();
             let large = core::iter::from_fn(|| b.alloc(5)).count();
             prop_assert_eq!(large, units / 32);

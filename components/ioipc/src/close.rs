@@ -1,8 +1,10 @@
 //! Closing: what was sent goes out first, unless the linger time says no.
 //!
 //! What has to wait for answers goes on whenever the library is called next,
-//! for whatever socket. Invariant: a socket that the application dropped gives back everything it
-//! held, and its record is freed when the server has answered `Close`.
+//! for whatever socket. A stream's sends are answered once they have been
+//! acknowledged, so `Close` follows that. Invariant: a socket that the
+//! application dropped gives back everything it held, and its record is freed
+//! when the server has answered `Close`.
 
 use socket_api::Op;
 
@@ -19,7 +21,7 @@ impl Core {
         socket.state = state::CLOSING;
         self.closing += u16::from(first);
         let socket = self.socket(index);
-        socket.flags &= !flag::POSTS;
+        socket.flags &= !(flag::POSTS | flag::STARTED);
         while let Some(record) = self.dequeue(index) {
             if self.socket(index).kind == kind::LISTENER {
                 let accepted = self.record(record).accepted;

@@ -10,31 +10,27 @@ use socket_api::{CLIENT_RING, COMPLETIONS_OFFSET, Completion, Op, REQUESTS_OFFSE
 use zerocopy::FromZeros;
 
 use crate::buffers::{Buffers, NO_UNIT};
+use crate::counters::Counters;
 use crate::error::SetupError;
-use crate::platform::{MAX_THREADS, Platform, Quota};
+use crate::platform::{Platform, Quota};
 use crate::poll::{MAX_POLLS, ReadyList};
-use crate::records::{NONE, RequestRecord, SocketRecord, Tables, flag, kind, progress, state};
-use crate::stack::Settings;
+use crate::queue::{DoneList, MAX_QUEUES};
+use crate::records::{
+    NONE, RequestRecord, SocketRecord, Tables, flag, kind, owner, progress, state,
+};
+use crate::settings::Settings;
+use crate::waiters::Waiters;
 
 /// Requests kept for closing and other control while data takes the rest.
 pub(crate) const RESERVE: u16 = 8;
 /// Entries pushed after which the manager is shown them at the latest.
-const UNSHOWN: u16 = 16;
-
-/// Which threads wait, and for how long at most.
-pub(crate) struct Waiters {
-    /// The thread that waits for the manager.
-    pub leader: Option<usize>,
-    /// The others, one bit each.
-    pub followers: u32,
-    /// Deadline of each thread that waits, leader included.
-    pub deadlines: [u64; MAX_THREADS],
-}
+const UNSHOWN: u64 = 16;
 
 /// The state behind the lock.
 pub(crate) struct Core {
     requests: Producer<Request>,
     completions: Consumer<Completion>,
+    pub platform: &'static dyn Platform,
     pub sockets: &'static mut [SocketRecord],
     pub records: &'static mut [RequestRecord],
     pub buffers: Buffers,
@@ -42,6 +38,10 @@ pub(crate) struct Core {
     pub quota: Quota,
     pub waiters: Waiters,
     pub polls: [ReadyList; MAX_POLLS],
+    pub queues: [DoneList; MAX_QUEUES],
+    pub counters: Counters,
+    /// Operations of queues that are on their way.
+    pub asynchronous: u32,
     free_sockets: u16,
     /// Sockets in use, and those that outstanding `Accept`s may yet make.
     pub sockets_used: u16,
@@ -51,7 +51,8 @@ pub(crate) struct Core {
     pub attention: (u16, u16),
     /// Bytes in sends on their way.
     pub queued_bytes: u32,
-    unshown: u16,
+    /// Requests that the manager was shown, of all.
+    shown: u64,
     /// The manager moved its index to an impossible place.
     pub broken: bool,
     /// Something has completed since waiting threads were last told.
@@ -68,7 +69,7 @@ pub(crate) struct Core {
 impl Core {
     /// Attaches to the rings and empties the tables.
     pub fn new(
-        platform: &dyn Platform,
+        platform: &'static dyn Platform,
         memory: &'static mut [u8],
         settings: Settings,
     ) -> Result<Self, SetupError> {
@@ -79,6 +80,7 @@ impl Core {
             sockets,
             requests,
             units,
+            marks,
         } = Tables::cut(memory, sockets, requests)?;
         let control = platform.control();
         let ring = |offset| control.slice(offset, CLIENT_RING.bytes());
@@ -91,22 +93,22 @@ impl Core {
             )?,
             sockets,
             records: requests,
-            buffers: Buffers::new(platform.data(), units),
+            platform,
+            buffers: Buffers::new(platform, units, marks),
             settings,
             quota,
-            waiters: Waiters {
-                leader: None,
-                followers: 0,
-                deadlines: [u64::MAX; MAX_THREADS],
-            },
+            waiters: Waiters::NOBODY,
             polls: [ReadyList::EMPTY; MAX_POLLS],
+            queues: [DoneList::EMPTY; MAX_QUEUES],
+            counters: Counters::ZERO,
+            asynchronous: 0,
             free_sockets: NONE,
             sockets_used: 0,
             free_records: NONE,
             free_record_count: 0,
             attention: (NONE, NONE),
             queued_bytes: 0,
-            unshown: 0,
+            shown: 0,
             broken: false,
             progressed: false,
             starved: false,
@@ -187,10 +189,9 @@ impl Core {
     /// Makes a request record free; it must hold no buffer.
     #[inline]
     pub fn free_record(&mut self, index: u16) {
-        let next = self.free_records;
-        let record = self.record(index);
+        let record = &mut self.records[usize::from(index)];
         record.progress = progress::FREE;
-        record.next = next;
+        record.next = self.free_records;
         self.free_records = index;
         self.free_record_count += 1;
     }
@@ -198,13 +199,16 @@ impl Core {
     /// As [`Core::free_record`], giving its buffer back first.
     #[inline]
     pub fn free_with_buffer(&mut self, index: u16) {
-        let record = self.record(index);
+        let record = &mut self.records[usize::from(index)];
         let (unit, order) = (record.unit, record.order);
         record.unit = NO_UNIT;
+        record.progress = progress::FREE;
+        record.next = self.free_records;
+        self.free_records = index;
+        self.free_record_count += 1;
         if unit != NO_UNIT {
             self.buffers.free(unit, order);
         }
-        self.free_record(index);
     }
 
     /// Submits `request` with a free record, which keeps the buffer `unit`;
@@ -221,46 +225,59 @@ impl Core {
         record.unit = unit;
         record.order = order;
         record.socket = socket;
-        self.resubmit(index, request);
+        record.owner = owner::LIBRARY;
+        record.after = 0;
+        record.cancelled = 0;
+        let user_data = start(record, index, &request);
+        self.push(request, user_data);
         Some(index)
     }
 
     /// Submits `request` with record `index`, which keeps its buffer.
     #[inline]
-    pub fn resubmit(&mut self, index: u16, mut request: Request) {
-        let record = self.record(index);
-        record.generation = record.generation.wrapping_add(1);
-        record.op = request.op;
-        record.len = request.extent.len;
-        record.progress = progress::OUTSTANDING;
-        request.user_data = u64::from(record.generation) << 32 | u64::from(index);
+    pub fn resubmit(&mut self, index: u16, request: Request) {
+        let user_data = start(self.record(index), index, &request);
+        self.push(request, user_data);
+    }
+
+    #[inline]
+    fn push(&mut self, mut request: Request, user_data: u64) {
+        request.user_data = user_data;
         // As many records as entries: only a manager that lies leaves no room.
-        self.broken |= self.requests.push(&request).is_err();
-        self.unshown += 1;
+        if self.requests.push(&request).is_err() {
+            self.broken = true;
+        }
+        self.counters.requests += 1;
     }
 
     /// Shows the manager all requests; true if it must be signalled.
     #[inline]
     #[must_use]
     pub fn show(&mut self) -> bool {
-        self.unshown = 0;
-        self.requests.publish()
+        self.shown = self.counters.requests;
+        let signal = self.requests.publish();
+        self.counters.signals += u64::from(signal);
+        signal
     }
 
     /// As [`Core::show`], if many are waiting to be shown.
     #[inline]
     #[must_use]
     pub fn show_many(&mut self) -> bool {
-        self.unshown >= UNSHOWN && self.show()
+        self.counters.requests - self.shown >= UNSHOWN && self.show()
     }
 
     /// Takes all completions that have come.
     pub fn process(&mut self) {
+        let mut taken = 0;
         loop {
             match self.completions.pop() {
                 Ok(Some(completion)) => {
-                    // Who is still starved finds out when it tries again.
-                    self.starved = false;
+                    if taken == 0 {
+                        // Who is still starved finds out when it tries again.
+                        self.starved = false;
+                    }
+                    taken += 1;
                     self.complete(&completion);
                 }
                 Ok(None) => break,
@@ -271,6 +288,8 @@ impl Core {
                 }
             }
         }
+        self.counters.completions += taken;
+        self.progressed |= taken != 0;
         if self.attention.0 != NONE {
             self.attend();
         }
@@ -315,12 +334,9 @@ impl Core {
     /// Removes the oldest record from the queue of socket `index`.
     #[inline]
     pub fn dequeue(&mut self, index: u16) -> Option<u16> {
-        let first = self.socket(index).first;
-        if first == NONE {
-            return None;
-        }
-        let next = self.record(first).next;
-        let socket = self.socket(index);
+        let socket = &mut self.sockets[usize::from(index)];
+        let first = socket.first;
+        let next = self.records.get(usize::from(first))?.next;
         socket.first = next;
         socket.received -= 1;
         if next == NONE {
@@ -377,78 +393,12 @@ impl Core {
     }
 }
 
-// Waiting, and answers that somebody waits for.
-impl Core {
-    /// Threads to wake because something completed: all that wait.
-    #[inline]
-    pub fn others(&mut self, platform: &dyn Platform) -> u32 {
-        if self.waiters.followers == 0 && self.waiters.leader.is_none() {
-            self.progressed = false;
-            return 0;
-        }
-        self.others_slow(platform)
-    }
-
-    #[cold]
-    fn others_slow(&mut self, platform: &dyn Platform) -> u32 {
-        if !core::mem::take(&mut self.progressed) {
-            return 0;
-        }
-        let leader = self.waiters.leader.map_or(0, |l| 1 << l);
-        (self.waiters.followers | leader) & !(1 << platform.thread())
-    }
-
-    /// Books that thread `me` waits until `end`; who must be woken for it.
-    pub fn enter(&mut self, me: usize, end: u64, lead: bool, platform: &dyn Platform) -> u32 {
-        self.waiters.deadlines[me] = end;
-        let mut others = self.others(platform);
-        if let Some(leader) = self.waiters.leader.filter(|_| !lead) {
-            // The leader keeps all deadlines.
-            if end < self.waiters.deadlines[leader] {
-                others |= 1 << leader;
-            }
-        }
-        others
-    }
-
-    /// Until when thread `me` may sleep: the leader until anybody's deadline.
-    pub fn earliest(&self, me: usize, lead: bool) -> u64 {
-        let own = self.waiters.deadlines[me];
-        if !lead || self.waiters.followers == 0 {
-            return own;
-        }
-        self.waiters.deadlines.iter().copied().fold(own, u64::min)
-    }
-
-    /// Takes the answer in record `record`; the caller keeps its buffer.
-    pub fn take_answer(&mut self, record: u16) -> Completion {
-        let r = self.record(record);
-        let completion = Completion {
-            op: r.op,
-            status: r.status,
-            socket: r.handle,
-            len: r.len,
-            flags: r.flags,
-            address: r.address,
-            arg: r.arg,
-            ..Completion::default()
-        };
-        r.unit = NO_UNIT;
-        self.free_record(record);
-        completion
-    }
-
-    /// Nobody waits for the answer in record `record` any more.
-    pub fn abandon(&mut self, record: u16) {
-        match self.record(record).progress {
-            progress::OUTSTANDING => self.record(record).progress = progress::ORPHAN,
-            progress::DONE => self.free_with_buffer(record),
-            _ => {}
-        }
-    }
-
-    /// Whether some socket will be free without anybody's doing.
-    pub fn is_closing(&self) -> bool {
-        self.sockets.iter().any(|s| s.state == state::CLOSING)
-    }
+/// Books in record `index` that `request` is on its way; its word.
+#[inline]
+fn start(record: &mut RequestRecord, index: u16, request: &Request) -> u64 {
+    record.generation = record.generation.wrapping_add(1);
+    record.op = request.op;
+    record.len = request.extent.len;
+    record.progress = progress::OUTSTANDING;
+    u64::from(record.generation) << 32 | u64::from(index)
 }

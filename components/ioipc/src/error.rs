@@ -68,6 +68,30 @@ impl Error {
     pub(crate) const PIPE: Self =
         Self::new(ErrorKind::BrokenPipe, "the writing side was shut down");
 
+    pub(crate) const NO_BUFFER: Self =
+        Self::new(ErrorKind::OutOfMemory, "the data region has no room");
+
+    pub(crate) const TOO_LONG: Self = Self::new(ErrorKind::InvalidInput, "message too long");
+    pub(crate) const BEYOND_QUOTA: Self =
+        Self::new(ErrorKind::QuotaExceeded, "longer than queued-bytes");
+    pub(crate) const NAMELESS: Self = Self::new(
+        ErrorKind::Unsupported,
+        "the I/O manager does not know the memory",
+    );
+    pub(crate) const READ_ONLY: Self = Self::new(
+        ErrorKind::InvalidInput,
+        "constant memory cannot be received into",
+    );
+    pub(crate) const OTHER_STACK: Self = Self::new(ErrorKind::InvalidInput, "of another stack");
+    pub(crate) const SYSTEM_ALLOCATED: Self = Self::new(
+        ErrorKind::InvalidInput,
+        "the semantics need a system-allocated buffer",
+    );
+    pub(crate) const APPLICATION_ALLOCATED: Self = Self::new(
+        ErrorKind::InvalidInput,
+        "the semantics are for application-allocated buffers",
+    );
+
     /// The error's kind.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {

@@ -2,14 +2,19 @@
 //!
 //! Problem: an application wants `send(&buf)` and `recv(&mut buf)` with copy
 //! semantics, blocking or with readiness, without an allocator and without
-//! knowing of rings. Invariant: this interface says nothing about how bytes
-//! travel; what is underneath (today: copies through a data region shared
-//! with the protocol server) is confined to the `buffers` module and may
-//! change. Nothing that the I/O manager writes can make the library panic.
+//! knowing of rings. Invariant: whatever travels by reference underneath, a
+//! buffer that was given to a call is the application's again, and nobody
+//! else's, when the call returns; weaker semantics hold only where the
+//! application named them. Nothing that the I/O manager writes to the rings can
+//! make the library panic.
 //!
 //! * [`net`]: [`UdpSocket`](net::UdpSocket), [`TcpListener`](net::TcpListener),
 //!   [`TcpStream`](net::TcpStream), name look-up.
 //! * [`Poll`]: readiness over many sockets.
+//! * [`queue`]: operations that are submitted now and complete later.
+//! * [`Buffer`]: memory of the system's, for the semantics that pass it on.
+//! * [`account`], [`counters`]: what passing data has cost, at the I/O manager
+//!   and here.
 //! * [`time`]: a monotonic clock and sleep.
 //! * [`Stack`], [`Platform`]: what all sockets of a component share, and what
 //!   it stands on. On seL4, `ioipc::init(component)` sets both up.
@@ -36,26 +41,41 @@
 #[cfg(test)]
 extern crate std;
 
+mod account;
+mod buffer;
 mod buffers;
 mod close;
 mod complete;
 mod core_state;
+mod counters;
+mod direct;
 mod error;
+mod memory;
 pub mod net;
+mod pass;
 mod platform;
 mod poll;
 mod post;
+pub mod queue;
 mod records;
 #[cfg(feature = "sel4")]
 mod sel4;
+mod settings;
 mod stack;
 pub mod time;
 mod transfer;
+mod waiters;
 
+pub use account::{account, counters};
+pub use buffer::{Buffer, Datagram, Unsent};
+pub use counters::Counters;
 pub use error::{Error, ErrorKind, Result, SetupError};
+pub use memory::UserBuffer;
 pub use platform::{MAX_THREADS, Platform, Quota};
 pub use poll::{Event, Interest, Poll, Pollable};
 pub use records::bookkeeping_bytes;
 #[cfg(feature = "sel4")]
 pub use sel4::{init, init_with, take_signals};
-pub use stack::{Settings, Stack, install, stack};
+pub use settings::Settings;
+pub use socket_api::{Account, Passing, Semantics, Technique};
+pub use stack::{Stack, install, stack};

@@ -108,7 +108,7 @@ impl Poll {
     pub fn register(&self, socket: &impl Pollable, token: u64, interest: Interest) -> Result<()> {
         let (stack, index) = socket.place();
         if !core::ptr::eq(stack, self.stack) {
-            return Err(Error::new(ErrorKind::InvalidInput, "of another stack"));
+            return Err(Error::OTHER_STACK);
         }
         stack.with(|core| {
             if core.socket(index).poll != self.id {
@@ -118,6 +118,7 @@ impl Poll {
             record.poll = self.id;
             record.token = token;
             record.interest = interest.0;
+            core.start_ahead(index);
             core.note_ready(index);
         });
         Ok(())
@@ -147,8 +148,12 @@ impl Poll {
             limit => Wait::at_most(limit),
         };
         let list = usize::from(self.id) - 1;
+        let mut fresh = false;
         let found = self.stack.block(wait, false, |core| {
-            core.process();
+            // Later on, `block` does it before each attempt.
+            if !core::mem::replace(&mut fresh, true) {
+                core.process();
+            }
             let count = core.collect_ready(list, events);
             (count != 0).then_some(count)
         });

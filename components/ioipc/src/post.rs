@@ -3,22 +3,76 @@
 //! Problem: a receive must find data that is here already without asking
 //! anybody, but sockets that wait must not use up slots and buffers that
 //! others need. Invariant: the first `Recv` of a socket may take all but a
-//! reserve (for sends, and behind that for control), further ones only what is left beyond a quarter; who got none is
-//! in the list of those that need attention, and is served when something
-//! becomes free. Whoever asks to receive now may use the reserve too, but
-//! only for as long as it waits.
+//! reserve (for sends, and behind that for control), further ones only what is
+//! left beyond a quarter; who got none is in the list of those that need
+//! attention, and is served when something becomes free. Whoever asks to
+//! receive now may use the reserve too, but only for as long as it waits.
+//!
+//! The first operation that needs receives ahead of time starts them: a
+//! registration with a poll, an operation that may not wait, a receive into few
+//! bytes. A socket that only ever receives by address (`direct` module) has
+//! none, since what they were filled with would have to be copied again.
 //!
 //! It follows that readiness works for as many sockets as there are requests,
 //! less 16; a component that polls more than that needs a larger
 //! `requests` quota.
 
-use socket_api::{Op, Status};
+use socket_api::{Op, Passing, Request, Semantics, Status};
 
 use crate::buffers::NO_UNIT;
 use crate::core_state::{Core, RESERVE};
-use crate::records::{flag, kind, state};
+use crate::records::{flag, kind, owner, progress, state};
+
+/// How slots of the library are passed, either way.
+pub(crate) const SLOT: u32 = Passing::new(Semantics::EmulatedShare).word();
 
 impl Core {
+    /// From now on, socket `index` receives ahead of time.
+    pub fn start_ahead(&mut self, index: u16) {
+        let socket = self.socket(index);
+        if socket.flags & (flag::STARTED | flag::POSTS) == flag::STARTED {
+            socket.flags |= flag::POSTS;
+            self.post(index);
+        }
+    }
+
+    /// Socket `index` no longer receives ahead of time: has what is on its way
+    /// come back unfilled, as far as there are free requests. True once nothing
+    /// is on its way.
+    pub fn stop_ahead(&mut self, index: u16) -> bool {
+        let socket = self.socket(index);
+        socket.flags &= !flag::POSTS;
+        if socket.posted == 0 {
+            return true;
+        }
+        for record in 0..self.records.len() as u16 {
+            let r = self.record(record);
+            let ours = r.socket == index && r.owner == owner::LIBRARY;
+            let waits = r.progress == progress::OUTSTANDING && r.op == Op::Recv as u16;
+            if ours && waits && r.cancelled == 0 && self.submit_cancel(record).is_none() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Asks for the request of record `record` to be cancelled; `None` if there
+    /// is no free request to ask with.
+    pub fn submit_cancel(&mut self, record: u16) -> Option<()> {
+        let r = self.record(record);
+        if r.progress == progress::DONE || r.cancelled != 0 {
+            return Some(());
+        }
+        let index = r.socket;
+        let user_data = u64::from(r.generation) << 32 | u64::from(record);
+        let mut request = self.request(Op::Cancel, index);
+        request.arg = user_data;
+        let answer = self.submit(request, index, NO_UNIT, 0)?;
+        self.record(answer).progress = progress::ORPHAN;
+        self.record(record).cancelled = 1;
+        Some(())
+    }
+
     /// Submits what socket `index` should have submitted ahead of time.
     pub fn post(&mut self, index: u16) {
         let socket = self.socket(index);
@@ -35,7 +89,8 @@ impl Core {
     /// `Recv` may take from the reserve.
     pub fn post_now(&mut self, index: u16) {
         let socket = self.socket(index);
-        if socket.flags & flag::POSTS != 0 && socket.kind != kind::LISTENER {
+        if socket.flags & flag::STARTED != 0 && socket.kind != kind::LISTENER {
+            socket.flags |= flag::POSTS;
             self.post_receives(index, true);
         }
     }
@@ -65,8 +120,7 @@ impl Core {
                 }
                 return;
             };
-            let mut request = self.request(Op::Recv, index);
-            request.extent = self.buffers.extent(unit, self.buffers.bytes(order));
+            let request = self.receive_request(index, unit, order);
             if self.submit(request, index, unit, order).is_none() {
                 self.buffers.free(unit, order);
                 return;
@@ -103,9 +157,42 @@ impl Core {
             return;
         }
         socket.posted += 1;
-        let mut request = self.request(Op::Recv, index);
         let unit = self.record(record).unit;
-        request.extent = self.buffers.extent(unit, self.buffers.bytes(order));
+        let request = self.receive_request(index, unit, order);
+        self.resubmit(record, request);
+    }
+
+    /// A `Recv` into a slot. The slot is the library's, so nobody touches it
+    /// before the answer: in place will do.
+    #[inline]
+    fn receive_request(&mut self, index: u16, unit: u32, order: u16) -> Request {
+        let mut request = self.request(Op::Recv, index);
+        request.extent = self.buffers.extent(unit, 0, self.buffers.bytes(order));
+        request.passing = SLOT;
+        request
+    }
+
+    /// Takes the buffer of answered record `record` away, and submits the
+    /// `Recv` again with another one if there is one.
+    #[inline]
+    pub fn replace(&mut self, index: u16, record: u16) {
+        let order = self.record(record).order;
+        let scarce = self.free_record_count < 2 * RESERVE;
+        let socket = self.socket(index);
+        let again = socket.flags & flag::POSTS != 0 && socket.order == order && !scarce;
+        let unit = match again {
+            true => self.buffers.alloc(order),
+            false => None,
+        };
+        let Some(unit) = unit else {
+            self.record(record).unit = NO_UNIT;
+            self.free_record(record);
+            self.post(index);
+            return;
+        };
+        self.socket(index).posted += 1;
+        self.record(record).unit = unit;
+        let request = self.receive_request(index, unit, order);
         self.resubmit(record, request);
     }
 

@@ -33,8 +33,10 @@ pub(crate) mod flag {
     pub const CLOSE_SENT: u16 = 1 << 7;
     /// Left the ready list although it wants to send: waits for room.
     pub const PARKED: u16 = 1 << 9;
-    /// May be given `Recv`s or `Accept`s ahead of time.
+    /// Is given `Recv`s or `Accept`s ahead of time.
     pub const POSTS: u16 = 1 << 8;
+    /// May receive or accept: is bound or connected, and not at its end.
+    pub const STARTED: u16 = 1 << 10;
 }
 
 /// States of a socket record.
@@ -99,6 +101,9 @@ pub(crate) struct SocketRecord {
     /// Records in the queue that `first` heads.
     pub received: u16,
     pub reserved: u16,
+    /// How data is passed, where the application said so: `Passing` words,
+    /// 0: it did not.
+    pub passing: PassingWords,
     /// What the application calls it in events.
     pub token: u64,
     /// Nanoseconds; 0: for ever.
@@ -108,6 +113,30 @@ pub(crate) struct SocketRecord {
     pub linger: u64,
     pub local: WireAddress,
     pub peer: WireAddress,
+}
+
+/// A socket's explicit semantics, by direction and by who allocates.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct PassingWords {
+    /// Sending from application-allocated buffers.
+    pub send: u32,
+    /// Receiving into them.
+    pub receive: u32,
+    /// Sending system-allocated buffers.
+    pub send_buffer: u32,
+    /// Receiving them.
+    pub receive_buffer: u32,
+}
+
+/// Who takes the answer of a request: [`RequestRecord::owner`].
+pub(crate) mod owner {
+    /// The library; the buffer is one of its slots.
+    pub const LIBRARY: u16 = 0;
+    /// A thread that waits for it.
+    pub const CALLER: u16 = 1;
+    /// The asynchronous queue with number `owner - QUEUE`.
+    pub const QUEUE: u16 = 2;
 }
 
 /// States of a request record.
@@ -143,10 +172,18 @@ pub(crate) struct RequestRecord {
     pub status: u16,
     /// The socket's record, of an accepted connection.
     pub accepted: u16,
-    pub reserved: u16,
+    /// One of [`owner`].
+    pub owner: u16,
     /// The new handle, of `Open`.
     pub handle: u32,
-    pub reserved2: u32,
+    /// What a queue calls the operation.
+    pub tag: u32,
+    /// What becomes of the buffer when a `Send` succeeds: a
+    /// [`Standing`](crate::buffers::Standing).
+    pub after: u16,
+    /// `Cancel` has been submitted for it.
+    pub cancelled: u16,
+    pub reserved: u32,
     pub arg: u64,
     pub address: WireAddress,
 }
@@ -170,11 +207,13 @@ pub const fn bookkeeping_bytes(sockets: usize, requests: usize) -> usize {
 
 const _: () = assert!(size_of::<SocketRecord>() <= 512 && size_of::<RequestRecord>() <= 256);
 
-/// The three tables.
+/// The tables.
 pub(crate) struct Tables {
     pub sockets: &'static mut [SocketRecord],
     pub requests: &'static mut [RequestRecord],
     pub units: &'static mut [UnitRecord],
+    /// At least one bit for each unit.
+    pub marks: &'static mut [u64],
 }
 
 impl Tables {
@@ -192,13 +231,17 @@ impl Tables {
             .map_err(|_| SetupError::TooSmall)?;
         let (requests, rest) = <[RequestRecord]>::mut_from_prefix_with_elems(rest, requests)
             .map_err(|_| SetupError::TooSmall)?;
-        let units = rest.len() / size_of::<UnitRecord>();
-        let (units, _) = <[UnitRecord]>::mut_from_prefix_with_elems(rest, units)
+        // 64 units and their word of marks at a time.
+        let words = rest.len() / (64 * size_of::<UnitRecord>() + 8);
+        let (marks, rest) =
+            <[u64]>::mut_from_prefix_with_elems(rest, words).map_err(|_| SetupError::TooSmall)?;
+        let (units, _) = <[UnitRecord]>::mut_from_prefix_with_elems(rest, 64 * words)
             .map_err(|_| SetupError::TooSmall)?;
         Ok(Self {
             sockets,
             requests,
             units,
+            marks,
         })
     }
 }

@@ -8,23 +8,33 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use component_runtime::{Component, Link, Protocol, Role, Timer, clock, quota, threads};
-use shared_ring::SharedMemory;
+use monitor_api::Counter;
+use shared_ring::{Region, SharedMemory};
+use socket_api::Extent;
 use spin::Once;
 
+use crate::counters::Counters;
 use crate::error::SetupError;
 use crate::platform::{Platform, Quota};
-use crate::stack::{Settings, Stack, install};
+use crate::settings::Settings;
+use crate::stack::{Stack, install};
 
 /// Badge bits that came while the library waited, and are not its own.
 static OTHERS: AtomicU64 = AtomicU64::new(0);
 static PLATFORM: Once<Sel4> = Once::new();
+
+/// How many counters the library has.
+const COUNTERS: usize = Counters::ZERO.named().len();
 
 /// A component on seL4.
 struct Sel4 {
     component: &'static Component,
     link: Link,
     control: SharedMemory,
-    data: SharedMemory,
+    /// The only thread there can be.
+    single_threaded: bool,
+    /// Where the library's counters are shown, in their order.
+    counters: Option<[Counter; COUNTERS]>,
     timer: Option<Timer>,
     /// The deadline that the timer is set to; 0: none.
     armed: AtomicU64,
@@ -52,7 +62,7 @@ pub fn init_with(
     let link = component
         .link(Protocol::Sockets, Role::Client)
         .ok_or(SetupError::NoLink)?;
-    let (control, data) = link.control.zip(link.data).ok_or(SetupError::NoLink)?;
+    let control = link.control.ok_or(SetupError::NoLink)?;
     let memory = component.memory("sockets").ok_or(SetupError::NoMemory)?;
     if !clock::init(component) {
         log::warn!("no timer: time stands still, and timeouts never end");
@@ -61,7 +71,9 @@ pub fn init_with(
         component,
         link,
         control,
-        data,
+        single_threaded: component.threads().count() == 1,
+        counters: component_runtime::counters(component)
+            .map(|page| Counters::ZERO.named().map(|(name, _)| page.counter(name))),
         timer: component.timer(),
         armed: AtomicU64::new(0),
     });
@@ -108,8 +120,28 @@ impl Platform for Sel4 {
         self.control
     }
 
-    fn data(&self) -> SharedMemory {
-        self.data
+    fn data(&self) -> Extent {
+        // All user addresses lie below 4 GiB.
+        Extent {
+            address: self.link.data_vaddr as u32,
+            len: self.link.data_bytes as u32,
+        }
+    }
+
+    fn region(&self) -> Option<Region> {
+        self.component.take_region()
+    }
+
+    fn is_single_threaded(&self) -> bool {
+        self.single_threaded
+    }
+
+    fn publish(&self, counters: &Counters) {
+        if let Some(shown) = &self.counters {
+            for (counter, (_, value)) in shown.iter().zip(counters.named()) {
+                counter.set(value);
+            }
+        }
     }
 
     fn quota(&self) -> Quota {

@@ -15,50 +15,7 @@ use crate::core_state::Core;
 use crate::error::{Error, ErrorKind, Result, SetupError};
 use crate::platform::{MAX_THREADS, Platform};
 use crate::records::{NONE, flag, progress};
-
-/// How the library uses what it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Receives submitted ahead of time for each UDP socket, and so datagrams
-    /// that may arrive between two looks.
-    pub datagrams: u16,
-    /// log2 of the 2 KiB units of a buffer that a datagram is received into.
-    pub datagram_order: u16,
-    /// Receives submitted ahead of time for each stream; twice as many once
-    /// it fills them.
-    pub stream_receives: u16,
-    /// log2 of the 2 KiB units of a stream's buffers at first.
-    pub stream_order: u16,
-    /// The same at most.
-    pub most_stream_order: u16,
-    /// Accepts submitted ahead of time for each listener.
-    pub accepts: u16,
-    /// Bytes that one socket may have in sends on their way.
-    pub queued_bytes: u32,
-    /// Linger of new streams, in milliseconds: 0 drops what is queued,
-    /// `u64::MAX` sends it in the background.
-    pub linger_ms: u64,
-}
-
-impl Settings {
-    /// What suits most components.
-    pub const DEFAULT: Self = Self {
-        datagrams: 64,
-        datagram_order: 0,
-        stream_receives: 2,
-        stream_order: 1,
-        most_stream_order: 3,
-        accepts: 4,
-        queued_bytes: 128 << 10,
-        linger_ms: u64::MAX,
-    };
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
+use crate::settings::Settings;
 
 /// How long an operation waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +24,8 @@ pub(crate) enum Wait {
     Forever,
     /// Nanoseconds.
     For(u64),
+    /// Until the clock says so.
+    Until(u64),
 }
 
 impl Wait {
@@ -169,9 +128,23 @@ impl Stack {
         &self,
         wait: Wait,
         show: bool,
+        attempt: impl FnMut(&mut Core) -> Option<R>,
+    ) -> Result<R> {
+        self.block_with(self.lock(), wait, show, attempt)
+    }
+
+    /// As [`Stack::block`], with the state at hand.
+    ///
+    /// # Errors
+    /// As [`Stack::block`].
+    #[inline]
+    pub(crate) fn block_with<'a, R>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        wait: Wait,
+        show: bool,
         mut attempt: impl FnMut(&mut Core) -> Option<R>,
     ) -> Result<R> {
-        let mut core = self.lock();
         if let Some(result) = attempt(&mut core) {
             self.leave(core, show);
             return Ok(result);
@@ -195,6 +168,14 @@ impl Stack {
                 Some(core) => core,
                 None => return Err(Error::TIMED_OUT),
             };
+        }
+    }
+
+    /// `wait` from now on, for an operation that waits more than once.
+    pub(crate) fn until(&self, wait: Wait) -> Wait {
+        match wait {
+            Wait::For(ns) => Wait::Until(self.platform.now_ns().saturating_add(ns)),
+            wait => wait,
         }
     }
 
@@ -237,9 +218,13 @@ impl Stack {
         wait: Wait,
         deadline: &mut Option<u64>,
     ) -> Option<MutexGuard<'a, Core>> {
-        if let Wait::For(ns) = wait {
+        if let Wait::For(_) | Wait::Until(_) = wait {
             let now = self.platform.now_ns();
-            let end = *deadline.get_or_insert(now.saturating_add(ns));
+            let end = *deadline.get_or_insert(match wait {
+                Wait::Until(end) => end,
+                Wait::For(ns) => now.saturating_add(ns),
+                _ => u64::MAX,
+            });
             if now >= end {
                 self.leave(core, true);
                 return None;
@@ -268,6 +253,9 @@ impl Stack {
         }
         let others = core.enter(me, end, lead, self.platform);
         let until = core.earliest(me, lead);
+        core.counters.waits += 1;
+        core.counters.signals += u64::from(starved);
+        self.platform.publish(&core.counters);
         drop(core);
         if starved {
             self.platform.signal_manager();

@@ -1,4 +1,4 @@
-//! Sending and receiving: from the application's buffers and to them.
+//! Sending and receiving through slots: bytes are copied to and from them.
 //!
 //! Invariant: each function does all of it or says that it cannot now
 //! (`None`), without waiting; waiting is the caller's.
@@ -6,63 +6,71 @@
 use socket_api::{Op, WireAddress, flags};
 
 use crate::core_state::{Core, RESERVE};
-use crate::error::{Error, ErrorKind, Result};
-use crate::records::flag;
+use crate::error::{Error, Result};
+use crate::memory::{Sink, Source};
+use crate::post::SLOT;
+use crate::records::{SocketRecord, flag, kind};
 
 /// The longest datagram (RFC 768, RFC 791).
-const MOST_DATAGRAM: usize = 65_507;
+pub(crate) const MOST_DATAGRAM: usize = 65_507;
+/// Sends that a stream may have on their way, however few requests there are.
+const LEAST_SHARE: u16 = 4;
 
-/// A datagram as received.
-pub(crate) struct Datagram {
-    /// Bytes copied.
+/// What was received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    /// Bytes copied, or delivered by address.
     pub len: usize,
+    /// The datagram's sender; none for streams.
     pub from: WireAddress,
 }
 
 impl Core {
-    /// Takes, or with `peek` copies, the oldest datagram.
+    /// Takes, or with `peek` copies, the oldest datagram that came ahead of
+    /// time.
     #[inline]
-    pub fn receive_datagram(
+    pub fn receive_datagram<S: Sink + ?Sized>(
         &mut self,
         index: u16,
-        buf: &mut [u8],
+        sink: &mut S,
         peek: bool,
-    ) -> Option<Result<Datagram>> {
+    ) -> Option<Result<Arrived>> {
         let first = self.socket(index).first;
         let Some(record) = self.records.get(usize::from(first)) else {
             let error = self.take_error(index);
-            self.post_now(index);
             return error.map(|e| Err(Error::from_status(e)));
         };
-        let len = buf.len().min(record.len as usize);
+        let len = sink.len().min(record.len as usize);
         let from = record.address;
-        let copied = buf
-            .get_mut(..len)
-            .is_some_and(|into| self.buffers.take(record.unit, 0, into));
-        if !copied {
+        if !sink.take(0, len, &mut self.buffers, record.unit, 0) {
             return Some(Err(Error::BROKEN));
         }
+        self.counters.copied_in += len as u64;
         if !peek {
             self.dequeue(index);
             self.repost(index, first);
         }
-        Some(Ok(Datagram { len, from }))
+        Some(Ok(Arrived { len, from }))
     }
 
-    /// Takes, or with `peek` copies, what a stream has received; 0 bytes at
-    /// its end.
+    /// Takes, or with `peek` copies, what a stream has received ahead of time;
+    /// 0 bytes at its end.
     #[inline]
-    pub fn receive_stream(
+    pub fn receive_stream<S: Sink + ?Sized>(
         &mut self,
         index: u16,
-        buf: &mut [u8],
+        sink: &mut S,
         peek: bool,
-    ) -> Option<Result<usize>> {
-        if buf.is_empty() {
-            return Some(Ok(0));
+    ) -> Option<Result<Arrived>> {
+        let arrived = |len| Arrived {
+            len,
+            from: WireAddress::NONE,
+        };
+        if sink.len() == 0 {
+            return Some(Ok(arrived(0)));
         }
         let mut done = 0;
-        while done < buf.len() {
+        while done < sink.len() {
             let socket = &mut self.sockets[usize::from(index)];
             let first = socket.first;
             let Some(record) = self.records.get(usize::from(first)) else {
@@ -70,11 +78,8 @@ impl Core {
             };
             let skip = socket.consumed;
             let left = record.len.saturating_sub(skip);
-            let len = (left as usize).min(buf.len() - done);
-            if !self
-                .buffers
-                .take(record.unit, skip, &mut buf[done..done + len])
-            {
+            let len = (left as usize).min(sink.len() - done);
+            if !sink.take(done, len, &mut self.buffers, record.unit, skip) {
                 return Some(Err(Error::BROKEN));
             }
             done += len;
@@ -90,54 +95,68 @@ impl Core {
             self.repost(index, first);
         }
         if done != 0 {
-            return Some(Ok(done));
+            self.counters.copied_in += done as u64;
+            return Some(Ok(arrived(done)));
         }
-        self.stream_end(index)
+        self.stream_end(index).map(|end| end.map(|()| arrived(0)))
     }
 
     /// Why a stream without received bytes yields no more, if it does not.
-    fn stream_end(&mut self, index: u16) -> Option<Result<usize>> {
+    pub fn stream_end(&mut self, index: u16) -> Option<Result<()>> {
         let socket = self.socket(index);
         if socket.flags & (flag::END | flag::READ_SHUT) != 0 {
-            return Some(Ok(0));
+            return Some(Ok(()));
         }
         if socket.receive_end != 0 {
             return Some(Err(Error::from_status(socket.receive_end)));
         }
-        self.post_now(index);
         None
+    }
+
+    /// Why a datagram of `len` bytes cannot be sent at all, if it cannot.
+    #[inline]
+    pub fn datagram_error(&mut self, index: u16, len: usize) -> Option<Error> {
+        let most = (self.quota.queued_bytes as usize).min(MOST_DATAGRAM);
+        match self.socket(index).error == 0 && len <= most {
+            true => None,
+            false => Some(self.why_not_datagram(index, len)),
+        }
+    }
+
+    #[cold]
+    fn why_not_datagram(&mut self, index: u16, len: usize) -> Error {
+        match self.take_error(index) {
+            Some(error) => Error::from_status(error),
+            None if len > MOST_DATAGRAM => Error::TOO_LONG,
+            None => Error::BEYOND_QUOTA,
+        }
     }
 
     /// Sends one datagram, to the connected peer if `to` is none.
     #[inline]
-    pub fn send_datagram(
+    pub fn send_datagram<S: Source>(
         &mut self,
         index: u16,
-        buf: &[u8],
+        source: S,
         to: WireAddress,
     ) -> Option<Result<usize>> {
-        if let Some(error) = self.take_error(index) {
-            return Some(Err(Error::from_status(error)));
-        }
-        let order = self.buffers.order_for(buf.len());
-        let Some(order) = order.filter(|_| buf.len() <= MOST_DATAGRAM) else {
-            let error = Error::new(ErrorKind::InvalidInput, "message too long");
+        let len = source.len();
+        if let Some(error) = self.datagram_error(index, len) {
             return Some(Err(error));
+        }
+        let Some(order) = self.buffers.order_for(len) else {
+            return Some(Err(Error::TOO_LONG));
         };
-        if buf.len() as u32 > self.quota.queued_bytes {
-            let error = Error::new(ErrorKind::QuotaExceeded, "longer than queued-bytes");
-            return Some(Err(error));
-        }
-        if !self.may_send(index, buf.len() as u32) {
+        if !self.may_send(index, len as u32) {
             return None;
         }
-        self.send_chunk(index, buf, order, to, 0)
-            .then_some(Ok(buf.len()))
+        self.send_chunk(index, source, (0, len), order, to, 0)
+            .then_some(Ok(len))
     }
 
-    /// Appends as much of `buf` to a stream as may be queued now.
+    /// Why nothing can be appended to a stream, or nothing need be.
     #[inline]
-    pub fn send_stream(&mut self, index: u16, buf: &[u8]) -> Option<Result<usize>> {
+    pub fn stream_error(&mut self, index: u16, len: usize) -> Option<Result<usize>> {
         let socket = self.socket(index);
         if socket.flags & flag::WRITE_SHUT != 0 {
             return Some(Err(Error::PIPE));
@@ -145,52 +164,67 @@ impl Core {
         if socket.send_end != 0 {
             return Some(Err(Error::from_status(socket.send_end)));
         }
-        if buf.is_empty() {
-            return Some(Ok(0));
-        }
-        let no_delay = match socket.flags & flag::NO_DELAY {
+        (len == 0).then_some(Ok(0))
+    }
+
+    /// Flags of a socket's sends.
+    #[inline]
+    pub fn send_flags(&mut self, index: u16) -> u16 {
+        match self.socket(index).flags & flag::NO_DELAY {
             0 => 0,
             _ => flags::NO_DELAY,
-        };
+        }
+    }
+
+    /// Appends as much to a stream as may be queued now.
+    #[inline]
+    pub fn send_stream<S: Source>(&mut self, index: u16, source: S) -> Option<Result<usize>> {
+        let all = source.len();
+        if let Some(end) = self.stream_error(index, all) {
+            return Some(end);
+        }
+        let no_delay = self.send_flags(index);
         let most = self.buffers.bytes(self.settings.most_stream_order);
         let mut done = 0;
-        while done < buf.len() && self.may_send(index, 1) {
+        while done < all && self.may_send(index, 1) {
             let room = self.send_room(index).min(most) as usize;
-            let chunk = &buf[done..buf.len().min(done + room)];
-            let order = self.buffers.order_for(chunk.len()).unwrap_or(0);
-            if !self.send_smaller(index, chunk, order, no_delay, &mut done) {
-                break;
+            let len = room.min(all - done);
+            match self.send_smaller(index, source, (done, len), no_delay) {
+                0 => break,
+                len => done += len,
             }
         }
         (done != 0).then_some(Ok(done))
     }
 
-    /// Sends `chunk`, or as much of it as a buffer can be had for.
+    /// Sends `part` (offset and length), or as much of it as a slot can be had
+    /// for; how much.
     #[inline]
-    fn send_smaller(
+    fn send_smaller<S: Source>(
         &mut self,
         index: u16,
-        chunk: &[u8],
-        order: u16,
+        source: S,
+        part: (usize, usize),
         no_delay: u16,
-        done: &mut usize,
-    ) -> bool {
-        for order in (0..=order).rev() {
-            let len = chunk.len().min(self.buffers.bytes(order) as usize);
-            if self.send_chunk(index, &chunk[..len], order, WireAddress::NONE, no_delay) {
-                *done += len;
-                return true;
+    ) -> usize {
+        let largest = self.buffers.order_for(part.1).unwrap_or(0);
+        for order in (0..=largest).rev() {
+            let len = part.1.min(self.buffers.bytes(order) as usize);
+            let part = (part.0, len);
+            if self.send_chunk(index, source, part, order, WireAddress::NONE, no_delay) {
+                return len;
             }
         }
-        false
+        0
     }
 
-    /// Copies `bytes` into a buffer and submits them.
+    /// Copies `part` (offset and length) into a slot and submits it.
     #[inline]
-    fn send_chunk(
+    fn send_chunk<S: Source>(
         &mut self,
         index: u16,
-        bytes: &[u8],
+        source: S,
+        part: (usize, usize),
         order: u16,
         to: WireAddress,
         send_flags: u16,
@@ -199,43 +233,77 @@ impl Core {
             self.starved = true;
             return false;
         };
-        let len = bytes.len() as u32;
+        let (at, len) = part;
         let mut request = self.request(Op::Send, index);
-        request.extent = self.buffers.extent(unit, len);
+        request.extent = self.buffers.extent(unit, 0, len as u32);
         request.address = to;
         request.flags = send_flags | flags::QUIET;
-        if !self.buffers.fill(unit, bytes) || self.submit(request, index, unit, order).is_none() {
+        request.passing = SLOT;
+        let filled = source.fill(at, len, &mut self.buffers, unit);
+        if !filled || self.submit(request, index, unit, order).is_none() {
             self.buffers.free(unit, order);
             self.starved = true;
             return false;
         }
+        self.counters.copied_out += len as u64;
+        self.note_sent(index, len as u32);
+        true
+    }
+
+    /// `len` bytes are on their way.
+    #[inline]
+    pub fn note_sent(&mut self, index: u16, len: u32) {
         self.queued_bytes += len;
         let socket = self.socket(index);
         socket.sends += 1;
         socket.queued += len;
-        true
     }
 
-    /// Whether `len` bytes may be queued on socket `index` now.
+    /// Whether `len` bytes may be copied to a slot and queued on socket `index`
+    /// now.
     #[inline]
     pub fn may_send(&mut self, index: u16, len: u32) -> bool {
-        let may = self.send_room(index) >= len
-            && self.free_record_count > RESERVE
-            && self.buffers.free_units() != 0;
-        self.starved |= !may;
+        let slot = self.buffers.free_units() != 0;
+        self.starved |= !slot;
+        slot && self.may_request_send(index, len)
+    }
+
+    /// Whether `len` bytes may be queued on socket `index` now. A stream's sends
+    /// wait for its peer to acknowledge them, so one stream gets no more than a
+    /// share of the requests.
+    #[inline]
+    pub fn may_request_send(&mut self, index: u16, len: u32) -> bool {
+        let socket = &self.sockets[usize::from(index)];
+        let share = (self.quota.requests >> 3).max(LEAST_SHARE);
+        let has_share = socket.kind != kind::STREAM || socket.sends < share;
+        let room = self.quota_room().min(self.room_of(socket));
+        let may = has_share && room >= len && self.free_record_count > RESERVE;
+        if !may {
+            self.starved = true;
+        }
         may
     }
 
-    /// Bytes that may be queued, by the socket's limit and by the quota. A
-    /// socket with nothing queued may send what the quota allows.
+    /// Bytes that may be queued, by the socket's limit and by the quota.
     #[inline]
-    fn send_room(&mut self, index: u16) -> u32 {
-        let quota = self.quota.queued_bytes.saturating_sub(self.queued_bytes);
-        let queued = self.socket(index).queued;
-        let most = match queued {
+    pub fn send_room(&mut self, index: u16) -> u32 {
+        self.quota_room()
+            .min(self.room_of(&self.sockets[usize::from(index)]))
+    }
+
+    /// Bytes that the socket's own limit allows: everything, if nothing is
+    /// queued.
+    #[inline]
+    fn room_of(&self, socket: &SocketRecord) -> u32 {
+        match socket.queued {
             0 => u32::MAX,
             queued => self.settings.queued_bytes.saturating_sub(queued),
-        };
-        quota.min(most)
+        }
+    }
+
+    /// Bytes that the quota allows.
+    #[inline]
+    pub fn quota_room(&self) -> u32 {
+        self.quota.queued_bytes.saturating_sub(self.queued_bytes)
     }
 }

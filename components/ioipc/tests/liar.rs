@@ -12,9 +12,10 @@ use std::time::Duration;
 use ioipc::net::{TcpStream, UdpSocket};
 use ioipc::{ErrorKind, Platform, Quota, Settings, Stack};
 use proptest::prelude::*;
-use shared_ring::{Consumer, Producer, SharedMemory};
+use shared_ring::{Consumer, Producer, Region, SharedMemory};
 use socket_api as api;
-use socket_api::{Completion, Op, Request, Status};
+use socket_api::{Completion, Extent, Op, Request, Status};
+use world::memory::Memory;
 use zerocopy::{FromBytes, IntoBytes};
 
 const QUOTA: Quota = Quota {
@@ -25,15 +26,21 @@ const QUOTA: Quota = Quota {
 
 struct Host {
     control: SharedMemory,
-    data: SharedMemory,
+    memory: Memory,
 }
 
 impl Platform for Host {
     fn control(&self) -> SharedMemory {
         self.control
     }
-    fn data(&self) -> SharedMemory {
-        self.data
+    fn data(&self) -> Extent {
+        self.memory.data()
+    }
+    fn region(&self) -> Option<Region> {
+        Some(self.memory.region())
+    }
+    fn address_of(&self, pointer: usize, len: usize) -> Option<u32> {
+        self.memory.address_of(pointer, len)
     }
     fn quota(&self) -> Quota {
         QUOTA
@@ -64,7 +71,7 @@ fn stack() -> (&'static Stack, SharedMemory) {
     }
     let host = Box::leak(Box::new(Host {
         control,
-        data: world::memory(256 << 10),
+        memory: Memory::new(256 << 10),
     }));
     let bytes = ioipc::bookkeeping_bytes(8, 64);
     let books: &'static mut [u64] = Box::leak(vec![0; bytes / 8].into_boxed_slice());

@@ -1,4 +1,4 @@
-//! Sockets over the real I/O manager and a server whose network is a loop.
+//! Sockets over a manager whose network is a loop.
 
 // Helpers outside of test functions.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -438,9 +438,9 @@ fn a_dead_server_is_an_error_not_a_hang() {
     let stack = world.stacks[0];
     let (a, _b) = pair(stack);
     let socket = udp(stack, 1000);
-    world
-        .kill_server
-        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let killed = &world.switches.kill_server;
+    killed.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.nudge();
     assert_eq!(a.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::Other);
     assert_eq!(
         socket.recv_from(&mut [0; 4]).unwrap_err().kind(),

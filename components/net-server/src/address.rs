@@ -12,11 +12,12 @@ use socket_api::{Completion, Request, Status, flags};
 
 use crate::classify::is_host;
 use crate::environment::Environment;
+use crate::ingress::Fate;
 use crate::pending::Waiting;
 use crate::requests::{Answer, Answered, wire_address};
 use crate::server::{Id, Run, Server};
 use crate::sockets::Owner;
-use crate::stack::{Address, Via};
+use crate::stack::{Address, Io, Via};
 
 /// The DHCP client.
 pub(crate) struct Dhcp {
@@ -73,12 +74,13 @@ impl Server {
     }
 
     /// A packet for the DHCP client.
-    pub(crate) fn dhcp_in(&mut self, frame: &[u8], env: &mut impl Environment) {
+    pub(crate) fn dhcp_in(&mut self, frame: &[u8], env: &mut impl Environment) -> Fate {
         if let Some(dhcp) = &mut self.dhcp {
-            self.stack
-                .ingress(Via::Wide, frame, &mut dhcp.set, env, &mut self.counters);
+            let io = Io::new(env, &mut self.counters);
+            self.stack.ingress(Via::Wide, frame, &mut dhcp.set, io);
             self.wake(Id::Dhcp);
         }
+        Fate::Drop
     }
 
     /// Lets the DHCP client send, and takes what it has to say.
@@ -86,9 +88,8 @@ impl Server {
         let Some(dhcp) = &mut self.dhcp else {
             return Run::Done;
         };
-        let (_, note) = self
-            .stack
-            .egress(Via::Wide, &mut dhcp.set, env, &mut self.counters);
+        let io = Io::new(&mut *env, &mut self.counters);
+        let (_, note) = self.stack.egress(Via::Wide, &mut dhcp.set, io);
         let waits = note.attempts > note.packets;
         let news = dhcp.news();
         let at = self.stack.poll_at(Via::Wide, &dhcp.set);

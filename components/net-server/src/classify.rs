@@ -1,9 +1,10 @@
 //! Is this frame a packet that we should look at, and if not, why not?
 //!
-//! Problem: anything may arrive. Invariant: what leaves this module has
-//! complete headers, lengths inside the frame, checksums that were verified
-//! (by the device or here, once), and addresses that a host may use. Nothing
-//! here panics: every access goes through smoltcp's checked views.
+//! Problem: anything may arrive, and only its first bytes are here. Invariant:
+//! what leaves this module has complete headers among the bytes that are here,
+//! lengths inside the frame, checksums that were verified (by the device or
+//! here, once), and addresses that a host may use. Nothing here panics: every
+//! access goes through smoltcp's checked views.
 
 use smoltcp::wire::{
     ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol,
@@ -15,6 +16,31 @@ use crate::counters::Counter;
 
 /// Bytes of an Ethernet header.
 pub(crate) const ETHERNET: usize = 14;
+
+/// A packet, of which the first bytes are in private memory.
+#[derive(Debug)]
+pub(crate) struct Arrived<'a> {
+    /// As long as the frame; what is not here has no meaning.
+    pub frame: &'a mut [u8],
+    /// How many bytes are here.
+    pub have: usize,
+    /// The packet.
+    pub packet: u32,
+    /// All of it is here.
+    pub whole: bool,
+    pub sum: Sum,
+}
+
+/// What is known of the sum of an IP packet's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sum {
+    /// The device has verified the checksum.
+    Verified,
+    /// Its one's complement sum, folded.
+    Is(u16),
+    /// The bytes are here.
+    Bytes,
+}
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +86,14 @@ pub(crate) struct Segment {
     pub dst_port: u16,
     pub seq: u32,
     pub ack: Option<u32>,
+    pub window: u16,
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
+    /// It has the option to scale windows.
+    pub scales: bool,
+    /// Bytes of all headers.
+    pub header_len: u32,
     /// Bytes of payload.
     pub len: u32,
 }
@@ -88,8 +119,10 @@ pub(crate) fn is_host(address: Ipv4Address) -> bool {
 }
 
 /// Checks a frame as far as the IPv4 header; the error is why it is dropped.
-pub(crate) fn frame(bytes: &[u8], mac: [u8; 6]) -> Result<Class, Counter> {
-    let frame = EthernetFrame::new_checked(bytes).map_err(|_| Counter::DropRunt)?;
+#[inline]
+pub(crate) fn frame(arrived: &Arrived<'_>, mac: [u8; 6]) -> Result<Class, Counter> {
+    let here = arrived.frame.get(..arrived.have).unwrap_or(&[]);
+    let frame = EthernetFrame::new_checked(here).map_err(|_| Counter::DropRunt)?;
     let dst = frame.dst_addr();
     if dst.0 != mac && !dst.is_broadcast() {
         return Err(Counter::DropNotOurMac);
@@ -99,23 +132,31 @@ pub(crate) fn frame(bytes: &[u8], mac: [u8; 6]) -> Result<Class, Counter> {
         return Err(Counter::DropBadSource);
     }
     match frame.ethertype() {
-        EthernetProtocol::Ipv4 => ipv4(frame.payload(), src_mac, dst.is_broadcast()),
+        EthernetProtocol::Ipv4 => {
+            let len = arrived.frame.len() - ETHERNET;
+            ipv4(frame.payload(), len, src_mac, dst.is_broadcast())
+        }
         EthernetProtocol::Arp => Ok(Class::Arp),
         _ => Err(Counter::DropEthertype),
     }
 }
 
-fn ipv4(bytes: &[u8], src_mac: EthernetAddress, to_all: bool) -> Result<Class, Counter> {
-    let packet = Ipv4Packet::new_checked(bytes).map_err(|_| Counter::DropBadIpHeader)?;
+/// The IPv4 header at the start of `here`, in a frame with room for `len`.
+#[inline]
+fn ipv4(here: &[u8], len: usize, src_mac: EthernetAddress, to_all: bool) -> Result<Class, Counter> {
+    const BAD: Counter = Counter::DropBadIpHeader;
+    let bytes: &[u8; 20] = here.first_chunk().ok_or(BAD)?;
+    let packet = Ipv4Packet::new_unchecked(&bytes[..]);
     let (header, total) = (
         usize::from(packet.header_len()),
         usize::from(packet.total_len()),
     );
-    // RFC 791, 3.1; `new_checked` has compared the lengths with the frame.
-    if packet.version() != 4 || header < 20 || total < header {
-        return Err(Counter::DropBadIpHeader);
+    // RFC 791, 3.1.
+    if packet.version() != 4 || header < 20 || total < header || total > len {
+        return Err(BAD);
     }
-    if !checksum::is_right(checksum::add(0, &bytes[..header])) {
+    let all = here.get(..header).ok_or(BAD)?;
+    if !checksum::is_right(checksum::add(0, all)) {
         return Err(Counter::DropIpChecksum);
     }
     let src = packet.src_addr();
@@ -151,19 +192,19 @@ pub(crate) fn arp(frame: &[u8]) -> Option<ArpOperation> {
     }
 }
 
-/// Checks the transport header of a whole datagram; `verified` says that the
-/// device has verified its checksum.
-pub(crate) fn transport(
-    payload: &[u8],
-    ip: &Datagram,
-    verified: bool,
-) -> Result<Transport, Counter> {
+/// Checks the transport header of a whole datagram.
+#[inline]
+pub(crate) fn transport(arrived: &Arrived<'_>, ip: &Datagram) -> Result<Transport, Counter> {
+    const BAD: Counter = Counter::DropBadTransport;
+    let payload = arrived.frame.get(ip.payload_at..).ok_or(BAD)?;
+    let payload = payload.get(..ip.payload_len).ok_or(BAD)?;
+    let here = arrived.have - ip.payload_at;
     match ip.protocol {
-        IpProtocol::Udp => udp(payload, ip, verified),
-        IpProtocol::Tcp => tcp(payload, ip, verified).map(Transport::Tcp),
+        IpProtocol::Udp => udp(payload, here, ip, arrived.sum),
+        IpProtocol::Tcp => tcp(payload, here, ip, arrived.sum).map(Transport::Tcp),
+        IpProtocol::Icmp if !arrived.whole => Err(BAD),
         IpProtocol::Icmp => {
-            let packet =
-                Icmpv4Packet::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
+            let packet = Icmpv4Packet::new_checked(payload).map_err(|_| BAD)?;
             if packet.verify_checksum() {
                 Ok(Transport::Icmp)
             } else {
@@ -174,14 +215,16 @@ pub(crate) fn transport(
     }
 }
 
-fn udp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Transport, Counter> {
+#[inline]
+fn udp(payload: &[u8], here: usize, ip: &Datagram, sum: Sum) -> Result<Transport, Counter> {
     let packet = UdpPacket::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
     let len = usize::from(packet.len());
-    if packet.dst_port() == 0 || len < 8 {
+    if packet.dst_port() == 0 || len < 8 || here < 8 {
         return Err(Counter::DropBadTransport);
     }
-    // No checksum is one that its sender left out (RFC 768).
-    if !verified && packet.checksum() != 0 && !is_sound(ip, &payload[..len]) {
+    // No checksum is one that its sender left out (RFC 768). The sum that we
+    // are told is that of all bytes: others than the datagram's spoil it.
+    if packet.checksum() != 0 && !is_sound(ip, &payload[..len], sum) {
         return Err(Counter::DropChecksum);
     }
     Ok(Transport::Udp {
@@ -191,44 +234,60 @@ fn udp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Transport, Count
     })
 }
 
-fn tcp(payload: &[u8], ip: &Datagram, verified: bool) -> Result<Segment, Counter> {
+#[inline]
+fn tcp(payload: &[u8], here: usize, ip: &Datagram, sum: Sum) -> Result<Segment, Counter> {
     let packet = TcpPacket::new_checked(payload).map_err(|_| Counter::DropBadTransport)?;
-    if packet.src_port() == 0 || packet.dst_port() == 0 || packet.header_len() < 20 {
+    let header_len = usize::from(packet.header_len());
+    if here < 20 || !(20..=here).contains(&header_len) {
         return Err(Counter::DropBadTransport);
     }
-    if !verified && !is_sound(ip, payload) {
+    if packet.src_port() == 0 || packet.dst_port() == 0 {
+        return Err(Counter::DropBadTransport);
+    }
+    if !is_sound(ip, payload, sum) {
         return Err(Counter::DropChecksum);
     }
-    if !options_are_sound(packet.options()) {
-        return Err(Counter::DropBadTransport);
-    }
+    let scales = options(packet.options()).ok_or(Counter::DropBadTransport)?;
     Ok(Segment {
         src_port: packet.src_port(),
         dst_port: packet.dst_port(),
         seq: packet.seq_number().0 as u32,
         ack: packet.ack().then(|| packet.ack_number().0 as u32),
+        window: packet.window_len(),
         syn: packet.syn(),
         fin: packet.fin(),
         rst: packet.rst(),
-        len: packet.payload().len() as u32,
+        scales,
+        header_len: (ip.payload_at + header_len) as u32,
+        len: (payload.len() - header_len) as u32,
     })
 }
 
 /// Whether the checksum of a transport segment is right.
 #[inline]
-fn is_sound(ip: &Datagram, segment: &[u8]) -> bool {
+fn is_sound(ip: &Datagram, segment: &[u8], sum: Sum) -> bool {
     let pseudo = checksum::pseudo(ip.src, ip.dst, ip.protocol, segment.len());
-    checksum::is_right(checksum::add(pseudo, segment))
+    match sum {
+        Sum::Verified => true,
+        Sum::Is(sum) => checksum::is_right(pseudo + u64::from(sum)),
+        Sum::Bytes => checksum::is_right(checksum::add(pseudo, segment)),
+    }
 }
 
-/// Whether TCP options can be read to their end (RFC 9293, 3.1).
-fn options_are_sound(mut options: &[u8]) -> bool {
+/// Whether TCP options, which must be readable to their end (RFC 9293, 3.1),
+/// offer to scale windows.
+#[inline]
+fn options(mut options: &[u8]) -> Option<bool> {
+    let mut scales = false;
     while !options.is_empty() {
         match TcpOption::parse(options) {
-            Ok((_, TcpOption::EndOfList)) => return true,
-            Ok((rest, _)) => options = rest,
-            Err(_) => return false,
+            Ok((_, TcpOption::EndOfList)) => break,
+            Ok((rest, option)) => {
+                scales |= matches!(option, TcpOption::WindowScale(_));
+                options = rest;
+            }
+            Err(_) => return None,
         }
     }
-    true
+    Some(scales)
 }

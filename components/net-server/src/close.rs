@@ -15,30 +15,39 @@ use crate::pending::Waiting;
 use crate::requests::{Answer, Answered};
 use crate::server::{Id, Run, Server};
 use crate::sockets::{Kind, Owner, Socket, Stream};
+use crate::stack::{Io, Via};
 
 impl Server {
     pub(crate) fn close(&mut self, s: u32, r: &Request, env: &mut impl Environment) -> Answered {
-        let unsent = self.sockets[s as usize].sends.len != 0;
         self.cancel_waiting(s, env);
         let Kind::Stream(stream) = self.sockets[s as usize].kind else {
             self.abandon(s, env);
             return Ok(Answer::Now(r.complete(Status::Ok)));
         };
-        let c = stream.connection;
-        let connection = &mut self.connections[c as usize];
-        let unsent = unsent || connection.write_seq.wrapping_sub(connection.sent_seq) as i32 > 0;
+        let connection = &mut self.connections[stream.connection as usize];
+        let outflow = &connection.outflow;
+        let unsent = outflow.outstanding() != 0
+            || crate::outflow::distance(outflow.write_seq, connection.sent_seq) > 0;
         let unread = connection.tcp().recv_queue() != 0;
         let opening = matches!(connection.state(), State::SynSent | State::SynReceived);
         if opening || (r.arg == 0 && (unsent || unread)) {
+            self.fail_sends(stream.connection, Status::Cancelled, env);
             self.abandon(s, env);
             return Ok(Answer::Now(r.complete(Status::Ok)));
         }
-        connection.tcp().close();
-        while matches!(connection.tcp().recv(|b| (b.len(), b.len())), Ok(1..)) {}
-        if r.arg == 0 || r.arg == u64::MAX {
+        self.discard(stream.connection, env);
+        let outstanding = self.connections[stream.connection as usize]
+            .outflow
+            .outstanding();
+        if outstanding == 0 && (r.arg == 0 || r.arg == u64::MAX) {
             self.orphan(s, stream);
             return Ok(Answer::Now(r.complete(Status::Ok)));
         }
+        self.linger(s, stream, r)
+    }
+
+    /// Keeps a socket until its sends are acknowledged.
+    fn linger(&mut self, s: u32, stream: Stream, r: &Request) -> Answered {
         let deadline = self.now().saturating_add(r.arg.saturating_mul(1000));
         let waiting = Waiting {
             request: *r,
@@ -46,16 +55,24 @@ impl Server {
             ..Waiting::default()
         };
         self.wait(|socket| &mut socket.control, s, waiting)?;
-        self.set_timer(Id::Socket(s), Some(deadline));
-        self.wake(Id::Connection(c));
+        self.sockets[s as usize].kind = Kind::Stream(Stream {
+            read_shut: true,
+            write_shut: true,
+            ..stream
+        });
+        if deadline != u64::MAX {
+            self.set_timer(Id::Socket(s), Some(deadline));
+        }
+        self.wake(Id::Connection(stream.connection));
         Ok(Answer::Later)
     }
 
-    /// Lets a connection finish without its socket.
+    /// Lets a connection finish without its socket; all its sends are queued.
     fn orphan(&mut self, s: u32, stream: Stream) {
         let now = self.now();
         self.keep_port(s, stream.connection);
         let connection = &mut self.connections[stream.connection as usize];
+        connection.tcp().close();
         connection.owner = Owner::Orphan;
         connection.waiting_since = now;
         self.free_number(s);
@@ -66,7 +83,12 @@ impl Server {
     pub(crate) fn settle_close(&mut self, c: u32, s: u32, over: bool, env: &mut impl Environment) {
         let connection = &mut self.connections[c as usize];
         let acknowledged = matches!(connection.state(), State::FinWait2 | State::TimeWait);
-        if !over && !acknowledged {
+        let background = connection.outflow.outstanding() == 0
+            && self
+                .pending
+                .first(&self.sockets[s as usize].control)
+                .is_some_and(|close| close.request.arg == u64::MAX);
+        if !over && !acknowledged && !background {
             return;
         }
         let status = match connection.fate {
@@ -87,11 +109,12 @@ impl Server {
     pub(crate) fn service_socket(&mut self, s: u32, env: &mut impl Environment) -> Run {
         match self.sockets[s as usize].kind {
             Kind::Udp(udp) => self.service_udp(s, udp, env),
-            Kind::Stream(_) => {
+            Kind::Stream(stream) => {
                 let now = self.now();
                 let control = &mut self.sockets[s as usize].control;
                 let over = |w: &Waiting| w.request.op == Op::Close as u16 && w.deadline <= now;
                 if let Some(waiting) = self.pending.take(control, over) {
+                    self.fail_sends(stream.connection, Status::TimedOut, env);
                     self.abandon(s, env);
                     self.answer_waiting(&waiting, Status::TimedOut, env);
                 }
@@ -105,7 +128,7 @@ impl Server {
     pub(crate) fn abandon(&mut self, s: u32, env: &mut impl Environment) {
         match self.sockets[s as usize].kind {
             Kind::Free => return,
-            Kind::Udp(udp) => self.unbind_udp(udp),
+            Kind::Udp(udp) => self.unbind_udp(udp, env),
             Kind::Tcp { port } => {
                 if port != 0 {
                     self.flows.set_tcp(port, None);
@@ -147,14 +170,23 @@ impl Server {
             );
         connection.tcp().abort();
         if !silent {
-            self.stack.egress(
-                crate::stack::Via::Narrow,
-                &mut connection.set,
-                env,
-                &mut self.counters,
-            );
+            let io = Io::new(&mut *env, &mut self.counters);
+            self.stack.egress(Via::Narrow, &mut connection.set, io);
         }
-        self.release(c);
+        self.release(c, env);
+    }
+
+    /// Resets the connections that still send bytes of a client's from which
+    /// nothing may be sent any more.
+    pub(crate) fn drop_orphans(&mut self, client: u32, env: &mut impl Environment) {
+        for c in 0..self.connections.len() as u32 {
+            let connection = &self.connections[c as usize];
+            let sends = connection.owner == Owner::Orphan && connection.outflow.list.len != 0;
+            if sends && connection.client == client {
+                self.forget_sends(c, env);
+                self.reset(c, env);
+            }
+        }
     }
 
     fn free_number(&mut self, s: u32) {
@@ -163,7 +195,8 @@ impl Server {
         self.set_timer(Id::Socket(s), None);
     }
 
-    /// Answers everything that waits on a socket with `Cancelled`.
+    /// Answers everything that waits on a socket, but for a stream's sends,
+    /// with `Cancelled`.
     fn cancel_waiting(&mut self, s: u32, env: &mut impl Environment) {
         loop {
             let socket = &mut self.sockets[s as usize];
@@ -177,7 +210,8 @@ impl Server {
     }
 
     /// A request of a socket was cancelled: a `Connect` takes its connection
-    /// with it, a `Close` goes on in the background.
+    /// with it, a `Close` goes on in the background if no send needs its
+    /// client.
     pub(crate) fn cancelled(&mut self, s: u32, waiting: &Waiting, env: &mut impl Environment) {
         let Kind::Stream(stream) = self.sockets[s as usize].kind else {
             return;
@@ -185,6 +219,7 @@ impl Server {
         match Op::from_number(waiting.request.op) {
             Some(Op::Connect) => {
                 self.cancel_waiting(s, env);
+                self.fail_sends(stream.connection, Status::Cancelled, env);
                 let port = self.connections[stream.connection as usize].flow.port;
                 let bound = self.flows.tcp(port) == Some(s);
                 self.reset(stream.connection, env);
@@ -192,7 +227,15 @@ impl Server {
                     port: if bound { port } else { 0 },
                 };
             }
-            Some(Op::Close) => self.orphan(s, stream),
+            Some(Op::Close) => {
+                let outflow = &self.connections[stream.connection as usize].outflow;
+                if outflow.outstanding() == 0 {
+                    self.orphan(s, stream);
+                } else {
+                    self.fail_sends(stream.connection, Status::Cancelled, env);
+                    self.abandon(s, env);
+                }
+            }
             _ => {}
         }
     }

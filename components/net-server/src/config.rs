@@ -9,6 +9,7 @@ use core::fmt;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 use crate::classify::is_host;
+use crate::packets::MOST;
 
 /// A static IPv4 configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +33,24 @@ pub struct Config {
     pub max_sockets: usize,
     /// TCP connections with buffers [`max-connections`]; 1 to 16384.
     pub max_connections: usize,
-    /// Bytes of receive buffer a TCP connection [`tcp-receive-window`];
-    /// 4 KiB to 1 MiB.
+    /// Bytes of receive window a TCP connection [`tcp-receive-window`], of
+    /// which smoltcp wants a buffer; 4 KiB to 1 MiB.
     pub tcp_receive_window: usize,
     /// Bytes of send buffer a TCP connection [`tcp-send-buffer`]; as above.
     pub tcp_send_buffer: usize,
     /// UDP sockets that may be bound [`max-udp-sockets`]; 1 to 16384.
     pub max_udp_sockets: usize,
-    /// Bytes of receive queue a UDP socket [`udp-receive-queue`]; 2 KiB to
+    /// Bytes that may wait at a UDP socket [`udp-receive-queue`]; 2 KiB to
     /// 1 MiB. A datagram longer than this is never received.
     pub udp_receive_queue: usize,
+    /// Received packets that a client's sockets may hold [`receive-frames`];
+    /// 16 to 512.
+    pub receive_frames: usize,
     /// Connections remembered in TIME-WAIT [`time-wait-entries`]; 16 to 16384.
     pub time_wait_entries: usize,
     /// How long, in milliseconds [`time-wait`]; 1000 to 240000.
     pub time_wait_ms: u64,
-    /// Datagrams put together at the same time [`reassembly-slots`], 64 KiB
-    /// each; 1 to 256.
+    /// Datagrams put together at the same time [`reassembly-slots`]; 1 to 256.
     pub reassembly_slots: usize,
     /// Names being resolved at the same time [`dns-queries`]; 1 to 256.
     pub dns_queries: usize,
@@ -70,6 +73,7 @@ impl Default for Config {
             tcp_send_buffer: 64 * 1024,
             max_udp_sockets: 64,
             udp_receive_queue: 128 * 1024,
+            receive_frames: 256,
             time_wait_entries: 4096,
             time_wait_ms: 60_000,
             reassembly_slots: 16,
@@ -169,6 +173,7 @@ impl Config {
             "tcp-send-buffer" => changed.tcp_send_buffer = size,
             "max-udp-sockets" => changed.max_udp_sockets = size,
             "udp-receive-queue" => changed.udp_receive_queue = size,
+            "receive-frames" => changed.receive_frames = size,
             "time-wait-entries" => changed.time_wait_entries = size,
             "reassembly-slots" => changed.reassembly_slots = size,
             "dns-queries" => changed.dns_queries = size,
@@ -181,7 +186,7 @@ impl Config {
         Ok(())
     }
 
-    fn numbers(&self) -> [(&'static str, usize, usize, usize); 9] {
+    fn numbers(&self) -> [(&'static str, usize, usize, usize); 10] {
         const TABLE: usize = 16384;
         const MIB: usize = 1 << 20;
         [
@@ -191,6 +196,7 @@ impl Config {
             ("tcp-send-buffer", self.tcp_send_buffer, 4096, MIB),
             ("max-udp-sockets", self.max_udp_sockets, 1, TABLE),
             ("udp-receive-queue", self.udp_receive_queue, 2048, MIB),
+            ("receive-frames", self.receive_frames, 16, MOST as usize),
             ("time-wait-entries", self.time_wait_entries, 16, TABLE),
             ("reassembly-slots", self.reassembly_slots, 1, 256),
             ("dns-queries", self.dns_queries, 1, 256),
@@ -220,10 +226,10 @@ impl Config {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let connections =
-            self.max_connections * (self.tcp_receive_window + self.tcp_send_buffer + 1500);
-        let udp = self.max_udp_sockets * (self.udp_receive_queue + 4096);
-        let reassembly = self.reassembly_slots * (65536 + 2048);
-        let tables = 4096 * 128 + self.max_sockets * 192 + self.time_wait_entries * 96;
+            self.max_connections * (self.tcp_receive_window + self.tcp_send_buffer + 1800);
+        let udp = self.max_udp_sockets * 32;
+        let reassembly = self.reassembly_slots * 128;
+        let tables = 5120 * 128 + self.max_sockets * 192 + self.time_wait_entries * 96;
         connections + udp + reassembly + tables + (1 << 20)
     }
 }

@@ -29,14 +29,17 @@ counters! {
     Requests = "requests",
     /// Completions given.
     Completions = "completions",
-    /// Payload bytes copied from clients.
-    BytesFromClients = "bytes_from_clients",
-    /// Payload bytes copied to clients.
-    BytesToClients = "bytes_to_clients",
-    /// Bytes of received frames copied into private memory.
-    BytesFromDriver = "bytes_from_driver",
-    /// Bytes of frames copied to the driver.
-    BytesToDriver = "bytes_to_driver",
+    /// Payload bytes copied by the server.
+    Copied = "bytes_copied",
+    /// Bytes without meaning that smoltcp moves in place of payload.
+    Scratch = "bytes_scratch",
+    /// Bytes of packets that the server itself consumes (ARP, ICMP, DHCP,
+    /// DNS), copied into private memory.
+    Control = "bytes_control",
+    /// Payload bytes given to clients by reference.
+    ReferencedIn = "bytes_referenced_in",
+    /// Payload bytes sent by reference, each time that they are sent.
+    ReferencedOut = "bytes_referenced_out",
     /// Sockets shown to smoltcp, over all calls.
     SocketsShown = "sockets_shown",
     /// Connections accepted from a listener's queue or by it.
@@ -50,8 +53,6 @@ counters! {
     /// Fragments sent.
     FragmentsSent = "fragments_sent",
 
-    /// Faults of the driver.
-    DriverFaults = "driver_faults",
     /// Faults of the manager.
     ManagerFaults = "manager_faults",
     /// Requests refused as malformed.
@@ -87,6 +88,8 @@ counters! {
     DropFragmentOverlap = "drop_fragment_overlap",
     /// Dropped: no room to put fragments together.
     DropFragmentTable = "drop_fragment_table_full",
+    /// Dropped: fragment of something else than UDP.
+    DropFragmentKind = "drop_fragment_not_udp",
     /// Dropped: fragments did not complete in time.
     DropFragmentTimeout = "drop_fragment_timeout",
     /// No socket for a datagram or segment (answered within the rate).
@@ -95,14 +98,20 @@ counters! {
     DropNotPeer = "drop_not_peer",
     /// Dropped: the socket's receive queue is full (slow reader).
     DropReceiveQueue = "drop_receive_queue_full",
+    /// Dropped: as many packets as may be are held already, for this client
+    /// or in all (of a segment, its payload only).
+    DropPinned = "drop_pinned",
     /// A connection refused or a half-open one evicted: backlog full.
     DropBacklog = "drop_backlog_overflow",
     /// A connection refused: no connection slot free.
     DropNoConnection = "drop_no_connection_slot",
     /// Not answered: over the rate limit of unsolicited answers.
     DropReplyRate = "drop_reply_rate",
-    /// A frame not sent: no room at the driver.
-    DropSendRoom = "drop_no_send_buffer",
+    /// A frame not sent: no send slot.
+    DropSendRoom = "drop_no_send_slot",
+    /// A connection reset, or a segment not sent, because smoltcp and the
+    /// lists of payload disagree. Always 0.
+    OutOfStep = "streams_out_of_step",
     /// TIME-WAIT entries given up early for newer ones.
     TimeWaitRecycled = "time_wait_recycled",
     /// Connections that ended by timeout.
@@ -122,6 +131,8 @@ counters! {
     RequestsPending = "requests_pending",
     /// Gauge: datagrams being put together.
     Reassembling = "reassembling",
+    /// Gauge: received packets held.
+    PacketsHeld = "packets_held",
 }
 
 /// The table.

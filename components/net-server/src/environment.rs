@@ -1,26 +1,16 @@
 //! What the server needs from its surroundings.
 //!
-//! Problem: the same server runs between a driver and a manager on the real
-//! system, and in host tests against another stack. Invariant: nothing that
-//! comes through this trait is trusted: lengths are checked again, and a
-//! fault is counted and survived.
+//! Problem: the same server runs before a manager on the real system, and in
+//! host tests against another stack. Invariant: nothing that comes through
+//! this trait is trusted: what an entry says is checked again, and a fault is
+//! counted and survived. Payload does not come through it at all.
 
 use core::fmt;
 
-use nic_api::DescriptorError;
 use shared_ring::RingError;
-use socket_api::{Completion, Request};
+use socket_api::{Message, Part, TRANSMIT_PARTS, Transmit, kind, packet_flags};
 
-/// A frame that has been copied into the server's private buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Bytes of the frame, Ethernet header included.
-    pub len: usize,
-    /// The device has verified the transport checksum.
-    pub verified: bool,
-}
-
-/// Asks the device to complete a checksum (virtio 1.2, 5.1.6.2).
+/// Asks the manager to complete a checksum (virtio 1.2, 5.1.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialChecksum {
     /// Where summing starts, in bytes from the start of the frame.
@@ -29,79 +19,131 @@ pub struct PartialChecksum {
     pub offset: u16,
 }
 
-/// What the NIC driver did wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DriverFault {
-    /// It moved a ring index to an impossible place.
-    Ring(RingError),
-    /// It named a buffer or a length that cannot be.
-    Descriptor(DescriptorError),
-    /// It handed over a buffer that was not on its side.
-    NotItsBuffer(u32),
+/// A frame to send: its headers, and where its payload is.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// From the Ethernet header on; all of the frame if it has no parts.
+    pub header: &'a [u8],
+    /// The payload, in order.
+    pub parts: &'a [Part],
+    /// A checksum that is the manager's to complete.
+    pub checksum: Option<PartialChecksum>,
+    /// The device is to make segments of so many payload bytes of it.
+    pub segment: Option<u16>,
 }
 
-impl fmt::Display for DriverFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ring(e) => write!(f, "the NIC driver broke a ring: {e}"),
-            Self::Descriptor(e) => write!(f, "the NIC driver wrote a bad descriptor: {e}"),
-            Self::NotItsBuffer(b) => {
-                write!(
-                    f,
-                    "the NIC driver handed over buffer {b}, which it did not have"
-                )
-            }
+impl Outgoing<'_> {
+    /// A frame that is all header.
+    #[must_use]
+    pub const fn whole(header: &[u8]) -> Outgoing<'_> {
+        Outgoing {
+            header,
+            parts: &[],
+            checksum: None,
+            segment: None,
         }
     }
-}
 
-impl core::error::Error for DriverFault {}
+    /// Entries that it takes on the ring.
+    #[must_use]
+    pub const fn entries(&self) -> usize {
+        let entries = self.parts.len().div_ceil(TRANSMIT_PARTS);
+        if entries == 0 { 1 } else { entries }
+    }
+
+    /// Bytes of the frame.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let parts: usize = self.parts.iter().map(|part| part.len as usize).sum();
+        self.header.len() + parts
+    }
+
+    /// Whether there is no byte of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entry with the parts from `first` on, its headers in `slot`.
+    #[must_use]
+    pub fn entry(&self, slot: u16, first: usize) -> Transmit {
+        let rest = self.parts.get(first..).unwrap_or(&[]);
+        let count = rest.len().min(TRANSMIT_PARTS);
+        let mut transmit = Transmit {
+            kind: kind::TRANSMIT,
+            slot,
+            header_len: self.header.len() as u16,
+            count: count as u16,
+            ..Transmit::default()
+        };
+        transmit.parts[..count].copy_from_slice(&rest[..count]);
+        if rest.len() > count {
+            transmit.flags |= packet_flags::MORE;
+        }
+        if let Some(checksum) = self.checksum {
+            transmit.flags |= packet_flags::CHECKSUM;
+            transmit.checksum_start = checksum.start;
+            transmit.checksum_offset = checksum.offset;
+        }
+        if let Some(bytes) = self.segment {
+            transmit.flags |= packet_flags::SEGMENT;
+            transmit.segment_bytes = bytes;
+        }
+        transmit
+    }
+}
 
 /// What the I/O manager did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManagerFault {
     /// It moved a ring index to an impossible place.
     Ring(RingError),
+    /// It gave back a send slot that it did not have.
+    NotItsSlot(u32),
+    /// It named a packet that cannot be, or that we have already.
+    Packet(u32),
+    /// The packet's first bytes do not lie in the header region, or its
+    /// lengths contradict each other.
+    Header(u32),
 }
 
 impl fmt::Display for ManagerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Ring(e) = self;
-        write!(f, "the I/O manager broke a ring: {e}")
+        f.write_str("the I/O manager ")?;
+        match self {
+            Self::Ring(e) => write!(f, "broke a ring: {e}"),
+            Self::NotItsSlot(slot) => write!(f, "gave back send slot {slot}, not having it"),
+            Self::Packet(id) => write!(f, "handed over packet {id}, which it did not have"),
+            Self::Header(id) => write!(f, "stated impossible lengths for packet {id}"),
+        }
     }
 }
 
 impl core::error::Error for ManagerFault {}
 
-/// Frames, requests and client memory.
+/// The I/O manager, and with it the NIC and the clients.
 pub trait Environment {
-    /// Copies the next received frame into `into`, which has room for the
-    /// largest frame; a frame that does not fit is the driver's fault.
+    /// What the manager says next.
     ///
     /// # Errors
-    /// [`DriverFault`]; the frame or entry concerned is gone.
-    fn receive_frame(&mut self, into: &mut [u8]) -> Result<Option<Received>, DriverFault>;
-    /// How many frames can be sent now.
-    fn frame_room(&mut self) -> usize;
-    /// Sends a frame; false if there was no room.
-    fn send_frame(&mut self, frame: &[u8], checksum: Option<PartialChecksum>) -> bool;
+    /// [`ManagerFault`]; after [`ManagerFault::Ring`] there is nothing more.
+    fn next(&mut self) -> Result<Option<Message>, ManagerFault>;
+    /// Copies first bytes of a packet from the header region; false if they
+    /// do not lie in it.
+    fn read_header(&self, at: u32, into: &mut [u8]) -> bool;
 
-    /// The next request.
-    ///
-    /// # Errors
-    /// [`ManagerFault`]; nothing was taken.
-    fn next_request(&mut self) -> Result<Option<Request>, ManagerFault>;
-    /// Answers a request; false if the manager left no room.
-    fn complete(&mut self, completion: &Completion) -> bool;
-    /// As `complete`, when nobody needs to be woken for it.
-    fn complete_quietly(&mut self, completion: &Completion) -> bool {
-        self.complete(completion)
+    /// Whether `frames` frames can be sent now.
+    fn has_room(&mut self, frames: usize) -> bool;
+    /// Sends a frame; false if there was no room, or the header is longer
+    /// than a slot.
+    fn transmit(&mut self, frame: &Outgoing<'_>) -> bool;
+
+    /// Tells the manager something; false if it left no room.
+    fn tell(&mut self, message: &Message) -> bool;
+    /// As `tell`, when nobody needs to be woken for it.
+    fn tell_quietly(&mut self, message: &Message) -> bool {
+        self.tell(message)
     }
-
-    /// Size of a client's data region in bytes, or `None` if there is none.
-    fn region_len(&self, client: u32) -> Option<usize>;
-    /// Copies out of a client's data region; false if outside it.
-    fn read_client(&self, client: u32, offset: usize, into: &mut [u8]) -> bool;
-    /// Copies into a client's data region; false if outside it.
-    fn write_client(&mut self, client: u32, offset: usize, from: &[u8]) -> bool;
+    /// Gives a packet back.
+    fn release(&mut self, packet: u32);
 }

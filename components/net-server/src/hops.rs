@@ -20,6 +20,8 @@ struct Hop {
     mac: EthernetAddress,
     /// Good before this time, in microseconds; 0: empty.
     until: u64,
+    /// When smoltcp may hear of a datagram from there again.
+    heard: u64,
 }
 
 /// The table.
@@ -40,6 +42,7 @@ impl Hops {
                 host: Ipv4Address::UNSPECIFIED,
                 mac: EthernetAddress([0; 6]),
                 until: 0,
+                heard: 0,
             }; PLACES],
         )
     }
@@ -48,13 +51,27 @@ impl Hops {
     #[inline]
     pub fn note(&mut self, host: Ipv4Address, mac: EthernetAddress, now: u64) {
         let hop = &mut self.0[place(host)];
-        if hop.host != host || hop.mac != mac || hop.until <= now {
+        let known = hop.host == host && hop.mac == mac;
+        if !known || hop.until <= now {
             *hop = Hop {
                 host,
                 mac,
                 until: now + KEPT_US,
+                heard: if known { hop.heard } else { 0 },
             };
         }
+    }
+
+    /// A datagram came from `host` by way of `mac`: whether smoltcp should
+    /// hear of it, because that is where we send to and it has not lately.
+    #[inline]
+    pub fn hear(&mut self, host: Ipv4Address, mac: EthernetAddress, now: u64) -> bool {
+        let hop = &mut self.0[place(host)];
+        if hop.host != host || hop.mac != mac || now < hop.heard {
+            return false;
+        }
+        hop.heard = now + KEPT_US;
+        true
     }
 
     /// Where packets for `host` go.
@@ -88,6 +105,9 @@ mod tests {
         hops.note(host, mac, KEPT_US);
         assert_eq!(hops.find(host, 7 + KEPT_US), None);
         assert_eq!(hops.find(other, 8), None);
+        let heard = |hops: &mut Hops, host, now| hops.hear(host, mac, now);
+        assert!(heard(&mut hops, host, 8) && !heard(&mut hops, host, 9));
+        assert!(!heard(&mut hops, other, 9) && heard(&mut hops, host, 8 + KEPT_US));
         hops.clear();
         assert_eq!(hops.find(host, 8), None);
     }

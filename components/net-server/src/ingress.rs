@@ -1,60 +1,162 @@
 //! What a packet does.
 //!
 //! Problem: most packets are for somebody in particular, some for nobody,
-//! some are lies. Invariant: a packet reaches smoltcp only together with the
-//! socket that it is for, or alone where an answer to strangers is due and
-//! within the rate; every other way out of this module counts why.
+//! some are lies, and each is a receive buffer that must come back. Invariant:
+//! a packet reaches smoltcp only together with the socket that it is for, or
+//! alone where an answer to strangers is due and within the rate; every other
+//! way out of this module counts why; and whoever handles a packet says its
+//! [`Fate`], by which [`Server::packet_in`] gives it back or not.
 
-use smoltcp::socket::tcp::State;
 use smoltcp::wire::{ArpOperation, IpProtocol};
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
-use socket_api::Status;
+use socket_api::{Packet, Status, packet_flags};
 
-use crate::classify::{self, Class, Datagram, Segment, Transport, is_host};
+use crate::checksum;
+use crate::classify::{self, Arrived, Class, Datagram, ETHERNET, Sum, Transport, is_host};
 use crate::counters::Counter;
-use crate::environment::Environment;
-use crate::flows::{Flow, Target};
-use crate::reassembly::Outcome;
+use crate::datagram::UDP_HEADER;
+use crate::environment::{Environment, ManagerFault};
+use crate::flows::Flow;
+use crate::reassembly::{Fragment, Outcome};
 use crate::server::{Id, Server};
-use crate::sockets::{Kind, Owner};
-use crate::stack::Via;
-use crate::time_wait::Verdict;
+use crate::stack::{Io, Via};
+
+/// Bytes of all headers of most packets: Ethernet, IPv4, TCP.
+const USUAL: usize = ETHERNET + 40;
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fate {
+    /// Nobody needs it any more.
+    Drop,
+    /// It is filed, or has been given back with its bytes.
+    Kept,
+}
 
 impl Server {
-    /// Takes a frame, which is in private memory.
-    pub(crate) fn frame_in(&mut self, frame: &[u8], verified: bool, env: &mut impl Environment) {
-        match classify::frame(frame, self.stack.facts().mac) {
-            Ok(Class::Ipv4(ip)) => self.ipv4_in(frame, &ip, verified, env),
-            Ok(Class::Arp) => self.arp_in(frame, env),
-            Err(reason) => self.counters.add(reason),
+    /// Takes a packet from the manager.
+    #[inline]
+    pub(crate) fn packet_in(
+        &mut self,
+        packet: &Packet,
+        env: &mut impl Environment,
+    ) -> Result<(), ManagerFault> {
+        let whole = packet.flags & packet_flags::WHOLE != 0;
+        self.packets.arrive(packet.id, whole)?;
+        let buffer = if whole {
+            &mut self.whole
+        } else {
+            &mut self.frame
+        };
+        let mut buffer = core::mem::take(buffer);
+        let have = read(packet, whole, &mut buffer, env);
+        let fate = match have {
+            Some(have) => {
+                let mut arrived = Arrived {
+                    frame: &mut buffer[..packet.len as usize],
+                    have,
+                    packet: packet.id,
+                    whole,
+                    sum: match (packet.flags & packet_flags::VERIFIED != 0, whole) {
+                        (true, _) => Sum::Verified,
+                        (false, true) => Sum::Bytes,
+                        (false, false) => Sum::Is(packet.sum as u16),
+                    },
+                };
+                self.frame_in(&mut arrived, env)
+            }
+            None => Fate::Drop,
+        };
+        if whole {
+            self.whole = buffer;
+        } else {
+            self.frame = buffer;
+        }
+        if fate == Fate::Drop {
+            self.packets.depart(packet.id);
+            env.release(packet.id);
+        }
+        match have {
+            Some(_) => Ok(()),
+            None => Err(ManagerFault::Header(packet.id)),
         }
     }
 
-    fn arp_in(&mut self, frame: &[u8], env: &mut impl Environment) {
-        let Some(operation) = classify::arp(frame) else {
-            self.counters.add(Counter::DropBadArp);
-            return;
+    #[inline]
+    fn frame_in(&mut self, arrived: &mut Arrived<'_>, env: &mut impl Environment) -> Fate {
+        if arrived.whole {
+            self.counters.add_n(Counter::Control, arrived.have as u64);
+        }
+        match classify::frame(arrived, self.stack.facts().mac) {
+            Ok(Class::Ipv4(ip)) => self.ipv4_in(arrived, &ip, env),
+            Ok(Class::Arp) => self.arp_in(arrived, env),
+            Err(reason) => self.dropped(reason),
+        }
+    }
+
+    /// Counts why a packet is dropped.
+    pub(crate) fn dropped(&mut self, reason: Counter) -> Fate {
+        self.counters.add(reason);
+        Fate::Drop
+    }
+
+    fn arp_in(&mut self, arrived: &Arrived<'_>, env: &mut impl Environment) -> Fate {
+        let operation = match arrived.whole {
+            true => classify::arp(arrived.frame),
+            false => None,
+        };
+        let Some(operation) = operation else {
+            return self.dropped(Counter::DropBadArp);
         };
         if !self.arp_rate.take(self.now()) {
-            self.counters.add(Counter::DropArpFlood);
-            return;
+            return self.dropped(Counter::DropArpFlood);
         }
-        self.stack.arp(frame, env, &mut self.counters);
+        self.stack.arp(arrived.frame, env, &mut self.counters);
         if operation == ArpOperation::Reply {
             self.neighbour_found();
         }
+        Fate::Drop
     }
 
-    fn ipv4_in(&mut self, frame: &[u8], ip: &Datagram, verified: bool, env: &mut impl Environment) {
+    #[inline]
+    fn ipv4_in(
+        &mut self,
+        arrived: &mut Arrived<'_>,
+        ip: &Datagram,
+        env: &mut impl Environment,
+    ) -> Fate {
         if let Err(reason) = self.check_addresses(ip) {
-            self.counters.add(reason);
-            return;
+            return self.dropped(reason);
         }
-        let payload = &frame[ip.payload_at..][..ip.payload_len];
         if ip.more_fragments || ip.fragment_offset != 0 {
-            self.fragment_in(ip, payload, env);
-        } else {
-            self.datagram_in(frame, ip, verified, env);
+            return self.fragment_in(arrived, ip, env);
+        }
+        match classify::transport(arrived, ip) {
+            Ok(Transport::Udp {
+                src_port,
+                dst_port,
+                len,
+            }) => {
+                self.note_copied(arrived, ip.payload_at + UDP_HEADER);
+                self.udp_datagram_in(arrived, ip, (src_port, dst_port, len), env)
+            }
+            Ok(Transport::Tcp(segment)) => {
+                self.note_copied(arrived, segment.header_len as usize);
+                self.tcp_in(arrived, ip, &segment, env)
+            }
+            Ok(Transport::Icmp) => self.icmp_in(arrived, ip, env),
+            Ok(Transport::Other) => self.reply_to_stranger(Via::Wide, arrived, ip, env),
+            Err(reason) => self.dropped(reason),
+        }
+    }
+
+    /// Counts payload that came along with the headers.
+    #[inline]
+    fn note_copied(&mut self, arrived: &Arrived<'_>, headers: usize) {
+        if !arrived.whole && arrived.have > headers {
+            let bytes = arrived.have - headers;
+            self.counters.add_n(Counter::Copied, bytes as u64);
         }
     }
 
@@ -80,230 +182,176 @@ impl Server {
         }
     }
 
-    fn fragment_in(&mut self, ip: &Datagram, payload: &[u8], env: &mut impl Environment) {
-        let before = self.reassembly.active;
-        match self.reassembly.add(ip, payload, self.stack.now) {
-            Outcome::Kept => {}
-            Outcome::Dropped(reason) => self.counters.add(reason),
-            Outcome::Whole(slot) => {
-                self.counters.add(Counter::Reassembled);
-                let mac = self.stack.facts().mac;
-                let (bytes, whole) = self.reassembly.take(slot, ip, mac);
-                let frame = &bytes[..whole.payload_at + whole.payload_len];
-                self.datagram_in(frame, &whole, false, env);
-                self.reassembly.put_back(slot, bytes);
-            }
+    fn fragment_in(
+        &mut self,
+        arrived: &Arrived<'_>,
+        ip: &Datagram,
+        env: &mut impl Environment,
+    ) -> Fate {
+        if ip.protocol != IpProtocol::Udp {
+            return self.dropped(Counter::DropFragmentKind);
         }
+        let here = arrived
+            .frame
+            .get(ip.payload_at..arrived.have)
+            .unwrap_or(&[]);
+        let start = match here.first_chunk() {
+            Some(start) => *start,
+            None if ip.fragment_offset == 0 => return self.dropped(Counter::DropBadFragment),
+            None => [0; 8],
+        };
+        let sum = match arrived.sum {
+            Sum::Bytes => {
+                let payload = here.get(..ip.payload_len).unwrap_or(&[]);
+                Sum::Is(checksum::fold(checksum::add(0, payload)))
+            }
+            sum => sum,
+        };
+        let fragment = Fragment {
+            packet: arrived.packet,
+            whole: arrived.whole,
+            sum,
+            start,
+        };
+        let before = self.reassembly.active;
+        let now = self.stack.now;
+        let outcome = self
+            .reassembly
+            .add(ip, &fragment, now, &mut self.packets, |id| env.release(id));
         let evicted = core::mem::take(&mut self.reassembly.evicted);
         self.counters.add_n(Counter::DropFragmentTable, evicted);
         if before != self.reassembly.active {
             self.set_timer(Id::Reassembly, self.reassembly.deadline());
         }
-    }
-
-    fn datagram_in(
-        &mut self,
-        frame: &[u8],
-        ip: &Datagram,
-        verified: bool,
-        env: &mut impl Environment,
-    ) {
-        let payload = &frame[ip.payload_at..][..ip.payload_len];
-        match classify::transport(payload, ip, verified) {
-            Ok(Transport::Udp {
-                src_port,
-                dst_port,
-                len,
-            }) => {
-                self.udp_datagram_in(frame, ip, (src_port, dst_port, len), env);
+        match outcome {
+            Outcome::Kept => Fate::Kept,
+            Outcome::Again => Fate::Drop,
+            Outcome::Dropped(reason) => self.dropped(reason),
+            Outcome::Whole(slot) => {
+                self.counters.add(Counter::Reassembled);
+                let whole = self.reassembly.whole(slot);
+                self.reassembled_in(whole, ip, env);
+                Fate::Kept
             }
-            Ok(Transport::Tcp(segment)) => self.tcp_in(frame, ip, &segment, env),
-            Ok(Transport::Icmp) => self.icmp_in(frame, payload, ip, env),
-            Ok(Transport::Other) => self.reply_to_stranger(Via::Wide, frame, ip, env),
-            Err(reason) => self.counters.add(reason),
         }
     }
 
+    #[inline]
     fn udp_datagram_in(
         &mut self,
-        frame: &[u8],
+        arrived: &mut Arrived<'_>,
         ip: &Datagram,
         (src_port, dst_port, len): (u16, u16, usize),
         env: &mut impl Environment,
-    ) {
+    ) -> Fate {
         if dst_port == 68 && src_port == 67 && self.dhcp.is_some() {
-            self.dhcp_in(frame, env);
-            return;
+            return match arrived.whole {
+                true => self.dhcp_in(arrived.frame, env),
+                false => self.dropped(Counter::DropBadTransport),
+            };
         }
-        let ours = self
-            .stack
-            .address
-            .is_some_and(|a| a.cidr.address() == ip.dst || a.is_broadcast(ip.dst));
-        if !ours || !is_host(ip.src) {
-            self.counters.add(Counter::DropNotOurAddress);
+        if !self.is_ours(ip) {
+            self.dropped(Counter::DropNotOurAddress)
         } else if let Some(s) = self.flows.udp(dst_port) {
-            self.udp_in(s, frame, ip, (src_port, len), env);
-        } else if src_port == 53 && self.resolver.expects(ip.src) {
-            self.dns_in(frame, env);
+            self.udp_in(s, arrived, ip, (src_port, len), env)
+        } else if src_port == 53 && arrived.whole && self.resolver.expects(ip.src) {
+            self.dns_in(arrived.frame, env)
         } else {
-            self.reply_to_stranger(Via::Wide, frame, ip, env);
+            let start = arrived.frame[ip.payload_at..].first_chunk().copied();
+            self.nobodys_datagram(ip, start.unwrap_or_default(), env)
         }
+    }
+
+    /// Whether a datagram is from a host to us, or to all of our net.
+    #[inline]
+    pub(crate) fn is_ours(&self, ip: &Datagram) -> bool {
+        let ours = |a: crate::stack::Address| a.cidr.address() == ip.dst || a.is_broadcast(ip.dst);
+        self.stack.address.is_some_and(ours) && is_host(ip.src)
+    }
+
+    /// Tells the sender of a datagram, of which `start` are the first bytes,
+    /// that nobody has the port.
+    pub(crate) fn nobodys_datagram(
+        &mut self,
+        ip: &Datagram,
+        start: [u8; 8],
+        env: &mut impl Environment,
+    ) -> Fate {
+        if self.may_answer(ip) {
+            self.stack.unreachable(ip, &start, env, &mut self.counters);
+        }
+        Fate::Drop
+    }
+
+    /// Whether the sender of a packet that nobody wants is to be told.
+    fn may_answer(&mut self, ip: &Datagram) -> bool {
+        self.counters.add(Counter::DropNoSocket);
+        if self.stack.own() != Some(ip.dst) || !is_host(ip.src) {
+            return false;
+        }
+        self.within_rate()
+    }
+
+    /// Whether one more unsolicited answer is within the rate.
+    pub(crate) fn within_rate(&mut self) -> bool {
+        let within = self.reply_rate.take(self.now());
+        if !within {
+            self.counters.add(Counter::DropReplyRate);
+        }
+        within
     }
 
     /// Lets smoltcp answer a packet that nobody wants: with a reset, or an
     /// ICMP error.
-    fn reply_to_stranger(
+    pub(crate) fn reply_to_stranger(
         &mut self,
         via: Via,
-        frame: &[u8],
+        arrived: &Arrived<'_>,
         ip: &Datagram,
         env: &mut impl Environment,
-    ) {
-        self.counters.add(Counter::DropNoSocket);
-        if self.stack.own() != Some(ip.dst) || !is_host(ip.src) {
-            return;
+    ) -> Fate {
+        // An ICMP error quotes bytes that must be here; a reset does not.
+        if self.may_answer(ip) && (arrived.whole || via == Via::Narrow) {
+            let io = Io::new(env, &mut self.counters);
+            self.stack.ingress_none(via, arrived.frame, io);
         }
-        if self.reply_rate.take(self.now()) {
-            self.stack.ingress_none(via, frame, env, &mut self.counters);
-        } else {
-            self.counters.add(Counter::DropReplyRate);
-        }
+        Fate::Drop
     }
 
-    fn tcp_in(
+    fn icmp_in(
         &mut self,
-        frame: &[u8],
+        arrived: &Arrived<'_>,
         ip: &Datagram,
-        segment: &Segment,
         env: &mut impl Environment,
-    ) {
-        if self.stack.own() != Some(ip.dst) || !is_host(ip.src) {
-            self.counters.add(Counter::DropNotOurAddress);
-            return;
-        }
-        let flow = Flow {
-            remote: ip.src,
-            remote_port: segment.src_port,
-            port: segment.dst_port,
-        };
-        match self.flows.find(flow) {
-            Some(Target::Connection(c)) => self.segment_in(c, frame, segment, env),
-            Some(Target::TimeWait(t)) => self.time_wait_in(t, frame, ip, segment, env),
-            None => self.new_flow_in(flow, frame, ip, segment, env),
-        }
-    }
-
-    fn new_flow_in(
-        &mut self,
-        flow: Flow,
-        frame: &[u8],
-        ip: &Datagram,
-        segment: &Segment,
-        env: &mut impl Environment,
-    ) {
-        let opens = segment.syn && segment.ack.is_none() && !segment.rst && !segment.fin;
-        if opens
-            && let Some(l) = self.flows.tcp(flow.port)
-            && self.is_listener(l)
-        {
-            if !self.syn_in(l, flow, frame, env) {
-                self.refuse(frame, env);
-            }
-            return;
-        }
-        self.reply_to_stranger(Via::Narrow, frame, ip, env);
-    }
-
-    /// Answers a SYN with a reset, within the rate.
-    fn refuse(&mut self, frame: &[u8], env: &mut impl Environment) {
-        if self.reply_rate.take(self.now()) {
-            self.stack
-                .ingress_none(Via::Narrow, frame, env, &mut self.counters);
-        } else {
-            self.counters.add(Counter::DropReplyRate);
-        }
-    }
-
-    /// A segment for a connection.
-    fn segment_in(&mut self, c: u32, frame: &[u8], segment: &Segment, env: &mut impl Environment) {
-        let now = self.now();
-        let connection = &mut self.connections[c as usize];
-        let before = connection.state();
-        let note = self.stack.ingress(
-            Via::Narrow,
-            frame,
-            &mut connection.set,
-            env,
-            &mut self.counters,
-        );
-        connection.record(note.segment);
-        connection.waiting_since = now;
-        let after = connection.state();
-        if after != before {
-            if segment.fin && matches!(after, State::CloseWait | State::Closing | State::TimeWait) {
-                connection.fin_end = Some(segment.end());
-            }
-            if after == State::Closed {
-                connection.fate = Some(match (segment.rst, before) {
-                    (true, State::SynSent) => Status::ConnectionRefused,
-                    (true, _) => Status::ConnectionReset,
-                    (false, _) => Status::Ok,
-                });
-            }
-        }
-        self.wake(Id::Connection(c));
-    }
-
-    fn time_wait_in(
-        &mut self,
-        t: u32,
-        frame: &[u8],
-        ip: &Datagram,
-        segment: &Segment,
-        env: &mut impl Environment,
-    ) {
-        self.counters.add(Counter::TimeWaitSegments);
-        let now = self.now();
-        let Some(entry) = self.time_wait.get(t) else {
-            return;
-        };
-        match self.time_wait.judge(t, segment, now) {
-            Verdict::Absorb => {}
-            Verdict::Acknowledge => {
-                self.stack.acknowledge(&entry, ip, env, &mut self.counters);
-            }
-            Verdict::Reopen => {
-                self.forget(t);
-                self.new_flow_in(entry.flow, frame, ip, segment, env);
-            }
-        }
-        self.set_timer(Id::TimeWait, self.time_wait.deadline());
-    }
-
-    fn icmp_in(&mut self, frame: &[u8], payload: &[u8], ip: &Datagram, env: &mut impl Environment) {
+    ) -> Fate {
+        let payload = arrived.frame.get(ip.payload_at..).unwrap_or(&[]);
+        let payload = payload.get(..ip.payload_len).unwrap_or(&[]);
         let Ok(packet) = Icmpv4Packet::new_checked(payload) else {
-            return;
+            return Fate::Drop;
         };
         match packet.msg_type() {
             Icmpv4Message::EchoRequest if self.stack.own() == Some(ip.dst) => {
-                if self.reply_rate.take(self.now()) {
-                    self.stack
-                        .ingress_none(Via::Wide, frame, env, &mut self.counters);
-                } else {
-                    self.counters.add(Counter::DropReplyRate);
-                }
+                self.answer_echo(arrived, env);
             }
             Icmpv4Message::DstUnreachable => {
                 let status = match packet.msg_code() {
                     // RFC 1122, 4.2.3.9: protocol and port are hard errors;
                     // 4, "fragmentation needed", is none.
                     2 | 3 => Status::ConnectionRefused,
-                    4 => return,
+                    4 => return Fate::Drop,
                     _ => Status::Unreachable,
                 };
                 self.icmp_error(packet.data(), status, env);
             }
             _ => {}
+        }
+        Fate::Drop
+    }
+
+    fn answer_echo(&mut self, arrived: &Arrived<'_>, env: &mut impl Environment) {
+        if self.within_rate() {
+            let io = Io::new(env, &mut self.counters);
+            self.stack.ingress_none(Via::Wide, arrived.frame, io);
         }
     }
 
@@ -340,26 +388,46 @@ impl Server {
             _ => {}
         }
     }
+}
 
-    /// Only a handshake gives up at an ICMP error (RFC 5927, 5.2).
-    fn tcp_error(&mut self, flow: Flow, seq: u32, status: Status) {
-        let Some(Target::Connection(c)) = self.flows.find(flow) else {
-            return;
-        };
-        let connection = &mut self.connections[c as usize];
-        let quoted = connection.sent && seq == connection.write_seq.wrapping_sub(1);
-        if quoted
-            && connection.state() == State::SynSent
-            && matches!(connection.owner, Owner::Stream(_))
-        {
-            connection.fate = Some(status);
-            connection.tcp().abort();
-            connection.detached = true;
-            self.wake(Id::Connection(c));
-        }
+/// Copies the first bytes of a packet into private memory: all of them if it
+/// is whole, and no more than its headers otherwise. How many; `None` if what
+/// the manager says of it cannot be.
+#[inline]
+fn read(
+    packet: &Packet,
+    whole: bool,
+    into: &mut [u8],
+    env: &mut impl Environment,
+) -> Option<usize> {
+    let (len, there) = (packet.len as usize, packet.header_len as usize);
+    if there > len || len > into.len() || (whole && there != len) {
+        return None;
     }
+    let first = if whole { len } else { there.min(USUAL) };
+    if !env.read_header(packet.header, into.get_mut(..first)?) {
+        return None;
+    }
+    let all = headers(into.get(..first)?, whole).min(there);
+    if all <= first {
+        return Some(first);
+    }
+    let at = packet.header.checked_add(first as u32)?;
+    env.read_header(at, into.get_mut(first..all)?)
+        .then_some(all)
+}
 
-    fn is_listener(&self, s: u32) -> bool {
-        matches!(self.sockets[s as usize].kind, Kind::Listener(_))
+/// Bytes of all headers of a packet that begins so.
+#[inline]
+fn headers(start: &[u8], whole: bool) -> usize {
+    let Some(start) = start.first_chunk::<USUAL>().filter(|_| !whole) else {
+        return 0;
+    };
+    // With options in the IP header it is not worth while to look where TCP's
+    // begin: the manager gives no more than headers can be.
+    match (start[ETHERNET], start[ETHERNET + 9]) {
+        (0x45, 6) => ETHERNET + 20 + usize::from(start[ETHERNET + 32] >> 4) * 4,
+        (0x45, _) => 0,
+        _ => usize::MAX,
     }
 }

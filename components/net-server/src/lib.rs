@@ -1,11 +1,14 @@
-//! The protocol server: smoltcp behind validated request rings.
+//! The protocol server: smoltcp behind validated request rings, with payload
+//! by reference.
 //!
 //! Problem: one server speaks ARP, IPv4, ICMP, UDP, TCP, DHCP and DNS for
-//! many clients, on frames from a driver and requests from an I/O manager,
-//! neither of which may crash it, and its cost must not grow with sockets
-//! that are idle. Invariant: every packet is copied once into private memory,
-//! checked, and demultiplexed *before* smoltcp sees it; smoltcp is only ever
-//! shown the one socket that the packet concerns (or none). Everything is
+//! many clients, on packets and requests from an I/O manager, which may not
+//! crash it, and its cost must not grow with sockets that are idle or with
+//! bytes. Invariant: the headers of every packet are copied once into private
+//! memory, checked, and demultiplexed *before* smoltcp sees them; smoltcp is
+//! only ever shown the one socket that the packet concerns (or none), and
+//! scratch bytes in place of payload. Payload is named: what is received by
+//! packet and offset, what is sent by token and offset. Everything is
 //! allocated when the server starts.
 //!
 //! | module | what it decides |
@@ -13,12 +16,17 @@
 //! | [`environment`] | what the server needs from its surroundings |
 //! | [`config`] | sizes and addresses |
 //! | `classify`, `reassembly` | which bytes from the wire are a packet for us |
+//! | `packets` | which packets we hold, where their payload waits, for whom |
+//! | `inflow`, `outflow` | which bytes of a stream are where |
 //! | `stack`, `wire` | how one packet goes through smoltcp and out |
+//! | `datagram`, `answers` | packets that are made beside smoltcp |
 //! | `initial` | initial sequence numbers (RFC 6528) |
 //! | `flows`, `time_wait` | which connection a segment belongs to |
-//! | `ingress`, `requests` | what a packet or a request does |
-//! | `udp`, `listen`, `stream`, `close`, `resolve`, `address` | the operations |
-//! | [`nic`], [`manager`] | the rings of the real system |
+//! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
+//! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
+//! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
+//! | `deliver` | how received bytes get to a receive |
+//! | [`channel`] | the rings of the real system |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,33 +35,43 @@ extern crate alloc;
 extern crate std;
 
 mod address;
+mod answers;
 mod bucket;
+pub mod channel;
 mod checksum;
 mod classify;
 mod close;
 pub mod config;
 pub mod counters;
+mod datagram;
+mod deliver;
 pub mod environment;
 mod flows;
 mod hops;
+mod inflow;
 mod ingress;
 mod initial;
 mod listen;
 mod lists;
-pub mod manager;
-pub mod nic;
+mod outflow;
+mod packets;
 mod pending;
 mod random;
 mod reassembly;
 mod requests;
 mod resolve;
 mod server;
+mod service;
 mod sockets;
 mod stack;
 mod stream;
+mod stream_recv;
+mod stream_send;
+mod tcp_in;
 mod time_wait;
 mod timers;
 mod udp;
+mod udp_send;
 mod wire;
 
 pub use config::Config;

@@ -11,6 +11,7 @@ use core::mem::offset_of;
 use smoltcp::socket::tcp::State;
 use socket_api::{Completion, Request, Status, flags};
 
+use crate::classify::Segment;
 use crate::counters::Counter;
 use crate::environment::Environment;
 use crate::flows::{Flow, Target};
@@ -19,6 +20,7 @@ use crate::pending::Waiting;
 use crate::requests::{Answer, Answered, bad, wire_address};
 use crate::server::{Id, Server};
 use crate::sockets::{Kind, Listener, Owner, Stream};
+use crate::stack::Io;
 
 impl Server {
     pub(crate) fn listen(&mut self, s: u32, r: &Request) -> Answered {
@@ -63,9 +65,10 @@ impl Server {
         l: u32,
         flow: Flow,
         frame: &[u8],
+        syn: &Segment,
         env: &mut impl Environment,
     ) -> bool {
-        if !self.make_room(l) {
+        if !self.make_room(l, env) {
             self.counters.add(Counter::DropBacklog);
             return false;
         }
@@ -74,13 +77,15 @@ impl Server {
             return false;
         };
         let now = self.now();
+        let client = self.sockets[l as usize].client;
         let connection = &mut self.connections[c as usize];
-        connection.begin(Owner::HalfOpen(l), flow, now);
+        connection.begin(Owner::HalfOpen(l), client, flow, now);
         let listening = connection.tcp().listen(flow.port).is_ok();
         if listening {
-            let io = (env, &mut self.counters);
+            let io = Io::new(env, &mut self.counters);
             self.stack
                 .ingress_syn(frame, flow, &mut connection.set, &mut self.random, io);
+            connection.inflow.open(syn, false);
         }
         if connection.state() != State::SynReceived {
             connection.tcp().abort();
@@ -98,7 +103,7 @@ impl Server {
     }
 
     /// Room for one more in a listener's backlog and in the connection table.
-    fn make_room(&mut self, l: u32) -> bool {
+    fn make_room(&mut self, l: u32, env: &mut impl Environment) -> bool {
         let Kind::Listener(listener) = self.sockets[l as usize].kind else {
             return false;
         };
@@ -112,7 +117,7 @@ impl Server {
         }
         self.counters.add(Counter::DropBacklog);
         self.leave_listener(oldest);
-        self.release(oldest);
+        self.release(oldest, env);
         true
     }
 

@@ -14,7 +14,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct List {
     pub head: u32,
-    tail: u32,
+    pub tail: u32,
     pub len: u32,
 }
 
@@ -109,9 +109,32 @@ impl Links {
         Some(head)
     }
 
+    /// Puts a slot that is on no list behind `at`, or at the front.
+    pub fn insert_after(&mut self, list: &mut List, at: Option<u32>, slot: u32) {
+        let Some(at) = at else {
+            self.push_front(list, slot);
+            return;
+        };
+        let next = self.next[at as usize];
+        if next == NONE {
+            self.push_back(list, slot);
+            return;
+        }
+        self.prev[slot as usize] = at;
+        self.next[slot as usize] = next;
+        self.next[at as usize] = slot;
+        self.prev[next as usize] = slot;
+        list.len += 1;
+    }
+
     /// The slot behind `slot` on its list.
     pub fn after(&self, slot: u32) -> u32 {
         self.next[slot as usize]
+    }
+
+    /// The slot before `slot` on its list.
+    pub fn before(&self, slot: u32) -> u32 {
+        self.prev[slot as usize]
     }
 }
 
@@ -131,6 +154,15 @@ mod tests {
         }
         links.remove(&mut used, b);
         assert_eq!((used.head, links.after(a), used.len), (a, c, 2));
+        links.insert_after(&mut used, Some(a), b);
+        assert_eq!((links.after(a), links.before(c), used.len), (b, b, 3));
+        links.remove(&mut used, b);
+        links.insert_after(&mut used, None, b);
+        assert_eq!((used.head, links.after(b)), (b, a));
+        links.remove(&mut used, b);
+        links.insert_after(&mut used, Some(c), b);
+        assert_eq!((used.tail, links.after(c)), (b, b));
+        links.remove(&mut used, b);
         links.push_back(&mut free, b);
         assert_eq!(links.pop_front(&mut free), Some(3));
         assert_eq!(links.pop_front(&mut free), Some(b));

@@ -1,8 +1,8 @@
 //! The protocol server as a component.
 //!
-//! Sleeps until the driver, the manager or the timer signals, then works in
-//! rounds until nothing is left. Rings are published once a round; the timer
-//! is called only when the next deadline is sooner than the one it keeps.
+//! Sleeps until the manager or the timer signals, then works in rounds until
+//! nothing is left. The ring is published once a round; the timer is called
+//! only when the next deadline is sooner than the one it keeps.
 #![no_std]
 #![no_main]
 
@@ -13,12 +13,11 @@ use core::fmt;
 
 use component_runtime::{Component, Link, Protocol, Role, Timer, clock, entropy, heap};
 use monitor_api::Counter as Number;
+use net_server::channel::{Channel, ChannelError};
 use net_server::config::ConfigError;
-use net_server::manager::{Channels, Manager};
-use net_server::nic::{Nic, NicError};
 use net_server::{Config, Counter, Server, Wakeup};
 use nic_api::{NicInfo, nic_features};
-use shared_ring::{AttachError, SharedMemory};
+use shared_ring::SharedMemory;
 
 component_runtime::entry!(main);
 
@@ -34,10 +33,8 @@ enum Failure {
     NoClock,
     /// A configuration value is not legal.
     Config(&'static str, ConfigError),
-    /// The frame channel is not usable.
-    Nic(NicError),
-    /// The request rings are not usable.
-    Manager(AttachError),
+    /// The channel to the manager is not usable.
+    Channel(ChannelError),
 }
 
 impl fmt::Display for Failure {
@@ -46,8 +43,7 @@ impl fmt::Display for Failure {
             Self::Lacks(what) => write!(f, "system.toml gives the server no {what}"),
             Self::NoClock => f.write_str("the clock does not run: the timer driver failed"),
             Self::Config(key, e) => write!(f, "configuration of `{key}`: {e}"),
-            Self::Nic(e) => write!(f, "{e}"),
-            Self::Manager(e) => write!(f, "request rings: {e}"),
+            Self::Channel(e) => write!(f, "{e}"),
         }
     }
 }
@@ -55,8 +51,7 @@ impl fmt::Display for Failure {
 /// All that the running server needs.
 struct Program {
     server: Server,
-    channels: Channels,
-    driver: Link,
+    channel: Channel,
     manager: Link,
     timer: Timer,
     /// What the timer keeps, in nanoseconds.
@@ -90,20 +85,7 @@ fn seed(component: &Component) -> [u8; 32] {
     })
 }
 
-/// The clients' data regions, by client number.
-fn regions(component: &Component) -> Vec<Option<SharedMemory>> {
-    let mut regions = Vec::new();
-    for link in component.links_of(Protocol::ClientData, Role::Server) {
-        let index = usize::from(link.index);
-        if regions.len() <= index {
-            regions.resize(index + 1, None);
-        }
-        regions[index] = link.data;
-    }
-    regions
-}
-
-/// Waits until the driver has said what the NIC is.
+/// Waits until the manager has said what the NIC is.
 fn nic_info(component: &Component, control: &SharedMemory) -> Result<NicInfo, Failure> {
     loop {
         match NicInfo::read(control) {
@@ -111,7 +93,7 @@ fn nic_info(component: &Component, control: &SharedMemory) -> Result<NicInfo, Fa
             Ok(None) => {
                 component.wait();
             }
-            Err(_) => return Err(Failure::Nic(NicError::Region)),
+            Err(_) => return Err(Failure::Channel(ChannelError::Region)),
         }
     }
 }
@@ -133,34 +115,31 @@ fn numbers(component: &Component) -> Vec<Number> {
 
 fn start(component: &Component) -> Result<Program, Failure> {
     heap::init(component).map_err(|_| Failure::Lacks("heap"))?;
-    let driver = component.link(Protocol::Frames, Role::Client);
-    let driver = driver.ok_or(Failure::Lacks("NIC driver"))?;
     let manager = component.link(Protocol::Server, Role::Server);
     let manager = manager.ok_or(Failure::Lacks("I/O manager"))?;
+    let headers = component.link(Protocol::Headers, Role::Server);
+    let headers = headers.and_then(|link| link.data);
+    let headers = headers.ok_or(Failure::Lacks("headers of packets"))?;
     let timer = component.timer().ok_or(Failure::Lacks("timer"))?;
     if !clock::init(component) {
         return Err(Failure::NoClock);
     }
-    let frames = driver.control.ok_or(Failure::Lacks("frame rings"))?;
-    let buffers = driver.data.ok_or(Failure::Lacks("frame buffers"))?;
-    let requests = manager.control.ok_or(Failure::Lacks("request rings"))?;
-    let info = nic_info(component, &frames)?;
-    let channels = Channels {
-        nic: Nic::attach(&frames, buffers, &info).map_err(Failure::Nic)?,
-        manager: Manager::attach(&requests, regions(component)).map_err(Failure::Manager)?,
-    };
-    let offload = info.features & nic_features::CHECKSUM != 0;
+    let control = manager.control.ok_or(Failure::Lacks("rings"))?;
+    let slots = manager.data.ok_or(Failure::Lacks("send slots"))?;
+    let info = nic_info(component, &control)?;
+    let channel = Channel::attach(&control, headers, slots, &info).map_err(Failure::Channel)?;
+    let makes = nic_features::SEGMENTATION | nic_features::CHECKSUM;
+    let segments = info.features & makes == makes;
     let server = Server::new(
         config(component)?,
         info.mac,
         info.mtu,
-        offload,
+        segments,
         seed(component),
     );
     Ok(Program {
         server: server.map_err(|e| Failure::Config("network", e))?,
-        channels,
-        driver,
+        channel,
         manager,
         timer,
         armed: None,
@@ -180,11 +159,8 @@ impl Program {
 
     /// One round, and what it has to show to the others.
     fn round(&mut self) -> Wakeup {
-        let wakeup = self.server.poll(clock::now_ns(), &mut self.channels);
-        if self.channels.nic.publish() {
-            self.driver.signal();
-        }
-        if self.channels.manager.publish() {
+        let wakeup = self.server.poll(clock::now_ns(), &mut self.channel);
+        if self.channel.publish() {
             self.manager.signal();
         }
         wakeup
@@ -206,18 +182,15 @@ impl Program {
     /// Sleeps if nobody has anything for us.
     fn rest(&mut self, component: &Component, wakeup: Wakeup) {
         self.arm_timer(wakeup.deadline_ns);
-        // A peer that broke its ring has nothing to say any more.
-        let driver = self.channels.nic.arm(wakeup.blocked).unwrap_or(true);
-        let manager = self.channels.manager.arm().unwrap_or(true);
-        if driver && manager {
+        // A manager that broke its ring has nothing to say any more.
+        if self.channel.arm(wakeup.blocked).unwrap_or(true) {
             self.publish_numbers();
             let bits = component.wait();
             if bits & self.timer.badge() != 0 {
                 self.armed = None;
             }
         }
-        self.channels.nic.disarm();
-        self.channels.manager.disarm();
+        self.channel.disarm();
     }
 }
 

@@ -1,44 +1,63 @@
-//! Datagrams put together from fragments.
+//! Datagrams put together from fragments, by reference.
 //!
 //! Problem: fragments come in any order, from anyone, for ever, and may
-//! contradict one another. Invariant: a fixed number of slots, each with room
-//! for the largest datagram and a bit for every 8 bytes; a datagram any two of
-//! whose fragments overlap is dropped whole (RFC 5722, applied to IPv4), as is
-//! what still arrives for it; one source never holds more than half the slots.
+//! contradict one another. Invariant: a fixed number of slots, each with a
+//! list of disjoint pieces in order of offset, of which there is a bound in
+//! each and in all; a datagram any two of whose fragments overlap is dropped
+//! whole (RFC 5722, applied to IPv4), as is what still arrives for it; one
+//! source never holds more than half the slots. A fragment's packet is held
+//! by its piece, or given back.
 //!
 //! smoltcp never sees a fragment: it lets a later fragment overwrite an
 //! earlier one, and without the ports of the first fragment nobody can
-//! demultiplex the others.
+//! demultiplex the others. Only UDP is put together: nobody sends TCP in
+//! fragments, and what the server reads itself must come in one frame.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address,
-    Ipv4Packet, Ipv4Repr,
-};
+use smoltcp::wire::Ipv4Address;
 
-use crate::classify::{Datagram, ETHERNET};
+use crate::classify::{Datagram, Sum};
 use crate::counters::Counter;
+use crate::lists::List;
+use crate::packets::{Holder, Packets, Piece};
 
-const IP_HEADER: usize = 20;
-const MOST: usize = 65535 - IP_HEADER;
-const WORDS: usize = 128;
+const MOST: usize = 65535 - 20;
+/// Fragments of one datagram: what the longest takes at the smallest MTU.
+const FRAGMENTS: u32 = 128;
 const LIFETIME_US: u64 = 30_000_000;
 
-type Key = (Ipv4Address, Ipv4Address, u16, IpProtocol);
+type Key = (Ipv4Address, Ipv4Address, u16);
 
-struct Slot {
+/// A datagram that is being put together, or is whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
     key: Option<Key>,
     since: u64,
     poisoned: bool,
     total: Option<usize>,
-    blocks: usize,
-    received: [u64; WORDS],
-    /// Where fragments begin, by block.
-    begins: [u64; WORDS],
-    bytes: Vec<u8>,
+    /// Bytes that are there.
+    bytes: usize,
+    /// The pieces, in order.
+    pub list: List,
+    /// The first bytes: the UDP header.
+    pub start: [u8; 8],
+    /// One's complement sum of those that were summed.
+    pub sum: u64,
+    /// Fragments that the device has verified.
+    pub verified: u32,
+}
+
+/// A fragment whose header is checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fragment {
+    pub packet: u32,
+    /// It fills a whole slot.
+    pub whole: bool,
+    /// Its sum, of all bytes, or that the device has verified it.
+    pub sum: Sum,
+    /// Its first 8 bytes.
+    pub start: [u8; 8],
 }
 
 /// All slots.
@@ -55,27 +74,30 @@ pub(crate) struct Reassembly {
 pub(crate) enum Outcome {
     /// More are needed.
     Kept,
+    /// It is there already.
+    Again,
     /// Dropped, and why.
     Dropped(Counter),
-    /// The datagram is whole, in this slot, until the next call.
+    /// Kept, and the datagram is whole: [`Reassembly::whole`].
     Whole(usize),
 }
 
 impl Reassembly {
     /// `slots` empty slots.
     pub fn new(slots: usize) -> Self {
-        let slot = || Slot {
+        let slot = Slot {
             key: None,
             since: 0,
             poisoned: false,
             total: None,
-            blocks: 0,
-            received: [0; WORDS],
-            begins: [0; WORDS],
-            bytes: alloc::vec![0; ETHERNET + IP_HEADER + MOST],
+            bytes: 0,
+            list: List::EMPTY,
+            start: [0; 8],
+            sum: 0,
+            verified: 0,
         };
         Self {
-            slots: (0..slots).map(|_| slot()).collect(),
+            slots: alloc::vec![slot; slots].into_boxed_slice(),
             active: 0,
             evicted: 0,
         }
@@ -87,12 +109,14 @@ impl Reassembly {
         used.map(|s| s.since + LIFETIME_US).min()
     }
 
-    /// Gives up what is too old; how many that were.
-    pub fn expire(&mut self, now: u64) -> u64 {
+    /// Gives up what is too old; how many that were. `drop` is called for
+    /// packets that are held no more.
+    pub fn expire(&mut self, now: u64, packets: &mut Packets, mut drop: impl FnMut(u32)) -> u64 {
         let mut expired = 0;
         for slot in self.slots.iter_mut().filter(|s| s.key.is_some()) {
             if slot.since + LIFETIME_US <= now {
                 slot.key = None;
+                slot.clear(packets, &mut drop);
                 self.active -= 1;
                 expired += 1;
             }
@@ -100,67 +124,49 @@ impl Reassembly {
         expired
     }
 
-    /// The frame buffer and the facts of the datagram that `add` said is
-    /// whole; the buffer goes back with [`Reassembly::put_back`].
-    pub fn take(&mut self, slot: usize, last: &Datagram, mac: [u8; 6]) -> (Vec<u8>, Datagram) {
-        let len = self.slots[slot].total.unwrap_or(0);
-        let mut bytes = core::mem::take(&mut self.slots[slot].bytes);
-        let frame = &mut bytes[..ETHERNET + IP_HEADER + len];
-        EthernetRepr {
-            src_addr: last.src_mac,
-            dst_addr: EthernetAddress(mac),
-            ethertype: EthernetProtocol::Ipv4,
-        }
-        .emit(&mut EthernetFrame::new_unchecked(&mut *frame));
-        Ipv4Repr {
-            src_addr: last.src,
-            dst_addr: last.dst,
-            next_header: last.protocol,
-            payload_len: len,
-            hop_limit: 64,
-        }
-        .emit(
-            &mut Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]),
-            &ChecksumCapabilities::default(),
-        );
-        let whole = Datagram {
-            payload_at: ETHERNET + IP_HEADER,
-            payload_len: len,
-            more_fragments: false,
-            fragment_offset: 0,
-            ..*last
-        };
-        (bytes, whole)
+    /// The datagram that `add` said is whole; its pieces are the caller's.
+    pub fn whole(&mut self, slot: usize) -> Slot {
+        let whole = self.slots[slot];
+        self.slots[slot].list = List::EMPTY;
+        whole
     }
 
-    /// Returns what `take` gave.
-    pub fn put_back(&mut self, slot: usize, bytes: Vec<u8>) {
-        self.slots[slot].bytes = bytes;
-    }
-
-    /// Files one fragment.
-    pub fn add(&mut self, ip: &Datagram, payload: &[u8], now: u64) -> Outcome {
-        let end = ip.fragment_offset + payload.len();
-        let whole_blocks = payload.len().is_multiple_of(8);
-        if payload.is_empty() || end > MOST || (ip.more_fragments && !whole_blocks) {
+    /// Files one fragment. `drop` is called for packets that are held no more;
+    /// the fragment's own is held if it is kept.
+    pub fn add(
+        &mut self,
+        ip: &Datagram,
+        fragment: &Fragment,
+        now: u64,
+        packets: &mut Packets,
+        mut drop: impl FnMut(u32),
+    ) -> Outcome {
+        let end = ip.fragment_offset + ip.payload_len;
+        let whole_blocks = ip.payload_len.is_multiple_of(8);
+        if ip.payload_len == 0 || end > MOST || (ip.more_fragments && !whole_blocks) {
             return Outcome::Dropped(Counter::DropBadFragment);
         }
-        let key = (ip.src, ip.dst, ip.ident, ip.protocol);
-        let Some(at) = self.slot_for(key, now) else {
+        let key = (ip.src, ip.dst, ip.ident);
+        if !packets.may_hold(Holder::FRAGMENTS, fragment.whole, false) {
+            self.evict(now, packets, &mut drop);
+        }
+        let Some(at) = self.slot_for(key, now, packets, &mut drop) else {
             return Outcome::Dropped(Counter::DropFragmentTable);
         };
         let slot = &mut self.slots[at];
         if slot.poisoned {
             return Outcome::Dropped(Counter::DropFragmentOverlap);
         }
-        if let Err(reason) = slot.file(ip, payload, end) {
-            slot.poisoned = reason != Counter::DropNoSocket;
-            if !slot.poisoned {
-                return Outcome::Kept;
+        match slot.file(ip, fragment, packets) {
+            Ok(()) => {}
+            Err(Outcome::Dropped(Counter::DropFragmentOverlap)) => {
+                slot.poisoned = true;
+                slot.clear(packets, &mut drop);
+                return Outcome::Dropped(Counter::DropFragmentOverlap);
             }
-            return Outcome::Dropped(reason);
+            Err(outcome) => return outcome,
         }
-        if slot.total.is_some_and(|t| slot.blocks == t.div_ceil(8)) {
+        if slot.total == Some(slot.bytes) {
             slot.key = None;
             self.active -= 1;
             return Outcome::Whole(at);
@@ -168,59 +174,82 @@ impl Reassembly {
         Outcome::Kept
     }
 
-    fn slot_for(&mut self, key: Key, now: u64) -> Option<usize> {
-        let mut free = None;
-        let mut oldest = (u64::MAX, 0);
-        let mut of_source = (u64::MAX, 0, 0);
-        for (i, slot) in self.slots.iter().enumerate() {
-            match slot.key {
-                Some(k) if k == key => return Some(i),
-                Some(k) => {
-                    if k.0 == key.0 {
-                        of_source = (
-                            of_source.0.min(slot.since),
-                            of_source.1.max(i),
-                            of_source.2 + 1,
-                        );
-                    }
-                    if slot.since < oldest.0 {
-                        oldest = (slot.since, i);
-                    }
-                }
-                None => free = Some(i),
-            }
+    /// Gives up the oldest datagram, if it has had a second to complete.
+    fn evict(&mut self, now: u64, packets: &mut Packets, drop: &mut impl FnMut(u32)) {
+        let used = self.slots.iter_mut().filter(|s| s.key.is_some());
+        let Some(oldest) = used.min_by_key(|s| s.since) else {
+            return;
+        };
+        if oldest.since + 1_000_000 <= now {
+            oldest.key = None;
+            oldest.clear(packets, drop);
+            self.active -= 1;
+            self.evicted += 1;
         }
-        if self.slots.len() > 1 && of_source.2 * 2 >= self.slots.len() {
+    }
+
+    fn slot_for(
+        &mut self,
+        key: Key,
+        now: u64,
+        packets: &mut Packets,
+        drop: &mut impl FnMut(u32),
+    ) -> Option<usize> {
+        let mut of_source = 0;
+        for (i, slot) in self.slots.iter().enumerate() {
+            if slot.key == Some(key) {
+                return Some(i);
+            }
+            of_source += usize::from(slot.key.is_some_and(|k| k.0 == key.0));
+        }
+        if self.slots.len() > 1 && of_source * 2 >= self.slots.len() {
             return None;
         }
-        let at = match free {
-            Some(at) => {
-                self.active += 1;
-                at
-            }
-            // Only what has had a second to complete makes room.
-            None if oldest.0 + 1_000_000 <= now => {
-                self.evicted += 1;
-                oldest.1
-            }
-            None => return None,
-        };
+        if self.active as usize == self.slots.len() {
+            self.evict(now, packets, drop);
+        }
+        let at = self.slots.iter().position(|s| s.key.is_none())?;
+        self.active += 1;
         let slot = &mut self.slots[at];
         slot.key = Some(key);
         slot.since = now;
         slot.poisoned = false;
         slot.total = None;
-        slot.blocks = 0;
-        slot.received = [0; WORDS];
-        slot.begins = [0; WORDS];
+        slot.bytes = 0;
+        slot.sum = 0;
+        slot.verified = 0;
         Some(at)
     }
 }
 
 impl Slot {
-    /// Files the bytes. `Err(DropNoSocket)` stands for an exact duplicate,
-    /// which changes nothing; any other error spoils the datagram.
-    fn file(&mut self, ip: &Datagram, payload: &[u8], end: usize) -> Result<(), Counter> {
+    /// How long the datagram is.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    fn clear(&mut self, packets: &mut Packets, drop: &mut impl FnMut(u32)) {
+        while self.list.len != 0 {
+            let head = self.list.head;
+            if let Some(id) = packets.remove(&mut self.list, head) {
+                drop(id);
+            }
+        }
+        self.bytes = 0;
+    }
+
+    /// Files a fragment, or says why not; an overlap spoils the datagram.
+    fn file(
+        &mut self,
+        ip: &Datagram,
+        fragment: &Fragment,
+        packets: &mut Packets,
+    ) -> Result<(), Outcome> {
+        const OVERLAP: Outcome = Outcome::Dropped(Counter::DropFragmentOverlap);
+        let (start, end) = (ip.fragment_offset, ip.fragment_offset + ip.payload_len);
+        let ends = packets
+            .piece(self.list.tail)
+            .map_or(0, |piece| (piece.word + piece.len) as usize);
         let total = if ip.more_fragments {
             self.total
         } else {
@@ -228,51 +257,123 @@ impl Slot {
         };
         let contradicts = self.total.is_some() && self.total != total
             || total.is_some_and(|t| end > t)
-            || !ip.more_fragments && self.beyond(end);
+            || !ip.more_fragments && ends > end;
         if contradicts {
-            return Err(Counter::DropFragmentOverlap);
+            return Err(OVERLAP);
         }
-        let (first, last) = (ip.fragment_offset / 8, end.div_ceil(8));
-        let present = (first..last).filter(|b| self.has(*b)).count();
-        let into = &mut self.bytes[ETHERNET + IP_HEADER + ip.fragment_offset..][..payload.len()];
-        if present != 0 {
-            let same = present == last - first && into == payload && self.is_one(first, last);
-            return Err(if same {
-                Counter::DropNoSocket
-            } else {
-                Counter::DropFragmentOverlap
-            });
+        let before = self.place(start, end, fragment, packets)?;
+        if self.list.len >= FRAGMENTS || !packets.may_hold(Holder::FRAGMENTS, fragment.whole, false)
+        {
+            return Err(Outcome::Dropped(Counter::DropFragmentTable));
         }
-        into.copy_from_slice(payload);
-        for block in first..last {
-            self.received[block / 64] |= 1 << (block % 64);
+        let piece = Piece {
+            packet: fragment.packet,
+            at: ip.payload_at as u32,
+            len: ip.payload_len as u32,
+            word: start as u32,
+            from: (ip.src, packed(fragment.sum)),
+            last: false,
+        };
+        packets.insert_after(&mut self.list, before, piece, Holder::FRAGMENTS);
+        if start == 0 {
+            self.start = fragment.start;
         }
-        self.begins[first / 64] |= 1 << (first % 64);
-        self.blocks += last - first;
+        match fragment.sum {
+            Sum::Is(sum) => self.sum += u64::from(sum),
+            _ => self.verified += 1,
+        }
+        self.bytes += ip.payload_len;
         self.total = total;
         Ok(())
     }
 
-    fn has(&self, block: usize) -> bool {
-        self.received[block / 64] >> (block % 64) & 1 != 0
+    /// Behind which piece the bytes from `start` to `end` go.
+    fn place(
+        &self,
+        start: usize,
+        end: usize,
+        fragment: &Fragment,
+        packets: &Packets,
+    ) -> Result<Option<u32>, Outcome> {
+        let mut slot = self.list.tail;
+        while let Some(piece) = packets.piece(slot) {
+            let (from, to) = (piece.word as usize, (piece.word + piece.len) as usize);
+            if to <= start {
+                return Ok(Some(slot));
+            }
+            if from < end {
+                // The very same once more, as far as can be told, is no harm.
+                let same = (from, to) == (start, end) && piece.from.1 == packed(fragment.sum);
+                let outcome = if same {
+                    Outcome::Again
+                } else {
+                    Outcome::Dropped(Counter::DropFragmentOverlap)
+                };
+                return Err(outcome);
+            }
+            slot = packets.before(slot);
+        }
+        Ok(None)
     }
+}
 
-    /// Whether the blocks, all of which came, came as one fragment.
-    fn is_one(&self, first: usize, last: usize) -> bool {
-        let begins = |b: usize| self.begins[b / 64] >> (b % 64) & 1 != 0;
-        let ends = last == WORDS * 64 || begins(last) || !self.has(last);
-        ends && begins(first) && !(first + 1..last).any(begins)
-    }
-
-    /// Whether bytes behind `end` have already come.
-    fn beyond(&self, end: usize) -> bool {
-        (end.div_ceil(8)..WORDS * 64).any(|b| self.has(b))
+/// A sum as it is kept with its piece, to know the fragment again.
+fn packed(sum: Sum) -> u16 {
+    match sum {
+        Sum::Is(sum) => sum,
+        Sum::Verified | Sum::Bytes => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smoltcp::wire::{EthernetAddress, IpProtocol};
+    use std::vec::Vec;
+
+    /// A reassembly with packets, each fragment in a new one.
+    struct Bench {
+        reassembly: Reassembly,
+        packets: Packets,
+        next: u32,
+        dropped: Vec<u32>,
+    }
+
+    impl Bench {
+        fn new(slots: usize) -> Self {
+            Self {
+                reassembly: Reassembly::new(slots),
+                packets: Packets::new(256),
+                next: 0,
+                dropped: Vec::new(),
+            }
+        }
+
+        fn add(&mut self, ip: &Datagram, len: usize, sum: u16, now: u64) -> Outcome {
+            self.next += 1;
+            self.packets.arrive(self.next, false).unwrap();
+            let ip = Datagram {
+                payload_len: len,
+                ..*ip
+            };
+            let fragment = Fragment {
+                packet: self.next,
+                whole: false,
+                sum: Sum::Is(sum),
+                start: [self.next as u8; 8],
+            };
+            let dropped = &mut self.dropped;
+            let outcome = self
+                .reassembly
+                .add(&ip, &fragment, now, &mut self.packets, |id| {
+                    dropped.push(id)
+                });
+            if !matches!(outcome, Outcome::Kept | Outcome::Whole(_)) {
+                self.packets.depart(self.next);
+            }
+            outcome
+        }
+    }
 
     fn fragment(ident: u16, offset: usize, more: bool) -> Datagram {
         Datagram {
@@ -290,77 +391,101 @@ mod tests {
 
     #[test]
     fn puts_together_in_any_order_and_ignores_exact_duplicates() {
-        let mut r = Reassembly::new(4);
-        let last = fragment(1, 16, false);
-        assert_eq!(r.add(&last, b"tail", 0), Outcome::Kept);
-        assert_eq!(r.add(&last, b"tail", 0), Outcome::Kept);
-        let first = fragment(1, 0, true);
-        let Outcome::Whole(slot) = r.add(&first, b"0123456789abcdef", 0) else {
+        let mut b = Bench::new(4);
+        let last = fragment(1, 32, false);
+        assert_eq!(b.add(&last, 4, 9, 0), Outcome::Kept);
+        assert_eq!(b.add(&last, 4, 9, 0), Outcome::Again);
+        assert_eq!(b.add(&fragment(1, 0, true), 16, 7, 0), Outcome::Kept);
+        let Outcome::Whole(slot) = b.add(&fragment(1, 16, true), 16, 5, 0) else {
             panic!("not whole")
         };
-        let (frame, whole) = r.take(slot, &first, [2; 6]);
-        let payload = &frame[whole.payload_at..][..whole.payload_len];
-        assert_eq!(payload, b"0123456789abcdeftail");
-        assert_eq!(r.active, 0);
+        let mut whole = b.reassembly.whole(slot);
+        assert_eq!((whole.len(), whole.sum, whole.start), (36, 21, [3; 8]));
+        let mut order = Vec::new();
+        while whole.list.len != 0 {
+            let head = whole.list.head;
+            let piece = *b.packets.piece(head).unwrap();
+            order.push((piece.packet, piece.word, piece.len));
+            assert_eq!(b.packets.remove(&mut whole.list, head), Some(piece.packet));
+        }
+        assert_eq!(order, [(3, 0, 16), (4, 16, 16), (1, 32, 4)]);
+        assert_eq!((b.reassembly.active, b.packets.held()), (0, 0));
     }
 
     #[test]
     fn overlap_spoils_the_whole_datagram() {
-        let mut r = Reassembly::new(4);
-        assert_eq!(r.add(&fragment(1, 0, true), &[1; 16], 0), Outcome::Kept);
+        let mut b = Bench::new(4);
+        assert_eq!(b.add(&fragment(1, 0, true), 16, 1, 0), Outcome::Kept);
         let dropped = Outcome::Dropped(Counter::DropFragmentOverlap);
-        assert_eq!(r.add(&fragment(1, 8, true), &[2; 16], 0), dropped);
-        assert_eq!(r.add(&fragment(1, 16, false), &[3; 4], 0), dropped);
-        assert_eq!(r.expire(LIFETIME_US), 1);
+        assert_eq!(b.add(&fragment(1, 8, true), 16, 2, 0), dropped);
+        assert_eq!((&b.dropped[..], b.packets.held()), (&[1][..], 0));
+        assert_eq!(b.add(&fragment(1, 16, false), 4, 3, 0), dropped);
+        let expired = b.reassembly.expire(LIFETIME_US, &mut b.packets, |_| ());
+        assert_eq!(expired, 1);
     }
 
     #[test]
     fn the_same_bytes_in_other_bounds_are_an_overlap() {
         let dropped = Outcome::Dropped(Counter::DropFragmentOverlap);
         for (offset, len) in [(0, 8), (8, 8), (16, 8), (8, 16), (0, 16)] {
-            let mut r = Reassembly::new(4);
-            assert_eq!(r.add(&fragment(1, 0, true), &[1; 24], 0), Outcome::Kept);
-            assert_eq!(r.add(&fragment(1, 0, true), &[1; 24], 0), Outcome::Kept);
-            let again = r.add(&fragment(1, offset, true), &[1; 24][..len], 0);
+            let mut b = Bench::new(4);
+            assert_eq!(b.add(&fragment(1, 0, true), 24, 1, 0), Outcome::Kept);
+            assert_eq!(b.add(&fragment(1, 0, true), 24, 1, 0), Outcome::Again);
+            let again = b.add(&fragment(1, offset, true), len, 1, 0);
             assert_eq!(again, dropped, "{len} bytes at {offset}");
         }
-        let mut r = Reassembly::new(4);
+        let mut b = Bench::new(4);
         for offset in [0, 8] {
-            assert_eq!(r.add(&fragment(1, offset, true), &[1; 8], 0), Outcome::Kept);
+            assert_eq!(b.add(&fragment(1, offset, true), 8, 1, 0), Outcome::Kept);
         }
-        assert_eq!(r.add(&fragment(1, 0, true), &[1; 16], 0), dropped);
+        assert_eq!(b.add(&fragment(1, 0, true), 16, 1, 0), dropped);
+        // Other bytes in the same bounds.
+        let mut b = Bench::new(4);
+        assert_eq!(b.add(&fragment(1, 0, true), 8, 1, 0), Outcome::Kept);
+        assert_eq!(b.add(&fragment(1, 0, true), 8, 2, 0), dropped);
     }
 
     #[test]
     fn one_source_cannot_hold_all_slots() {
-        let mut r = Reassembly::new(4);
+        let mut b = Bench::new(4);
         for ident in 0..2 {
-            assert_eq!(r.add(&fragment(ident, 0, true), &[0; 8], 0), Outcome::Kept);
+            assert_eq!(b.add(&fragment(ident, 0, true), 8, 0, 0), Outcome::Kept);
         }
         let full = Outcome::Dropped(Counter::DropFragmentTable);
-        assert_eq!(r.add(&fragment(9, 0, true), &[0; 8], 0), full);
+        assert_eq!(b.add(&fragment(9, 0, true), 8, 0, 0), full);
         let mut other = fragment(9, 0, true);
         other.src = Ipv4Address::new(10, 0, 0, 7);
-        assert_eq!(r.add(&other, &[0; 8], 0), Outcome::Kept);
+        assert_eq!(b.add(&other, 8, 0, 0), Outcome::Kept);
     }
 
     #[test]
     fn what_makes_room_for_others_is_counted() {
-        let mut r = Reassembly::new(2);
+        let mut b = Bench::new(2);
         for (host, now) in [(1, 0), (2, 0), (3, 1_000_000)] {
             let mut part = fragment(1, 0, true);
             part.src = Ipv4Address::new(10, 0, 0, host);
-            assert_eq!(r.add(&part, &[0; 8], now), Outcome::Kept);
+            assert_eq!(b.add(&part, 8, 0, now), Outcome::Kept);
         }
-        assert_eq!((r.active, r.evicted), (2, 1));
+        assert_eq!((b.reassembly.active, b.reassembly.evicted), (2, 1));
+        assert_eq!((&b.dropped[..], b.packets.held()), (&[1][..], 2));
+    }
+
+    #[test]
+    fn the_fragments_of_a_datagram_are_bounded() {
+        let mut b = Bench::new(2);
+        for i in 0..FRAGMENTS as usize {
+            assert_eq!(b.add(&fragment(1, i * 8, true), 8, 0, 0), Outcome::Kept);
+        }
+        let full = Outcome::Dropped(Counter::DropFragmentTable);
+        assert_eq!(b.add(&fragment(1, 8 * 200, true), 8, 0, 0), full);
     }
 
     #[test]
     fn impossible_fragments_are_refused() {
-        let mut r = Reassembly::new(1);
+        let mut b = Bench::new(1);
         let bad = Outcome::Dropped(Counter::DropBadFragment);
-        assert_eq!(r.add(&fragment(1, 65528, false), &[0; 8], 0), bad);
-        assert_eq!(r.add(&fragment(1, 0, true), &[0; 7], 0), bad);
-        assert_eq!(r.add(&fragment(1, 8, true), &[], 0), bad);
+        assert_eq!(b.add(&fragment(1, 65528, false), 8, 0, 0), bad);
+        assert_eq!(b.add(&fragment(1, 0, true), 7, 0, 0), bad);
+        assert_eq!(b.add(&fragment(1, 8, true), 0, 0, 0), bad);
     }
 }

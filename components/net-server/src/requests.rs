@@ -47,6 +47,9 @@ pub(crate) enum Answer {
 
 pub(crate) type Answered = Result<Answer, Refusal>;
 
+/// Flags that the manager may set.
+const ALLOWED: u16 = flags::REQUEST_ALL | flags::MAY_HOLD | flags::SUMMED;
+
 /// The IPv4 address and port of a message.
 pub(crate) fn endpoint(address: &WireAddress) -> Result<(Ipv4Address, u16), Refusal> {
     let at = offset_of!(Request, address);
@@ -89,18 +92,19 @@ impl Server {
 
     fn perform(&mut self, request: &Request, env: &mut impl Environment) -> Answered {
         let op = Op::from_number(request.op).ok_or_else(|| bad(offset_of!(Request, op)))?;
-        if request.flags & !flags::REQUEST_ALL != 0 {
+        if request.flags & !ALLOWED != 0 {
             return Err(bad(offset_of!(Request, flags)));
         }
-        if request.reserved != 0 {
-            return Err(bad(offset_of!(Request, reserved)));
+        if request.passing != 0 {
+            return Err(bad(offset_of!(Request, passing)));
         }
         match op {
             Op::Open => self.open(request),
-            Op::Resolve => self.resolve(request, env),
+            Op::Resolve => self.resolve(request),
             Op::AwaitAddress => self.await_address(request),
             Op::DropClient => Ok(self.drop_client(request, env)),
             Op::Cancel => self.cancel(request, env),
+            Op::Account => Err(bad(offset_of!(Request, op))),
             _ => {
                 let s = self.find(request)?;
                 self.perform_on(op, s, request, env)
@@ -109,14 +113,6 @@ impl Server {
     }
 
     fn perform_on(&mut self, op: Op, s: u32, r: &Request, env: &mut impl Environment) -> Answered {
-        if matches!(op, Op::Send | Op::Recv) {
-            let region = env
-                .region_len(r.client)
-                .ok_or_else(|| bad(offset_of!(Request, client)))?;
-            if !r.extent.fits(region) {
-                return Err(bad(offset_of!(Request, extent)));
-            }
-        }
         if let Some(closing) = self.pending.first(&self.sockets[s as usize].control)
             && closing.request.op == Op::Close as u16
         {
@@ -124,17 +120,20 @@ impl Server {
         }
         match op {
             Op::Bind => self.bind(s, r),
-            Op::Connect => self.connect(s, r),
+            Op::Connect => self.connect(s, r, env),
             Op::Listen => self.listen(s, r),
             Op::Accept => self.accept(s, r, env),
             Op::Send => self.send(s, r, env),
             Op::Recv => self.recv(s, r, env),
             Op::Shutdown => self.shutdown(s, r, env),
             Op::Close => self.close(s, r, env),
-            // `perform` has dealt with these.
-            Op::Open | Op::Cancel | Op::Resolve | Op::AwaitAddress | Op::DropClient => {
-                Err(bad(offset_of!(Request, op)))
-            }
+            // `perform` has dealt with these, or the manager should have.
+            Op::Open
+            | Op::Cancel
+            | Op::Resolve
+            | Op::AwaitAddress
+            | Op::DropClient
+            | Op::Account => Err(bad(offset_of!(Request, op))),
         }
     }
 
@@ -218,7 +217,7 @@ impl Server {
         Ok(port)
     }
 
-    fn connect(&mut self, s: u32, r: &Request) -> Answered {
+    fn connect(&mut self, s: u32, r: &Request, env: &mut impl Environment) -> Answered {
         let (ip, port) = endpoint(&r.address)?;
         let at = offset_of!(Request, address);
         if port == 0 {
@@ -228,7 +227,7 @@ impl Server {
             Kind::Udp(_) if ip.is_unspecified() || ip.is_multicast() => Err(bad(at)),
             Kind::Udp(_) => self.connect_udp(s, (ip, port), r),
             Kind::Tcp { .. } if !is_host(ip) => Err(bad(at)),
-            Kind::Tcp { port: bound } => self.connect_tcp(s, bound, (ip, port), r),
+            Kind::Tcp { port: bound } => self.connect_tcp(s, bound, (ip, port), r, env),
             _ => Err(Status::InvalidState.into()),
         }
     }
@@ -236,7 +235,7 @@ impl Server {
     fn send(&mut self, s: u32, r: &Request, env: &mut impl Environment) -> Answered {
         match self.sockets[s as usize].kind {
             Kind::Udp(udp) => self.send_udp(s, udp, r, env),
-            Kind::Stream(stream) => self.send_stream(s, stream, r, env),
+            Kind::Stream(stream) => self.send_stream(stream, r, env),
             Kind::Over { status: Status::Ok } => Err(Status::BrokenPipe.into()),
             Kind::Over { status } => Err(status.into()),
             _ => Err(Status::NotConnected.into()),
@@ -279,6 +278,11 @@ impl Server {
                 self.answer_waiting(&waiting, Status::Cancelled, env);
                 return Ok(Answer::Now(r.complete(Status::Ok)));
             }
+            if let Kind::Stream(stream) = self.sockets[s as usize].kind
+                && self.cancel_send(stream.connection, r.arg, env)
+            {
+                return Ok(Answer::Now(r.complete(Status::Ok)));
+            }
         }
         let found = self.pending.take(&mut self.awaiting, wanted);
         if let Some(waiting) = found.or_else(|| self.cancel_resolve(wanted)) {
@@ -298,8 +302,12 @@ impl Server {
             for list in [&mut socket.recvs, &mut socket.sends, &mut socket.control] {
                 while self.pending.pop(list).is_some() {}
             }
+            if let Kind::Stream(stream) = socket.kind {
+                self.forget_sends(stream.connection, env);
+            }
             self.abandon(s, env);
         }
+        self.drop_orphans(r.client, env);
         while self.pending.take(&mut self.awaiting, of_client).is_some() {}
         while self.cancel_resolve(of_client).is_some() {}
         Answer::Now(r.complete(Status::Ok))

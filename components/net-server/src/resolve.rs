@@ -11,17 +11,18 @@ use core::str::FromStr;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::dns;
 use smoltcp::wire::{DnsQueryType, IpAddress, Ipv4Address};
-use socket_api::{Completion, Request, Status};
+use socket_api::{Completion, Name, Request, Status};
 
 use crate::environment::Environment;
+use crate::ingress::Fate;
 use crate::lists::List;
 use crate::pending::Waiting;
 use crate::requests::{Answer, Answered, bad};
 use crate::server::{Id, Run, Server};
-use crate::stack::{Via, ip};
+use crate::stack::{Io, Via, ip};
 
 /// Bytes of the longest name (RFC 1035, 2.3.4).
-const NAME: usize = 255;
+pub(crate) const NAME: usize = 255;
 /// Addresses returned at most.
 const ADDRESSES: usize = 4;
 
@@ -80,27 +81,39 @@ impl Resolver {
 }
 
 impl Server {
-    pub(crate) fn resolve(&mut self, r: &Request, env: &mut impl Environment) -> Answered {
-        let region = env
-            .region_len(r.client)
-            .ok_or_else(|| bad(offset_of!(Request, client)))?;
-        let name_len = r.extent.len as usize;
-        if !r.extent.fits(region) || name_len == 0 || name_len > NAME {
-            return Err(bad(offset_of!(Request, extent)));
+    /// Takes bytes of a name from the manager; too many are found out by the
+    /// request.
+    pub(crate) fn name_in(&mut self, part: &Name) {
+        let bytes = part.bytes.get(..usize::from(part.len));
+        for byte in bytes.unwrap_or(&part.bytes) {
+            if self.name.len() < self.name.capacity() {
+                self.name.push(*byte);
+            }
         }
-        let room = usize::try_from(r.arg).unwrap_or(usize::MAX);
-        let end = (r.extent.offset as usize).saturating_add(room);
-        if room < ADDRESSES * 4 || end > region {
+    }
+
+    pub(crate) fn resolve(&mut self, r: &Request) -> Answered {
+        let mut name = core::mem::take(&mut self.name);
+        let answered = self.resolve_name(&name, r);
+        name.clear();
+        self.name = name;
+        answered
+    }
+
+    fn resolve_name(&mut self, name: &[u8], r: &Request) -> Answered {
+        let extent = || bad(offset_of!(Request, extent));
+        if name.is_empty() || name.len() > NAME || name.len() != r.extent.len as usize {
+            return Err(extent());
+        }
+        if r.arg < ADDRESSES as u64 * 4 {
             return Err(bad(offset_of!(Request, arg)));
         }
-        let mut name = [0; NAME];
-        let name = &mut name[..name_len];
-        if !env.read_client(r.client, r.extent.offset as usize, name) || !name.is_ascii() {
-            return Err(bad(offset_of!(Request, extent)));
+        let name = core::str::from_utf8(name).map_err(|_| extent())?;
+        if !name.is_ascii() {
+            return Err(extent());
         }
-        let name = core::str::from_utf8(name).map_err(|_| bad(offset_of!(Request, extent)))?;
         if let Ok(literal) = Ipv4Address::from_str(name) {
-            return Ok(Answer::Now(found(r, &[literal], env)));
+            return Ok(Answer::Now(found(r, &[literal])));
         }
         self.start_query(name, r)?;
         self.wake(Id::Dns);
@@ -140,15 +153,12 @@ impl Server {
     }
 
     /// A datagram that may answer a query.
-    pub(crate) fn dns_in(&mut self, frame: &[u8], env: &mut impl Environment) {
-        self.stack.ingress(
-            Via::Wide,
-            frame,
-            &mut self.resolver.set,
-            env,
-            &mut self.counters,
-        );
+    pub(crate) fn dns_in(&mut self, frame: &[u8], env: &mut impl Environment) -> Fate {
+        let io = Io::new(env, &mut self.counters);
+        self.stack
+            .ingress(Via::Wide, frame, &mut self.resolver.set, io);
         self.wake(Id::Dns);
+        Fate::Drop
     }
 
     /// Lets the resolver send, and answers what is resolved.
@@ -156,9 +166,8 @@ impl Server {
         let mut waits = false;
         // One packet a call: all open queries get a turn.
         for _ in 0..=self.resolver.waiting.len {
-            let (sent, note) =
-                self.stack
-                    .egress(Via::Wide, &mut self.resolver.set, env, &mut self.counters);
+            let io = Io::new(&mut *env, &mut self.counters);
+            let (sent, note) = self.stack.egress(Via::Wide, &mut self.resolver.set, io);
             if !sent {
                 waits = note.attempts > note.packets;
                 break;
@@ -166,7 +175,7 @@ impl Server {
         }
         while let Some((waiting, result)) = self.next_result() {
             let completion = match &result {
-                Some(addresses) => found(&waiting.request, addresses, env),
+                Some(addresses) => found(&waiting.request, addresses),
                 None => waiting.request.complete(Status::NotFound),
             };
             self.complete(&completion, env);
@@ -192,7 +201,7 @@ impl Server {
             let result = match dns.get_query_result(query) {
                 Err(dns::GetQueryResultError::Pending) => continue,
                 Err(dns::GetQueryResultError::Failed) => None,
-                Ok(addresses) => Some(addresses.iter().map(|IpAddress::Ipv4(a)| *a).collect()),
+                Ok(addresses) => Some(addresses.iter().filter_map(ipv4).collect()),
             };
             resolver.queries[index] = None;
             let tag = index as u32;
@@ -217,21 +226,26 @@ impl Server {
     }
 }
 
-/// Writes addresses where the request wants them.
-fn found(r: &Request, addresses: &[Ipv4Address], env: &mut impl Environment) -> Completion {
-    let mut bytes = [0; ADDRESSES * 4];
-    let count = addresses.len().min(ADDRESSES);
-    for (slot, address) in bytes.chunks_exact_mut(4).zip(addresses) {
-        slot.copy_from_slice(&address.octets());
+fn ipv4(address: &IpAddress) -> Option<Ipv4Address> {
+    match address {
+        IpAddress::Ipv4(address) => Some(*address),
+        IpAddress::Ipv6(_) => None,
     }
+}
+
+/// The answer with these addresses.
+fn found(r: &Request, addresses: &[Ipv4Address]) -> Completion {
+    let count = addresses.len().min(ADDRESSES);
     if count == 0 {
         return r.complete(Status::NotFound);
     }
-    if !env.write_client(r.client, r.extent.offset as usize, &bytes[..count * 4]) {
-        return r.complete(Status::BadRequest);
-    }
-    Completion {
+    let mut completion = Completion {
         len: count as u32 * 4,
         ..r.complete(Status::Ok)
+    };
+    let slots = completion.address.octets.chunks_exact_mut(4);
+    for (slot, address) in slots.zip(addresses) {
+        slot.copy_from_slice(&address.octets());
     }
+    completion
 }

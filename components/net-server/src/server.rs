@@ -1,14 +1,15 @@
 //! The server: what it holds, and one round of its work.
 //!
-//! Problem: frames, requests and timers compete for one thread. Invariant: a
-//! round takes at most a batch of each, does the work that they caused, and
-//! says whether more is waiting; between rounds nothing is half done. Work is
-//! kept as a queue of ids, so that a socket without work is never visited.
+//! Problem: packets, requests and timers compete for one thread. Invariant: a
+//! round takes at most a batch of what the manager says, does the work that
+//! it caused, and says whether more is waiting; between rounds nothing is half
+//! done. Work is kept as a queue of ids, so that a socket without work is
+//! never visited, and one with much is visited once a round.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use socket_api::{Completion, Request, Status, flags};
+use socket_api::{Completion, Message, Packet, Request, Retire, Status, flags, kind};
 
 use crate::address::Dhcp;
 use crate::bucket::Bucket;
@@ -17,20 +18,21 @@ use crate::counters::{Counter, Counters};
 use crate::environment::{Environment, ManagerFault};
 use crate::flows::Flows;
 use crate::lists::{Links, List};
+use crate::packets::Packets;
 use crate::pending::{Pending, Waiting};
 use crate::random::Random;
 use crate::reassembly::Reassembly;
-use crate::resolve::Resolver;
-use crate::sockets::{Connection, Socket, UDP_DATAGRAMS, UdpQueue};
+use crate::resolve::{NAME, Resolver};
+use crate::sockets::{Connection, Socket, UdpQueue};
 use crate::stack::{Address, Stack};
 use crate::time_wait::TimeWait;
 use crate::timers::Timers;
-use crate::wire::{Facts, LARGEST};
+use crate::wire::Facts;
 
-/// Frames, and requests, in one round at most.
-pub(crate) const BATCH: usize = 64;
-/// Largest MTU that is used, whatever the driver says.
-const MOST_MTU: u32 = 9216;
+/// Packets and requests in one round at most.
+pub(crate) const BATCH: usize = 128;
+/// Largest MTU that is used, whatever the manager says.
+pub(crate) const MOST_MTU: u32 = 9216;
 /// Smallest (RFC 791, 3.2).
 const LEAST_MTU: u32 = 576;
 
@@ -39,7 +41,7 @@ const LEAST_MTU: u32 = 576;
 pub struct Wakeup {
     /// Call again at once: a batch was full.
     pub more: bool,
-    /// Something waits for the driver to give send buffers back.
+    /// Something waits for the manager to give send slots back.
     pub blocked: bool,
     /// Call at this time at the latest, in nanoseconds.
     pub deadline_ns: Option<u64>,
@@ -51,7 +53,7 @@ pub(crate) enum Run {
     Done,
     /// Its share of the round is used up.
     Again,
-    /// The driver has no room.
+    /// There are too few send slots.
     Blocked,
 }
 
@@ -81,7 +83,7 @@ pub struct Server {
     pub(crate) half_open: u32,
     pub(crate) udp: Vec<UdpQueue>,
     pub(crate) udp_free: Vec<u32>,
-    pub(crate) udp_out: UdpQueue,
+    pub(crate) packets: Packets,
     pub(crate) flows: Flows,
     pub(crate) time_wait: TimeWait,
     pub(crate) reassembly: Reassembly,
@@ -96,13 +98,18 @@ pub struct Server {
     pub(crate) timers: Timers,
     work: VecDeque<u32>,
     queued: Vec<bool>,
-    frame: Vec<u8>,
+    /// For packets of which the headers are here; the rest is never written.
+    pub(crate) frame: Vec<u8>,
+    /// For packets of which all is here.
+    pub(crate) whole: Vec<u8>,
+    /// The name that the next `Resolve` asks for.
+    pub(crate) name: Vec<u8>,
 }
 
 impl Server {
-    /// Makes a server for a NIC with this MAC address, MTU and checksum
-    /// offload, seeded with entropy. All memory is taken here:
-    /// [`Config::heap_bytes`].
+    /// Makes a server for a NIC with this MAC address and MTU, which makes
+    /// `segments` itself or does not, seeded with entropy. All memory is taken
+    /// here: [`Config::heap_bytes`].
     ///
     /// # Errors
     /// [`ConfigError`] if a size is out of range.
@@ -110,7 +117,7 @@ impl Server {
         config: Config,
         mac: [u8; 6],
         mtu: u32,
-        offload: bool,
+        segments: bool,
         seed: [u8; 32],
     ) -> Result<Self, ConfigError> {
         config.check()?;
@@ -120,11 +127,10 @@ impl Server {
         }
         let mut random = Random::new(seed);
         let mtu = mtu.clamp(LEAST_MTU, MOST_MTU) as usize;
-        let facts = Facts { mac, mtu, offload };
+        let facts = Facts { mac, mtu, segments };
         let ids = config.max_connections + config.max_sockets + 4;
         let (links, free) = Links::with_all(config.max_connections);
         let (window, send) = (config.tcp_receive_window, config.tcp_send_buffer);
-        let queue = || UdpQueue::new(config.udp_receive_queue, 0, UDP_DATAGRAMS as usize);
         let flows = config.max_connections + config.time_wait_entries;
         let mut server = Self {
             stack: Stack::new(facts, &mut random),
@@ -138,9 +144,9 @@ impl Server {
             links,
             free,
             half_open: 0,
-            udp: (0..config.max_udp_sockets).map(|_| queue()).collect(),
+            udp: alloc::vec![UdpQueue::EMPTY; config.max_udp_sockets],
             udp_free: (0..config.max_udp_sockets as u32).rev().collect(),
-            udp_out: UdpQueue::new(0, LARGEST, 1),
+            packets: Packets::new(config.receive_frames),
             flows: Flows::new(flows, &mut random),
             time_wait: TimeWait::new(config.time_wait_entries, config.time_wait_ms),
             reassembly: Reassembly::new(config.reassembly_slots),
@@ -154,6 +160,8 @@ impl Server {
             work: VecDeque::with_capacity(ids),
             queued: alloc::vec![false; ids],
             frame: alloc::vec![0; MOST_MTU as usize + 14],
+            whole: alloc::vec![0; MOST_MTU as usize + 14],
+            name: Vec::with_capacity(NAME + 1),
             random,
             config,
         };
@@ -184,8 +192,7 @@ impl Server {
     pub fn poll(&mut self, now_ns: u64, env: &mut impl Environment) -> Wakeup {
         self.stack.now = self.stack.now.max(now_ns / 1000);
         self.due();
-        let mut more = self.frames(env);
-        more |= self.take_requests(env);
+        let mut more = self.listen_to_manager(env);
         more |= self.run_work(env);
         self.gauges();
         let deadline_ns = self.timers.next().map(|us| us.saturating_mul(1000));
@@ -209,53 +216,43 @@ impl Server {
         }
     }
 
-    fn frames(&mut self, env: &mut impl Environment) -> bool {
-        let mut frame = core::mem::take(&mut self.frame);
-        let mut taken = 0;
-        while taken < BATCH {
-            taken += 1;
-            match env.receive_frame(&mut frame) {
-                Ok(Some(received)) => {
-                    self.counters.add(Counter::FramesReceived);
-                    let bytes = &frame[..received.len.min(frame.len())];
-                    self.counters
-                        .add_n(Counter::BytesFromDriver, bytes.len() as u64);
-                    self.frame_in(bytes, received.verified, env);
-                }
-                Ok(None) => {
-                    taken = 0;
-                    break;
-                }
+    /// Takes a batch of what the manager says; whether there may be more.
+    fn listen_to_manager(&mut self, env: &mut impl Environment) -> bool {
+        for _ in 0..BATCH {
+            match env.next() {
+                Ok(Some(message)) => self.message(message, env),
+                Ok(None) => return false,
                 Err(fault) => {
-                    self.counters.add(Counter::DriverFaults);
-                    log::debug!("{fault}");
-                    if matches!(fault, crate::environment::DriverFault::Ring(_)) {
-                        taken = 0;
-                        break;
+                    self.fault(fault);
+                    if matches!(fault, ManagerFault::Ring(_)) {
+                        return false;
                     }
                 }
             }
         }
-        self.frame = frame;
-        taken == BATCH
+        true
     }
 
-    fn take_requests(&mut self, env: &mut impl Environment) -> bool {
-        for _ in 0..BATCH {
-            match env.next_request() {
-                Ok(Some(request)) => {
-                    self.counters.add(Counter::Requests);
-                    self.request(&request, env);
-                }
-                Ok(None) => return false,
-                Err(fault @ ManagerFault::Ring(_)) => {
-                    self.counters.add(Counter::ManagerFaults);
-                    log::debug!("{fault}");
-                    return false;
+    #[inline]
+    fn message(&mut self, message: Message, env: &mut impl Environment) {
+        match message.kind() {
+            kind::PACKET => {
+                self.counters.add(Counter::FramesReceived);
+                if let Err(fault) = self.packet_in(&Packet::from(message), env) {
+                    self.fault(fault);
                 }
             }
+            kind::NAME => self.name_in(&message.into()),
+            _ => {
+                self.counters.add(Counter::Requests);
+                self.request(&Request::from(message), env);
+            }
         }
-        true
+    }
+
+    pub(crate) fn fault(&mut self, fault: ManagerFault) {
+        self.counters.add(Counter::ManagerFaults);
+        log::debug!("{fault}");
     }
 
     /// Runs each piece of work once; whether there is some that nothing keeps
@@ -274,7 +271,7 @@ impl Server {
                 Id::Dhcp => self.service_dhcp(env),
                 Id::Dns => self.service_dns(env),
                 Id::TimeWait => self.expire_time_wait(),
-                Id::Reassembly => self.expire_fragments(),
+                Id::Reassembly => self.expire_fragments(env),
             };
             if run != Run::Done {
                 self.wake_number(number);
@@ -286,8 +283,11 @@ impl Server {
         more || self.work.len() > blocked
     }
 
-    fn expire_fragments(&mut self) -> Run {
-        let expired = self.reassembly.expire(self.now());
+    fn expire_fragments(&mut self, env: &mut impl Environment) -> Run {
+        let now = self.now();
+        let expired = self
+            .reassembly
+            .expire(now, &mut self.packets, |packet| env.release(packet));
         self.counters.add_n(Counter::DropFragmentTimeout, expired);
         self.set_timer(Id::Reassembly, self.reassembly.deadline());
         Run::Done
@@ -302,6 +302,7 @@ impl Server {
             (Counter::TimeWait, self.time_wait.len()),
             (Counter::RequestsPending, self.pending.len()),
             (Counter::Reassembling, self.reassembly.active),
+            (Counter::PacketsHeld, self.packets.held()),
         ];
         for (gauge, value) in gauges {
             self.counters.set(gauge, u64::from(value));
@@ -379,7 +380,7 @@ impl Server {
         let quiet = request.flags & flags::QUIET != 0 && completion.status == Status::Ok as u16;
         if !quiet {
             self.complete(completion, env);
-        } else if env.complete_quietly(completion) {
+        } else if env.tell_quietly(&(*completion).into()) {
             self.counters.add(Counter::Completions);
         } else {
             self.counters.add(Counter::CompletionsLost);
@@ -387,10 +388,23 @@ impl Server {
     }
 
     /// Answers with a completion.
+    #[inline]
     pub(crate) fn complete(&mut self, completion: &Completion, env: &mut impl Environment) {
-        if env.complete(completion) {
+        if env.tell(&(*completion).into()) {
             self.counters.add(Counter::Completions);
         } else {
+            self.counters.add(Counter::CompletionsLost);
+        }
+    }
+
+    /// Says that a send that was held is not needed any more.
+    pub(crate) fn retire(&mut self, token: u64, env: &mut impl Environment) {
+        let retire = Retire {
+            kind: kind::RETIRE,
+            token,
+            ..Retire::default()
+        };
+        if !env.tell(&retire.into()) {
             self.counters.add(Counter::CompletionsLost);
         }
     }

@@ -3,18 +3,23 @@
 //! Problem: a client's socket, a connection's buffers and the memory of a
 //! connection that is over live for different times. Invariant: a [`Socket`]
 //! is found by the manager's number, a [`Connection`] (a smoltcp socket with
-//! its buffers, made at start-up) by its flow; each connection has exactly one
-//! [`Owner`], and a free one has no flow and no timer.
+//! its buffers, made at start-up, which hold no payload but count it) by its
+//! flow; each connection has exactly one [`Owner`], and a free one has no
+//! flow, no timer, no packets and no sends.
 
 use alloc::vec;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::{tcp, udp};
+use smoltcp::socket::tcp;
 use smoltcp::wire::Ipv4Address;
 use socket_api::Status;
 
+use crate::classify::Segment;
 use crate::flows::Flow;
+use crate::inflow::{Inflow, View};
 use crate::lists::List;
+use crate::outflow::{Outflow, distance};
+use crate::wire::Emitted;
 
 /// A socket.
 #[derive(Clone, Copy, Debug)]
@@ -101,22 +106,28 @@ pub(crate) struct Connection {
     pub set: SocketSet<'static>,
     handle: SocketHandle,
     pub owner: Owner,
+    /// Whose it is, or was before its socket was closed.
+    pub client: u32,
     pub flow: Flow,
+    pub inflow: Inflow,
+    pub outflow: Outflow,
     /// How it ended: `Ok` in an orderly way.
     pub fate: Option<Status>,
     /// Something was sent: the peer's hardware address is known.
     pub sent: bool,
-    /// Sequence number of the next byte that a client queues.
-    pub write_seq: u32,
     /// Highest sequence number sent.
     pub sent_seq: u32,
     /// Last acknowledgement sent.
     pub acked_seq: u32,
     /// The number behind the peer's FIN.
     pub fin_end: Option<u32>,
+    /// The peer's last window was 0.
+    pub stopped: bool,
     /// Remembered in TIME-WAIT; only unread bytes are left here.
     pub detached: bool,
-    /// Since when an answer is awaited, in microseconds.
+    /// An answer was awaited when we last looked.
+    waiting: bool,
+    /// Since when, or since the peer was last heard of, in microseconds.
     pub waiting_since: u64,
 }
 
@@ -141,6 +152,9 @@ impl Connection {
             set,
             handle,
             owner: Owner::Free,
+            client: 0,
+            inflow: Inflow::new(receive),
+            outflow: Outflow::NEW,
             flow: Flow {
                 remote: Ipv4Address::UNSPECIFIED,
                 remote_port: 0,
@@ -148,28 +162,34 @@ impl Connection {
             },
             fate: None,
             sent: false,
-            write_seq: 0,
             sent_seq: 0,
             acked_seq: 0,
             fin_end: None,
+            stopped: false,
             detached: false,
+            waiting: false,
             waiting_since: 0,
         }
     }
 
     /// Makes it ready for a new flow.
-    pub fn begin(&mut self, owner: Owner, flow: Flow, now: u64) {
+    pub fn begin(&mut self, owner: Owner, client: u32, flow: Flow, now: u64) {
         // A set keeps the neighbour that its socket waited for: start anew.
         let socket = self.set.remove(self.handle);
         if let smoltcp::socket::Socket::Tcp(socket) = socket {
             self.handle = self.set.add(socket);
         }
         self.owner = owner;
+        self.client = client;
         self.flow = flow;
+        self.inflow.begin();
+        self.outflow = Outflow::NEW;
         self.fate = None;
         self.sent = false;
         self.fin_end = None;
+        self.stopped = false;
         self.detached = false;
+        self.waiting = false;
         self.waiting_since = now;
         let socket = self.tcp();
         socket.abort();
@@ -189,24 +209,111 @@ impl Connection {
     }
 
     /// Records a segment that smoltcp sent.
-    pub fn record(&mut self, segment: Option<(u32, u32, u32)>) {
-        let Some((seq, end, ack)) = segment else {
+    #[inline]
+    pub fn record(&mut self, segment: Option<Emitted>) {
+        let Some(segment) = segment else {
             return;
         };
         if !self.sent {
             self.sent = true;
-            self.write_seq = seq.wrapping_add(1);
-            self.sent_seq = end;
+            self.outflow.open(segment.seq);
+            self.sent_seq = segment.end;
         }
-        if end.wrapping_sub(self.sent_seq) as i32 > 0 {
-            self.sent_seq = end;
+        if let Some(ack) = segment.ack {
+            self.acked_seq = ack;
         }
-        self.acked_seq = ack;
+        // smoltcp remembers nothing of a probe of a window that is closed.
+        let probe = self.stopped && segment.len == 1 && segment.seq == self.sent_seq;
+        if probe || segment.rst {
+            return;
+        }
+        self.inflow.tell(segment.ack, segment.window);
+        if distance(segment.end, self.sent_seq) > 0 {
+            self.sent_seq = segment.end;
+        }
+    }
+
+    /// A segment of the peer's has changed the state.
+    pub fn changed(&mut self, segment: &Segment, before: tcp::State, after: tcp::State) {
+        use tcp::State::{CloseWait, Closed, Closing, SynSent, TimeWait};
+        if before == SynSent && after != Closed {
+            self.inflow.open(segment, true);
+        }
+        if segment.fin && matches!(after, CloseWait | Closing | TimeWait) {
+            self.fin_end = Some(segment.end());
+        }
+        if after == Closed {
+            self.fate = Some(match (segment.rst, before) {
+                (true, SynSent) => Status::ConnectionRefused,
+                (true, _) => Status::ConnectionReset,
+                (false, _) => Status::Ok,
+            });
+        }
+    }
+
+    /// Queues bytes for sending, without writing any; how many fit.
+    #[inline]
+    pub fn enqueue(&mut self, len: u32) -> u32 {
+        let mut left = len as usize;
+        // The buffer is a ring: at most two pieces.
+        while left != 0 {
+            let taken = self.tcp().send(|room| {
+                let n = room.len().min(left);
+                (n, n)
+            });
+            match taken {
+                Ok(n @ 1..) => left -= n,
+                _ => break,
+            }
+        }
+        let queued = len - left as u32;
+        self.outflow.write_seq = self.outflow.write_seq.wrapping_add(queued);
+        queued
+    }
+
+    /// Takes bytes out of smoltcp's receive buffer, of which there are as many.
+    #[inline]
+    pub fn dequeue(&mut self, len: u32) {
+        let mut left = len as usize;
+        // The buffer is a ring: at most two pieces.
+        while left != 0 {
+            let taken = self.tcp().recv(|bytes| {
+                let n = bytes.len().min(left);
+                (n, n)
+            });
+            match taken {
+                Ok(n @ 1..) => left -= n,
+                _ => break,
+            }
+        }
+        self.inflow.base = self.inflow.base.wrapping_add(len);
+    }
+
+    /// What smoltcp knows.
+    #[inline]
+    pub fn view(&self) -> View {
+        let socket = self.set.get::<tcp::Socket>(self.handle);
+        View {
+            state: socket.state(),
+            una: self.outflow.una,
+            queued: socket.send_queue() as u32,
+            next: self.inflow.base.wrapping_add(socket.recv_queue() as u32),
+        }
+    }
+
+    /// Whether an answer is awaited; keeps `waiting_since`.
+    pub fn is_waiting(&mut self, now: u64) -> bool {
+        let waits = self.awaits_peer();
+        if !waits || !self.waiting {
+            self.waiting_since = now;
+        }
+        self.waiting = waits;
+        waits
     }
 
     /// Whether we wait for the peer: for the handshake, for an
     /// acknowledgement, or as an orphan for anything.
-    pub fn awaits_peer(&mut self) -> bool {
+    fn awaits_peer(&mut self) -> bool {
         use tcp::State::{CloseWait, Closed, Established, FinWait2, Listen, TimeWait};
         let orphan = self.owner == Owner::Orphan;
         let socket = self.tcp();
@@ -219,48 +326,24 @@ impl Connection {
     }
 }
 
-/// A UDP socket's smoltcp socket, with its receive queue.
+/// A UDP socket's receive queue.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct UdpQueue {
-    pub set: SocketSet<'static>,
-    handle: SocketHandle,
-    /// Datagrams queued.
-    pub queued: u32,
+    /// The pieces of its datagrams.
+    pub list: List,
+    pub datagrams: u32,
+    /// Bytes of all datagrams.
+    pub bytes: u32,
 }
 
 /// Datagrams that a receive queue holds at most.
 pub(crate) const UDP_DATAGRAMS: u32 = 128;
 
 impl UdpQueue {
-    /// With room for `receive` and `send` bytes.
-    pub fn new(receive: usize, send: usize, datagrams: usize) -> Self {
-        let buffer = |datagrams: usize, bytes: usize| {
-            udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; datagrams], vec![0; bytes])
-        };
-        let mut set = SocketSet::new(vec![]);
-        let handle = set.add(udp::Socket::new(
-            buffer(datagrams, receive),
-            buffer(1, send),
-        ));
-        Self {
-            set,
-            handle,
-            queued: 0,
-        }
-    }
-
-    /// The smoltcp socket.
-    #[inline]
-    pub fn udp(&mut self) -> &mut udp::Socket<'static> {
-        self.set.get_mut(self.handle)
-    }
-
-    /// Forgets the neighbour that smoltcp waits for.
-    pub fn reset(&mut self) {
-        let socket = self.set.remove(self.handle);
-        if let smoltcp::socket::Socket::Udp(mut socket) = socket {
-            socket.close();
-            self.handle = self.set.add(socket);
-        }
-        self.queued = 0;
-    }
+    /// Without datagrams.
+    pub const EMPTY: Self = Self {
+        list: List::EMPTY,
+        datagrams: 0,
+        bytes: 0,
+    };
 }

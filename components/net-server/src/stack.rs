@@ -10,25 +10,21 @@
 
 use alloc::vec::Vec;
 
-use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
+use smoltcp::socket::udp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, HardwareAddress, IpAddress,
-    IpCidr, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket,
-    TcpRepr, TcpSeqNumber,
+    EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr,
 };
 
-use crate::checksum;
-use crate::classify::{Datagram, ETHERNET};
 use crate::counters::{Counter, Counters};
-use crate::environment::{Environment, PartialChecksum};
+use crate::environment::Environment;
 use crate::flows::Flow;
 use crate::hops::Hops;
 use crate::initial::Initial;
 use crate::random::Random;
-use crate::time_wait::Entry;
-use crate::wire::{Facts, LARGEST, Note, Wire};
+use crate::wire::{Facts, LARGEST, Manner, Note, Source, Wire};
 
 /// Which interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +52,71 @@ impl Address {
     }
 }
 
+/// Whom smoltcp's packets go to, and where the payload of segments is.
+pub(crate) struct Io<'a, E> {
+    pub env: &'a mut E,
+    pub counters: &'a mut Counters,
+    pub source: Option<Source<'a>>,
+}
+
+impl<'a, E> Io<'a, E> {
+    /// For packets that have no payload of clients.
+    pub fn new(env: &'a mut E, counters: &'a mut Counters) -> Self {
+        Self {
+            env,
+            counters,
+            source: None,
+        }
+    }
+}
+
+/// The socket that sends datagrams of no bytes, to learn where to send others.
+struct Prober {
+    set: SocketSet<'static>,
+    handle: SocketHandle,
+}
+
+impl Prober {
+    fn new() -> Self {
+        let buffer = |datagrams| {
+            let metadata = alloc::vec![udp::PacketMetadata::EMPTY; datagrams];
+            udp::PacketBuffer::new(metadata, alloc::vec![])
+        };
+        let mut set = SocketSet::new(alloc::vec![]);
+        let handle = set.add(udp::Socket::new(buffer(0), buffer(1)));
+        Self { set, handle }
+    }
+
+    /// Queues a datagram of no bytes; false if that cannot be.
+    fn queue(&mut self, own: Ipv4Address, (port, to, to_port): (u16, Ipv4Address, u16)) -> bool {
+        let socket = self.set.get_mut::<udp::Socket>(self.handle);
+        let mut meta = udp::UdpMetadata::from(IpEndpoint::new(ip(to), to_port));
+        meta.local_address = Some(ip(own));
+        socket.bind(port).is_ok() && socket.send(0, meta).is_ok()
+    }
+
+    /// Forgets what is queued, and the neighbour that smoltcp waits for.
+    fn reset(&mut self) {
+        let socket = self.set.remove(self.handle);
+        if let smoltcp::socket::Socket::Udp(mut socket) = socket {
+            socket.close();
+            self.handle = self.set.add(socket);
+        }
+    }
+}
+
 /// The interfaces and their buffer.
 pub(crate) struct Stack {
     narrow: Interface,
     wide: Interface,
     none: SocketSet<'static>,
-    buffer: Vec<u8>,
+    /// Taken while it is used.
+    prober: Option<Prober>,
+    pub(crate) buffer: Vec<u8>,
     facts: Facts,
-    ident: u16,
+    pub(crate) ident: u16,
     initial: Initial,
-    hops: Hops,
+    pub(crate) hops: Hops,
     /// Own address, once there is one.
     pub address: Option<Address>,
     /// Microseconds.
@@ -79,6 +130,7 @@ impl Stack {
             narrow: interface(facts.capabilities(facts.mtu), facts.mac, random.next()),
             wide: interface(facts.capabilities(65535), facts.mac, random.next()),
             none: SocketSet::new(alloc::vec![]),
+            prober: Some(Prober::new()),
             buffer: alloc::vec![0; LARGEST],
             facts,
             ident: random.next() as u16,
@@ -107,25 +159,26 @@ impl Stack {
         configure(&mut self.wide, address);
     }
 
-    fn call<E: Environment, R>(
-        &mut self,
+    #[inline]
+    fn call<'e, E: Environment, R>(
+        &'e mut self,
         via: Via,
-        incoming: Option<&[u8]>,
-        mute: bool,
-        (env, counters): (&mut E, &mut Counters),
-        f: impl FnOnce(&mut Interface, Instant, &mut Wire<'_, E>, &mut SocketSet<'static>) -> R,
+        incoming: Option<&'e [u8]>,
+        manner: Manner,
+        io: Io<'e, E>,
+        f: impl FnOnce(&mut Interface, Instant, &mut Wire<'e, E>, &mut SocketSet<'static>) -> R,
     ) -> (R, Note) {
         let mut wire = Wire {
-            env,
-            counters,
+            env: io.env,
+            counters: io.counters,
             buffer: &mut self.buffer,
             facts: self.facts,
-            ident: &mut self.ident,
             note: Note::default(),
             hops: &mut self.hops,
             now: self.now,
             incoming,
-            mute,
+            source: io.source,
+            manner,
         };
         let interface = match via {
             Via::Narrow => &mut self.narrow,
@@ -137,66 +190,92 @@ impl Stack {
     }
 
     /// Gives smoltcp a frame and the socket that it is for.
+    #[inline]
     pub fn ingress<E: Environment>(
         &mut self,
         via: Via,
         frame: &[u8],
         set: &mut SocketSet<'static>,
-        env: &mut E,
-        counters: &mut Counters,
+        io: Io<'_, E>,
     ) -> Note {
-        counters.add(Counter::SocketsShown);
-        let (_, note) = self.call(
-            via,
-            Some(frame),
-            false,
-            (env, counters),
-            |i, now, wire, _| i.poll_ingress_single(now, wire, set),
-        );
+        io.counters.add(Counter::SocketsShown);
+        let (_, note) = self.call(via, Some(frame), Manner::Send, io, |i, now, wire, _| {
+            i.poll_ingress_single(now, wire, set)
+        });
         note
     }
 
     /// Gives smoltcp a frame that is for no socket.
-    pub fn ingress_none<E: Environment>(
-        &mut self,
-        via: Via,
-        frame: &[u8],
-        env: &mut E,
-        counters: &mut Counters,
-    ) {
-        self.call(
-            via,
-            Some(frame),
-            false,
-            (env, counters),
-            |i, now, wire, none| i.poll_ingress_single(now, wire, none),
-        );
+    pub fn ingress_none<E: Environment>(&mut self, via: Via, frame: &[u8], io: Io<'_, E>) {
+        self.call(via, Some(frame), Manner::Send, io, |i, now, wire, none| {
+            i.poll_ingress_single(now, wire, none)
+        });
     }
 
     /// Shows an ARP packet to both interfaces; one answers.
     pub fn arp<E: Environment>(&mut self, frame: &[u8], env: &mut E, counters: &mut Counters) {
         self.hops.clear();
-        for (via, mute) in [(Via::Wide, false), (Via::Narrow, true)] {
-            self.call(
-                via,
-                Some(frame),
-                mute,
-                (env, counters),
-                |i, now, wire, none| i.poll_ingress_single(now, wire, none),
-            );
+        for (via, manner) in [(Via::Wide, Manner::Send), (Via::Narrow, Manner::Mute)] {
+            let io = Io::new(&mut *env, &mut *counters);
+            self.call(via, Some(frame), manner, io, |i, now, wire, none| {
+                i.poll_ingress_single(now, wire, none)
+            });
         }
     }
 
+    /// A datagram came from `host` by way of `mac`: smoltcp's table stays
+    /// fresh as long as datagrams go both ways.
+    #[inline]
+    pub fn hear<E: Environment>(
+        &mut self,
+        (host, mac): (Ipv4Address, EthernetAddress),
+        frame: &[u8],
+        io: Io<'_, E>,
+    ) {
+        if !self.hops.hear(host, mac, self.now) {
+            return;
+        }
+        io.counters.add(Counter::SocketsShown);
+        self.call(
+            Via::Wide,
+            Some(frame),
+            Manner::Mute,
+            io,
+            |i, now, wire, none| i.poll_ingress_single(now, wire, none),
+        );
+    }
+
+    /// Asks smoltcp where datagrams to a host go; what it finds stands in
+    /// `hops` then. False if it has to ask for the hardware address.
+    pub(crate) fn probe<E: Environment>(
+        &mut self,
+        own: Ipv4Address,
+        ends: (u16, Ipv4Address, u16),
+        io: Io<'_, E>,
+    ) -> bool {
+        io.counters.add(Counter::SocketsShown);
+        let Some(mut prober) = self.prober.take() else {
+            return false;
+        };
+        let queued = prober.queue(own, ends);
+        let (result, note) = self.call(Via::Wide, None, Manner::Probe, io, |i, now, wire, _| {
+            i.poll_egress(now, wire, &mut prober.set)
+        });
+        prober.reset();
+        self.prober = Some(prober);
+        queued && result == PollResult::SocketStateChanged && note.packets != 0
+    }
+
     /// Lets a socket send one packet; whether it did.
+    #[inline]
     pub fn egress<E: Environment>(
         &mut self,
         via: Via,
         set: &mut SocketSet<'static>,
-        env: &mut E,
-        counters: &mut Counters,
+        io: Io<'_, E>,
     ) -> (bool, Note) {
-        counters.add(Counter::SocketsShown);
-        let (result, note) = self.call(via, None, false, (env, counters), |i, now, wire, _| {
+        io.counters.add(Counter::SocketsShown);
+        let (result, note) = self.call(via, None, Manner::Send, io, |i, now, wire, _| {
             i.poll_egress(now, wire, set)
         });
         (result == PollResult::SocketStateChanged, note)
@@ -235,118 +314,17 @@ impl Stack {
         flow: Flow,
         set: &mut SocketSet<'static>,
         random: &mut Random,
-        (env, counters): (&mut E, &mut Counters),
+        io: Io<'_, E>,
     ) {
-        counters.add(Counter::SocketsShown);
+        io.counters.add(Counter::SocketsShown);
         let mut opener = self.opener(flow, random);
         self.call(
             Via::Narrow,
             Some(frame),
-            false,
-            (env, counters),
+            Manner::Send,
+            io,
             |_, now, wire, _| opener.poll_ingress_single(now, wire, set),
         );
-    }
-
-    /// Whether a packet from `host` by way of `mac` tells smoltcp nothing new.
-    #[inline]
-    pub fn knows(&self, host: Ipv4Address, mac: EthernetAddress) -> bool {
-        self.hops.find(host, self.now) == Some(mac)
-    }
-
-    /// Sends a datagram of `len` bytes, which `fill` provides, to where the
-    /// last one went that smoltcp sent to the host. `None` if there was none
-    /// lately, or if it does not fit a frame: smoltcp's turn. Otherwise what
-    /// `fill` said, and whether the driver had room.
-    #[inline]
-    pub fn send_datagram<E: Environment>(
-        &mut self,
-        (port, to, to_port): (u16, Ipv4Address, u16),
-        len: usize,
-        env: &mut E,
-        counters: &mut Counters,
-        fill: impl FnOnce(&mut E, &mut [u8]) -> bool,
-    ) -> Option<bool> {
-        let own = self.own()?;
-        if len + 28 > self.facts.mtu {
-            return None;
-        }
-        let mac = self.hops.find(to, self.now)?;
-        let frame = self.buffer.get_mut(..UDP_HEADERS + len)?;
-        let (headers, payload) = frame.split_at_mut_checked(UDP_HEADERS)?;
-        if !fill(env, payload) {
-            return Some(false);
-        }
-        let offload = self.facts.offload;
-        let headers: &mut [u8; UDP_HEADERS] = headers.try_into().ok()?;
-        let addresses = ((own, port), (to, to_port));
-        udp_headers(headers, self.facts.mac, mac, addresses, payload, offload);
-        let partial = offload.then_some(PartialChecksum {
-            start: (ETHERNET + 20) as u16,
-            offset: 6,
-        });
-        if env.send_frame(frame, partial) {
-            counters.add(Counter::FramesSent);
-            counters.add_n(Counter::BytesToDriver, frame.len() as u64);
-        } else {
-            counters.add(Counter::DropSendRoom);
-        }
-        Some(true)
-    }
-
-    /// Acknowledges a segment on behalf of a connection in TIME-WAIT.
-    pub fn acknowledge<E: Environment>(
-        &mut self,
-        entry: &Entry,
-        ip: &Datagram,
-        env: &mut E,
-        counters: &mut Counters,
-    ) {
-        let tcp = TcpRepr {
-            src_port: entry.flow.port,
-            dst_port: entry.flow.remote_port,
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(entry.seq as i32),
-            ack_number: Some(TcpSeqNumber(entry.ack as i32)),
-            window_len: 0,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        };
-        let len = ETHERNET + 20 + tcp.buffer_len();
-        let frame = &mut self.buffer[..len];
-        EthernetRepr {
-            src_addr: EthernetAddress(self.facts.mac),
-            dst_addr: ip.src_mac,
-            ethertype: EthernetProtocol::Ipv4,
-        }
-        .emit(&mut EthernetFrame::new_unchecked(&mut *frame));
-        let checksums = smoltcp::phy::ChecksumCapabilities::default();
-        Ipv4Repr {
-            src_addr: ip.dst,
-            dst_addr: ip.src,
-            next_header: IpProtocol::Tcp,
-            payload_len: tcp.buffer_len(),
-            hop_limit: 64,
-        }
-        .emit(
-            &mut Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]),
-            &checksums,
-        );
-        tcp.emit(
-            &mut TcpPacket::new_unchecked(&mut frame[ETHERNET + 20..]),
-            &ip.dst.into(),
-            &ip.src.into(),
-            &checksums,
-        );
-        if env.send_frame(frame, None) {
-            counters.add(Counter::FramesSent);
-        } else {
-            counters.add(Counter::DropSendRoom);
-        }
     }
 }
 
@@ -368,54 +346,6 @@ fn configure(interface: &mut Interface, address: Option<Address>) {
     if let Some(gateway) = address.and_then(|a| a.gateway) {
         interface.routes_mut().add_default_ipv4_route(gateway).ok();
     }
-}
-
-/// Bytes of headers before a datagram's payload.
-const UDP_HEADERS: usize = ETHERNET + 20 + 8;
-
-/// Writes the headers of a datagram (RFC 894, 791, 768), as smoltcp does:
-/// without options, not to be fragmented, 64 hops. With `offload` the UDP
-/// checksum is that of the pseudo-header.
-#[inline]
-fn udp_headers(
-    headers: &mut [u8; UDP_HEADERS],
-    own_mac: [u8; 6],
-    mac: EthernetAddress,
-    ((own, port), (to, to_port)): ((Ipv4Address, u16), (Ipv4Address, u16)),
-    payload: &[u8],
-    offload: bool,
-) {
-    let bytes = payload.len() + 8;
-    let [d0, d1, d2, d3, d4, d5] = mac.0;
-    let [s0, s1, s2, s3, s4, s5] = own_mac;
-    headers[..ETHERNET]
-        .copy_from_slice(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 0x08, 0x00]);
-    let [t0, t1] = ((bytes + 20) as u16).to_be_bytes();
-    let ([a, b, c, d], [e, f, g, h]) = (own.octets(), to.octets());
-    let mut ip = [
-        0x45, 0, t0, t1, 0, 0, 0x40, 0, 64, 17, 0, 0, a, b, c, d, e, f, g, h,
-    ];
-    let sum = checksum::finish(checksum::add(0, &ip));
-    ip[10..12].copy_from_slice(&sum);
-    headers[ETHERNET..ETHERNET + 20].copy_from_slice(&ip);
-    let ([p, q], [r, s], [l, m]) = (
-        port.to_be_bytes(),
-        to_port.to_be_bytes(),
-        (bytes as u16).to_be_bytes(),
-    );
-    let mut udp = [p, q, r, s, l, m, 0, 0];
-    let pseudo = checksum::pseudo(own, to, IpProtocol::Udp, bytes);
-    let sum = if offload {
-        checksum::fold(pseudo).to_ne_bytes()
-    } else {
-        match checksum::finish(checksum::add(checksum::add(pseudo, &udp), payload)) {
-            // 0 would mean that there is none.
-            [0, 0] => [0xff; 2],
-            sum => sum,
-        }
-    };
-    udp[6..].copy_from_slice(&sum);
-    headers[ETHERNET + 20..].copy_from_slice(&udp);
 }
 
 /// The address as smoltcp's type.

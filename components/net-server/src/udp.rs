@@ -1,44 +1,30 @@
-//! UDP (RFC 768): datagrams in and out.
+//! UDP (RFC 768): sockets, and datagrams in.
 //!
 //! Problem: a datagram must reach its socket's client in a few steps, and a
 //! client that does not read must not hold buffers that others need.
-//! Invariant: each bound socket has a receive queue of its own, made at
-//! start-up; what does not fit is dropped and counted. Sending goes through
-//! one smoltcp socket for all, which is empty between any two sends: bytes
-//! that cannot go out now stay in the client's region, and the request waits.
+//! Invariant: each bound socket has a receive queue of its own, of pieces of
+//! packets, bounded in datagrams and bytes; what does not fit is dropped and
+//! counted, and so is what may not be held. smoltcp has no part in it.
 
-use core::mem::offset_of;
+use smoltcp::wire::Ipv4Address;
+use socket_api::{Completion, Request, Status, flags};
 
-use smoltcp::socket::udp::UdpMetadata;
-use smoltcp::wire::{IpEndpoint, Ipv4Address};
-use socket_api::{Completion, Request, Status, WireAddress, flags};
-
-use crate::classify::Datagram;
-use crate::counters::{Counter, Counters};
+use crate::checksum;
+use crate::classify::{Arrived, Datagram};
+use crate::counters::Counter;
+use crate::datagram::UDP_HEADER;
+use crate::deliver::End;
 use crate::environment::Environment;
 use crate::flows::Flow;
+use crate::ingress::Fate;
+use crate::lists::List;
+use crate::packets::{Holder, Piece};
 use crate::pending::Waiting;
-use crate::requests::{Answer, Answered, Refusal, bad, endpoint, wire_address};
-use crate::server::{Id, Run, Server};
-use crate::sockets::{Kind, UDP_DATAGRAMS, Udp};
-use crate::stack::{Via, ip};
-
-/// Bytes of the longest datagram (RFC 768 in RFC 791: 65535 - 20 - 8).
-const LONGEST: u32 = 65507;
-/// How long a datagram waits for an ARP answer, in microseconds.
-const NEIGHBOUR_US: u64 = 4_000_000;
-/// How often it is tried meanwhile.
-const RETRY_US: u64 = 1_000_000;
-
-/// What came of trying to send.
-enum Sent {
-    Done,
-    /// The driver has no room.
-    Blocked,
-    /// The neighbour's hardware address is being asked for.
-    Neighbour,
-    Failed(Status),
-}
+use crate::reassembly::Slot;
+use crate::requests::{Answer, Answered, Refusal, wire_address};
+use crate::server::Server;
+use crate::sockets::{Kind, UDP_DATAGRAMS, Udp, UdpQueue};
+use crate::stack::Io;
 
 impl Server {
     /// Binds a socket that is not bound; 0 picks a port.
@@ -58,21 +44,44 @@ impl Server {
         let queue = self.udp_free.pop().ok_or(Status::NoResources)?;
         udp.port = port;
         udp.queue = queue;
-        let queue = &mut self.udp[queue as usize];
-        queue.reset();
-        if queue.udp().bind(port).is_err() {
-            return Err(Status::InvalidState.into());
-        }
         self.flows.set_udp(port, Some(s));
         Ok(port)
     }
 
     /// Gives port and queue back.
-    pub(crate) fn unbind_udp(&mut self, udp: Udp) {
+    pub(crate) fn unbind_udp(&mut self, udp: Udp, env: &mut impl Environment) {
         if udp.port != 0 {
             self.flows.set_udp(udp.port, None);
-            self.udp[udp.queue as usize].reset();
+            let mut queue = core::mem::replace(&mut self.udp[udp.queue as usize], UdpQueue::EMPTY);
+            self.drop_pieces(&mut queue.list, env);
             self.udp_free.push(udp.queue);
+        }
+    }
+
+    /// Drops all pieces of a list.
+    pub(crate) fn drop_pieces(&mut self, list: &mut List, env: &mut impl Environment) {
+        while list.len != 0 {
+            self.drop_first(list, env);
+        }
+    }
+
+    /// Drops the first piece of a list.
+    fn drop_first(&mut self, list: &mut List, env: &mut impl Environment) {
+        let head = list.head;
+        if let Some(id) = self.packets.remove(list, head) {
+            env.release(id);
+        }
+    }
+
+    /// Drops the piece behind what was handed out; a packet that has bytes of
+    /// that goes back with them, not before.
+    fn drop_behind(&mut self, list: &mut List, end: &mut End, env: &mut impl Environment) {
+        let head = list.head;
+        end.last = self.packets.piece(head).is_none_or(|piece| piece.last);
+        match self.packets.remove(list, head) {
+            Some(id) if id == end.packet => end.release = true,
+            Some(id) => env.release(id),
+            None => {}
         }
     }
 
@@ -95,7 +104,7 @@ impl Server {
     }
 
     /// The socket, bound to an ephemeral port if it was not bound.
-    fn bound(&mut self, s: u32) -> Result<Udp, Refusal> {
+    pub(crate) fn bound(&mut self, s: u32) -> Result<Udp, Refusal> {
         if let Kind::Udp(Udp { port: 0, .. }) = self.sockets[s as usize].kind {
             self.bind_udp(s, 0)?;
         }
@@ -105,59 +114,196 @@ impl Server {
         }
     }
 
-    /// A datagram for a socket.
+    /// A datagram for a socket, in one packet.
+    #[inline]
     pub(crate) fn udp_in(
         &mut self,
         s: u32,
-        frame: &[u8],
+        arrived: &Arrived<'_>,
         ip: &Datagram,
         (src_port, len): (u16, usize),
         env: &mut impl Environment,
-    ) {
-        let Kind::Udp(udp) = self.sockets[s as usize].kind else {
-            return;
+    ) -> Fate {
+        let from = (ip.src, src_port);
+        let Some(udp) = self.udp_from(s, from) else {
+            return Fate::Drop;
         };
-        if udp.peer.is_some_and(|peer| peer != (ip.src, src_port)) {
-            self.counters.add(Counter::DropNotPeer);
-            return;
-        }
+        let io = Io::new(&mut *env, &mut self.counters);
+        self.stack.hear((ip.src, ip.src_mac), arrived.frame, io);
+        let (at, len) = ((ip.payload_at + UDP_HEADER) as u32, len as u32);
         let queue = &mut self.udp[udp.queue as usize];
-        if queue.queued == 0
-            && self.stack.knows(ip.src, ip.src_mac)
+        if queue.datagrams == 0
             && let Some(waiting) = self.pending.pop(&mut self.sockets[s as usize].recvs)
         {
-            // Somebody waits, and smoltcp would learn nothing: straight there.
-            let payload = frame.get(ip.payload_at + 8..).and_then(|p| p.get(..len));
-            let from = (ip.src, src_port);
-            let completion = place(
-                payload.unwrap_or(&[]),
-                from,
-                &waiting.request,
-                env,
-                &mut self.counters,
-            );
-            self.complete(&completion, env);
-            return;
+            return self.straight(&waiting.request, (arrived.packet, at, len), from, env);
         }
+        let fits = queue.bytes + len <= self.config.udp_receive_queue as u32;
+        if queue.datagrams == UDP_DATAGRAMS || !fits {
+            return self.dropped(Counter::DropReceiveQueue);
+        }
+        let holder = Holder::client(self.sockets[s as usize].client);
+        if !self.packets.may_hold(holder, arrived.whole, false) {
+            return self.dropped(Counter::DropPinned);
+        }
+        let piece = Piece {
+            packet: arrived.packet,
+            at,
+            len,
+            word: len,
+            from,
+            last: true,
+        };
+        self.packets.push(&mut queue.list, piece, holder);
+        queue.datagrams += 1;
+        queue.bytes += len;
+        Fate::Kept
+    }
+
+    /// The socket, if it takes datagrams from there.
+    #[inline]
+    fn udp_from(&mut self, s: u32, from: (Ipv4Address, u16)) -> Option<Udp> {
+        let Kind::Udp(udp) = self.sockets[s as usize].kind else {
+            return None;
+        };
+        if udp.peer.is_some_and(|peer| peer != from) {
+            self.counters.add(Counter::DropNotPeer);
+            return None;
+        }
+        Some(udp)
+    }
+
+    /// Gives a datagram that has just arrived to a receive that waits.
+    #[inline]
+    fn straight(
+        &mut self,
+        r: &Request,
+        (packet, offset, len): (u32, u32, u32),
+        from: (Ipv4Address, u16),
+        env: &mut impl Environment,
+    ) -> Fate {
+        let mut completion = datagram(r, len, from);
+        if completion.len != 0 {
+            completion.packet = packet;
+            completion.offset = offset;
+            completion.flags |= flags::RELEASE;
+            self.packets.depart(packet);
+        }
+        self.note_referenced(completion.len);
+        self.complete(&completion, env);
+        match completion.len {
+            0 => Fate::Drop,
+            _ => Fate::Kept,
+        }
+    }
+
+    /// A datagram that was put together from fragments, the last of which had
+    /// this IP header.
+    pub(crate) fn reassembled_in(
+        &mut self,
+        mut whole: Slot,
+        ip: &Datagram,
+        env: &mut impl Environment,
+    ) {
+        if let Err(reason) = self.file_reassembled(&mut whole, ip, env) {
+            self.counters.add(reason);
+        }
+        // What was not taken over.
+        self.drop_pieces(&mut whole.list, env);
+    }
+
+    fn file_reassembled(
+        &mut self,
+        whole: &mut Slot,
+        ip: &Datagram,
+        env: &mut impl Environment,
+    ) -> Result<(), Counter> {
+        let [p, q, r, t, l, m, c, d] = whole.start;
+        let (src_port, dst_port) = (u16::from_be_bytes([p, q]), u16::from_be_bytes([r, t]));
+        let len = usize::from(u16::from_be_bytes([l, m]));
+        if dst_port == 0 || len < UDP_HEADER || len > whole.len() {
+            return Err(Counter::DropBadTransport);
+        }
+        if [c, d] != [0, 0] && !is_sound(whole, ip, len) {
+            return Err(Counter::DropChecksum);
+        }
+        if !self.is_ours(ip) {
+            return Err(Counter::DropNotOurAddress);
+        }
+        let Some(s) = self.flows.udp(dst_port) else {
+            let ip = Datagram {
+                payload_len: whole.len(),
+                ..*ip
+            };
+            let _ = self.nobodys_datagram(&ip, whole.start, env);
+            return Ok(());
+        };
+        let from = (ip.src, src_port);
+        let Some(udp) = self.udp_from(s, from) else {
+            return Ok(());
+        };
+        let len = (len - UDP_HEADER) as u32;
+        let queue = &self.udp[udp.queue as usize];
+        let fits = queue.bytes + len <= self.config.udp_receive_queue as u32;
+        if queue.datagrams == UDP_DATAGRAMS || !fits {
+            return Err(Counter::DropReceiveQueue);
+        }
+        let holder = Holder::client(self.sockets[s as usize].client);
+        if !self.packets.may_take_over(holder, whole.list.len) {
+            return Err(Counter::DropPinned);
+        }
+        self.trim(&mut whole.list, len, from, env);
         let queue = &mut self.udp[udp.queue as usize];
-        if queue.queued == UDP_DATAGRAMS {
-            self.counters.add(Counter::DropReceiveQueue);
-            return;
-        }
-        let before = queue.udp().recv_queue();
-        self.stack
-            .ingress(Via::Wide, frame, &mut queue.set, env, &mut self.counters);
-        if len != 0 && queue.udp().recv_queue() == before {
-            self.counters.add(Counter::DropReceiveQueue);
-            return;
-        }
-        queue.queued += 1;
+        self.packets
+            .take_over(&mut whole.list, &mut queue.list, holder);
+        queue.datagrams += 1;
+        queue.bytes += len;
         self.deliver_udp(s, udp, env);
+        Ok(())
+    }
+
+    /// Makes the pieces of an IP payload those of the datagram in it, of `len`
+    /// bytes.
+    fn trim(
+        &mut self,
+        list: &mut List,
+        len: u32,
+        from: (Ipv4Address, u16),
+        env: &mut impl Environment,
+    ) {
+        let header = UDP_HEADER as u32;
+        // The first fragment has at least 8 bytes.
+        if let Some(first) = self.packets.piece_mut(list.head) {
+            first.at += header;
+            first.len = first.len.saturating_sub(header);
+            if first.len == 0 && list.len > 1 {
+                self.drop_first(list, env);
+            }
+        }
+        let end = header + len;
+        let mut slot = list.tail;
+        while list.len > 1
+            && let Some(last) = self.packets.piece(slot)
+            && last.word.max(header) >= end
+        {
+            let before = self.packets.before(slot);
+            if let Some(id) = self.packets.remove(list, slot) {
+                env.release(id);
+            }
+            slot = before;
+        }
+        if let Some(last) = self.packets.piece_mut(slot) {
+            last.len = last.len.min(end - last.word.max(header).min(end));
+            last.last = true;
+        }
+        if let Some(first) = self.packets.piece_mut(list.head) {
+            first.word = len;
+            first.from = from;
+        }
     }
 
     /// Fills waiting receives with queued datagrams.
     fn deliver_udp(&mut self, s: u32, udp: Udp, env: &mut impl Environment) {
-        while self.udp[udp.queue as usize].queued != 0 {
+        while self.udp[udp.queue as usize].datagrams != 0 {
             let Some(waiting) = self.pending.pop(&mut self.sockets[s as usize].recvs) else {
                 return;
             };
@@ -166,17 +312,27 @@ impl Server {
         }
     }
 
-    /// Moves the first queued datagram to where a receive wants it.
+    /// Hands the first queued datagram out to a receive.
     fn take_datagram(&mut self, udp: Udp, r: &Request, env: &mut impl Environment) -> Completion {
         let queue = &mut self.udp[udp.queue as usize];
-        queue.queued -= 1;
-        let Ok((payload, meta)) = queue.udp().recv() else {
-            // A datagram of no bytes can have been dropped unnoticed.
+        let mut list = queue.list;
+        let Some(&Piece { word, from, .. }) = self.packets.piece(list.head) else {
             return r.complete(Status::TimedOut);
         };
-        let smoltcp::wire::IpAddress::Ipv4(from) = meta.endpoint.addr;
-        let from = (from, meta.endpoint.port);
-        place(payload, from, r, env, &mut self.counters)
+        queue.datagrams -= 1;
+        queue.bytes -= word;
+        let completion = datagram(r, word, from);
+        let mut end = self.hand_out(&mut list, completion.len, r.user_data, env);
+        while !end.last {
+            self.drop_behind(&mut list, &mut end, env);
+        }
+        self.udp[udp.queue as usize].list = list;
+        Completion {
+            flags: completion.flags | end.flags(),
+            packet: end.packet,
+            offset: end.offset,
+            ..completion
+        }
     }
 
     pub(crate) fn recv_udp(
@@ -192,7 +348,7 @@ impl Server {
         if udp.port == 0 {
             return Err(Status::NotConnected.into());
         }
-        if self.udp[udp.queue as usize].queued != 0 {
+        if self.udp[udp.queue as usize].datagrams != 0 {
             return Ok(Answer::Now(self.take_datagram(udp, r, env)));
         }
         if r.flags & flags::NO_WAIT != 0 {
@@ -207,134 +363,6 @@ impl Server {
             },
         )?;
         Ok(Answer::Later)
-    }
-
-    pub(crate) fn send_udp(
-        &mut self,
-        s: u32,
-        udp: Udp,
-        r: &Request,
-        env: &mut impl Environment,
-    ) -> Answered {
-        if let Some(error) = self.sockets[s as usize].error.take() {
-            return Err(error.into());
-        }
-        if r.extent.len > LONGEST {
-            return Err(Refusal {
-                status: Status::MessageTooLong,
-                arg: LONGEST.into(),
-            });
-        }
-        destination(r, udp.peer)?;
-        let udp = self.bound(s)?;
-        if self.sockets[s as usize].sends.len == 0 {
-            match self.try_send(udp, r, env) {
-                Sent::Done => return Ok(Answer::Now(sent(r))),
-                Sent::Failed(status) => return Err(status.into()),
-                Sent::Blocked => self.wake(Id::Socket(s)),
-                Sent::Neighbour => self.retry_send(s),
-            }
-        }
-        if r.flags & flags::NO_WAIT != 0 {
-            return Err(Status::TimedOut.into());
-        }
-        let waiting = Waiting {
-            request: *r,
-            ..Waiting::default()
-        };
-        self.wait(|socket| &mut socket.sends, s, waiting)?;
-        Ok(Answer::Later)
-    }
-
-    fn retry_send(&mut self, s: u32) {
-        self.await_neighbour(Id::Socket(s));
-        self.set_timer(Id::Socket(s), Some(self.now() + RETRY_US));
-    }
-
-    /// Tries the sends that wait.
-    pub(crate) fn service_udp(&mut self, s: u32, udp: Udp, env: &mut impl Environment) -> Run {
-        self.set_timer(Id::Socket(s), None);
-        let now = self.now();
-        while let Some(waiting) = self.pending.first(&self.sockets[s as usize].sends) {
-            let outcome = match self.try_send(udp, &waiting.request, env) {
-                Sent::Neighbour if waiting.deadline != 0 && waiting.deadline <= now => {
-                    Sent::Failed(Status::Unreachable)
-                }
-                outcome => outcome,
-            };
-            let completion = match outcome {
-                Sent::Done => sent(&waiting.request),
-                Sent::Failed(status) => waiting.request.complete(status),
-                Sent::Blocked => return Run::Blocked,
-                Sent::Neighbour => {
-                    if let Some(first) = self.pending.first_mut(&self.sockets[s as usize].sends)
-                        && first.deadline == 0
-                    {
-                        first.deadline = now + NEIGHBOUR_US - RETRY_US;
-                    }
-                    self.retry_send(s);
-                    return Run::Done;
-                }
-            };
-            self.pending.pop(&mut self.sockets[s as usize].sends);
-            self.finish(&waiting.request, &completion, env);
-        }
-        Run::Done
-    }
-
-    fn try_send(&mut self, udp: Udp, r: &Request, env: &mut impl Environment) -> Sent {
-        let Ok(to) = destination(r, udp.peer) else {
-            return Sent::Failed(Status::BadRequest);
-        };
-        let Some(address) = self.stack.address else {
-            return Sent::Failed(Status::NetworkDown);
-        };
-        if !address.reaches(to.0) || to.0 == address.cidr.address() {
-            return Sent::Failed(Status::Unreachable);
-        }
-        let len = r.extent.len as usize;
-        if env.frame_room() < self.stack.facts().frames_for(len + 28) {
-            return Sent::Blocked;
-        }
-        let ends = (udp.port, to.0, to.1);
-        let fast = self
-            .stack
-            .send_datagram(ends, len, env, &mut self.counters, |env, room| {
-                env.read_client(r.client, r.extent.offset as usize, room)
-            });
-        match fast {
-            Some(true) => {
-                self.counters.add_n(Counter::BytesFromClients, len as u64);
-                return Sent::Done;
-            }
-            Some(false) => return Sent::Failed(Status::BadRequest),
-            None => {}
-        }
-        let mut meta = UdpMetadata::from(IpEndpoint::new(ip(to.0), to.1));
-        meta.local_address = Some(ip(address.cidr.address()));
-        let out = self.udp_out.udp();
-        if out.endpoint().port != udp.port {
-            out.close();
-            if out.bind(udp.port).is_err() {
-                return Sent::Failed(Status::InvalidState);
-            }
-        }
-        let Ok(buffer) = out.send(len, meta) else {
-            return Sent::Failed(Status::NoResources);
-        };
-        if !env.read_client(r.client, r.extent.offset as usize, buffer) {
-            self.udp_out.reset();
-            return Sent::Failed(Status::BadRequest);
-        }
-        let (sent, _) =
-            self.stack
-                .egress(Via::Wide, &mut self.udp_out.set, env, &mut self.counters);
-        if !sent {
-            self.udp_out.reset();
-            return Sent::Neighbour;
-        }
-        self.counters.add_n(Counter::BytesFromClients, len as u64);
-        Sent::Done
     }
 
     /// An ICMP error about a datagram of ours: told to a connected socket
@@ -357,52 +385,28 @@ impl Server {
     }
 }
 
-/// Puts a datagram where a receive wants it.
+/// The completion of a receive with a datagram of `len` bytes, but for where
+/// they are.
 #[inline]
-fn place(
-    payload: &[u8],
-    (from, port): (Ipv4Address, u16),
-    r: &Request,
-    env: &mut impl Environment,
-    counters: &mut Counters,
-) -> Completion {
-    let stored = payload.len().min(r.extent.len as usize);
-    if !env.write_client(r.client, r.extent.offset as usize, &payload[..stored]) {
-        return r.complete(Status::BadRequest);
-    }
-    counters.add_n(Counter::BytesToClients, stored as u64);
-    let truncated = stored < payload.len();
+fn datagram(r: &Request, len: u32, (from, port): (Ipv4Address, u16)) -> Completion {
+    let stored = len.min(r.extent.len);
+    let truncated = stored < len;
     Completion {
-        len: stored as u32,
-        arg: payload.len() as u64,
+        len: stored,
+        arg: len.into(),
         flags: if truncated { flags::TRUNCATED } else { 0 },
         address: wire_address(from, port),
         ..r.complete(Status::Ok)
     }
 }
 
-fn sent(r: &Request) -> Completion {
-    Completion {
-        len: r.extent.len,
-        ..r.complete(Status::Ok)
+/// Whether the checksum of a reassembled datagram of `len` bytes is right. The
+/// sums are of all bytes: others than the datagram's spoil it.
+fn is_sound(whole: &Slot, ip: &Datagram, len: usize) -> bool {
+    if whole.verified != 0 {
+        // What some device has verified of it, nobody can add to the rest.
+        return whole.verified == whole.list.len;
     }
-}
-
-/// Where a datagram goes: the request's address, or the peer.
-fn destination(
-    r: &Request,
-    peer: Option<(Ipv4Address, u16)>,
-) -> Result<(Ipv4Address, u16), Refusal> {
-    if r.address.family == 0 {
-        return peer.ok_or(Status::NotConnected.into());
-    }
-    let (to, port) = endpoint(&r.address)?;
-    let at = offset_of!(Request, address);
-    if to.is_unspecified() || to.is_multicast() || to.is_loopback() {
-        return Err(bad(at));
-    }
-    if port == 0 {
-        return Err(bad(at + offset_of!(WireAddress, port)));
-    }
-    Ok((to, port))
+    let pseudo = checksum::pseudo(ip.src, ip.dst, ip.protocol, len);
+    checksum::is_right(pseudo + whole.sum)
 }

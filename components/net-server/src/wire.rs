@@ -1,24 +1,45 @@
-//! smoltcp's device: one frame in, and frames out through private memory.
+//! smoltcp's device: one frame in, and frames out, of which only the headers
+//! are real.
 //!
-//! Problem: smoltcp wants slices, shared memory must not be one; and it must
-//! not fragment itself (see `initial`). Invariant: smoltcp builds each packet
-//! in one private buffer; from there it goes to the driver whole, or in
-//! fragments when it is longer than the MTU (RFC 791, 3.2), with its checksum
-//! computed here or left to the device.
+//! Problem: smoltcp wants slices with payload, which the server does not have;
+//! and it must not fragment itself (see `initial`). Invariant: smoltcp builds
+//! each packet in one private buffer, a TCP segment with scratch bytes in
+//! place of its payload. Its headers go to a send slot; its payload is named
+//! by the sends that its sequence numbers belong to. What the server says for
+//! itself goes to a send slot in full.
+//!
+//! smoltcp may build a segment that is longer than a frame: the device makes
+//! segments of it where it can, and otherwise they are made here, which costs
+//! less than having smoltcp build each.
 
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use core::num::{NonZeroU16, NonZeroUsize};
+
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
+use socket_api::Part;
 
 use crate::checksum;
 use crate::classify::ETHERNET;
 use crate::counters::{Counter, Counters};
-use crate::environment::{Environment, PartialChecksum};
+use crate::environment::{Environment, Outgoing, PartialChecksum};
 use crate::hops::Hops;
+use crate::outflow::Outflow;
+use crate::pending::Pending;
 
 /// Bytes of the largest frame that smoltcp may build.
 pub(crate) const LARGEST: usize = ETHERNET + 65535;
-const IP_HEADER: usize = 20;
+/// Bytes of an IPv4 header without options; smoltcp makes no others.
+pub(crate) const IP_HEADER: usize = 20;
+/// Frames that there must be room for before smoltcp may send.
+pub(crate) const ROOM: usize = 16;
+/// Segments that smoltcp builds in one go, if they are made of it here.
+const SEGMENTS: usize = 8;
+/// Sends that one frame takes bytes from at most, so that a device has places
+/// for all pages of it.
+const PARTS: usize = 9;
+/// Where TCP's checksum is in its header.
+const TCP_CHECKSUM: usize = 16;
 
 /// What is known of the NIC.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +47,13 @@ pub(crate) struct Facts {
     pub mac: [u8; 6],
     /// Largest IP packet in a frame.
     pub mtu: usize,
-    /// The device completes transport checksums.
-    pub offload: bool,
+    /// The device makes segments.
+    pub segments: bool,
 }
 
 impl Facts {
     /// Frames that an IP packet of `len` bytes takes.
+    #[inline]
     pub fn frames_for(&self, len: usize) -> usize {
         if len <= self.mtu {
             return 1;
@@ -39,7 +61,8 @@ impl Facts {
         (len - IP_HEADER).div_ceil(self.fragment_bytes())
     }
 
-    fn fragment_bytes(&self) -> usize {
+    /// Bytes of payload in a fragment that is not the last.
+    pub fn fragment_bytes(&self) -> usize {
         (self.mtu - IP_HEADER) & !7
     }
 
@@ -51,11 +74,29 @@ impl Facts {
         caps.max_transmission_unit = mtu + ETHERNET;
         caps.checksum.ipv4 = Checksum::Tx;
         caps.checksum.icmpv4 = Checksum::Tx;
-        // `Wire` fills them in, or leaves them to the device.
+        // `Wire` fills them in, or leaves them to others.
         caps.checksum.udp = Checksum::None;
         caps.checksum.tcp = Checksum::None;
+        let several = ETHERNET + 40 + SEGMENTS * (self.mtu - 40);
+        caps.segmentation.tcpv4 = match self.segments {
+            true => NonZeroUsize::new(LARGEST),
+            false => NonZeroUsize::new(several.min(LARGEST)),
+        };
         caps
     }
+}
+
+/// A TCP segment that smoltcp sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Emitted {
+    pub seq: u32,
+    /// The number behind it.
+    pub end: u32,
+    pub ack: Option<u32>,
+    pub window: u16,
+    /// Bytes of payload.
+    pub len: u32,
+    pub rst: bool,
 }
 
 /// What smoltcp did with its chances to send.
@@ -65,9 +106,14 @@ pub(crate) struct Note {
     pub attempts: u32,
     /// It sent an IP packet (and not an ARP request instead).
     pub packets: u32,
-    /// The last TCP segment: sequence number, the number behind it,
-    /// acknowledgement.
-    pub segment: Option<(u32, u32, u32)>,
+    /// The last TCP segment.
+    pub segment: Option<Emitted>,
+}
+
+/// Where the payload of segments is.
+pub(crate) struct Source<'a> {
+    pub outflow: &'a mut Outflow,
+    pub pending: &'a Pending,
 }
 
 /// Where frames come from and go to during one call of smoltcp.
@@ -76,14 +122,24 @@ pub(crate) struct Wire<'a, E> {
     pub counters: &'a mut Counters,
     pub buffer: &'a mut [u8],
     pub facts: Facts,
-    pub ident: &'a mut u16,
     pub note: Note,
     pub hops: &'a mut Hops,
     /// Microseconds.
     pub now: u64,
     pub incoming: Option<&'a [u8]>,
-    /// Discard what smoltcp sends.
-    pub mute: bool,
+    pub source: Option<Source<'a>>,
+    pub manner: Manner,
+}
+
+/// What becomes of what smoltcp sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It is sent.
+    Send,
+    /// It is discarded.
+    Mute,
+    /// ARP is sent, the rest discarded.
+    Probe,
 }
 
 /// The frame given to smoltcp.
@@ -96,7 +152,10 @@ impl RxToken for Incoming<'_> {
 }
 
 /// One chance to send.
-pub(crate) struct Outgoing<'t, 'a, E>(&'t mut Wire<'a, E>);
+pub(crate) struct Chance<'t, 'a, E> {
+    wire: &'t mut Wire<'a, E>,
+    segment: Option<NonZeroU16>,
+}
 
 impl<'a, E: Environment> Device for Wire<'a, E> {
     type RxToken<'t>
@@ -104,104 +163,106 @@ impl<'a, E: Environment> Device for Wire<'a, E> {
     where
         Self: 't;
     type TxToken<'t>
-        = Outgoing<'t, 'a, E>
+        = Chance<'t, 'a, E>
     where
         Self: 't;
 
-    fn receive(&mut self, _: Instant) -> Option<(Incoming<'a>, Outgoing<'_, 'a, E>)> {
+    #[inline]
+    fn receive(&mut self, _: Instant) -> Option<(Incoming<'a>, Chance<'_, 'a, E>)> {
         let frame = self.incoming.take()?;
-        Some((Incoming(frame), Outgoing(self)))
+        let chance = Chance {
+            wire: self,
+            segment: None,
+        };
+        Some((Incoming(frame), chance))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_, 'a, E>> {
-        if self.env.frame_room() == 0 {
+    #[inline]
+    fn transmit(&mut self, _: Instant) -> Option<Chance<'_, 'a, E>> {
+        if !self.env.has_room(ROOM) {
             return None;
         }
         self.note.attempts += 1;
-        Some(Outgoing(self))
+        Some(Chance {
+            wire: self,
+            segment: None,
+        })
     }
 
+    /// smoltcp asks, but remembers what it was told at first.
+    #[inline]
     fn capabilities(&self) -> DeviceCapabilities {
-        self.facts.capabilities(self.facts.mtu)
+        DeviceCapabilities::default()
     }
 }
 
-impl<E: Environment> TxToken for Outgoing<'_, '_, E> {
+impl<E: Environment> TxToken for Chance<'_, '_, E> {
+    #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let wire = self.0;
+        let wire = self.wire;
         let result = f(&mut wire.buffer[..len]);
-        if !wire.mute {
-            wire.send(len);
+        if wire.manner != Manner::Mute {
+            wire.send(len, self.segment);
         }
         result
     }
+
+    #[inline]
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment = meta.segmentation_offload_size;
+    }
+}
+
+/// Bytes of a segment that is being cut into frames.
+struct Cut<'a> {
+    header_len: usize,
+    /// Where they begin in the segment's payload.
+    at: u32,
+    last: bool,
+    parts: &'a [Part],
+    bytes: u32,
+    /// The segment's own number, and whether all of it goes in one frame.
+    seq: u32,
+    all: bool,
+    /// The device is to cut it further.
+    segment: Option<u16>,
 }
 
 impl<E: Environment> Wire<'_, E> {
-    fn send(&mut self, len: usize) {
+    fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         let frame = EthernetFrame::new_unchecked(&self.buffer[..len]);
         if frame.ethertype() != EthernetProtocol::Ipv4 {
-            self.emit(len, None);
+            self.emit_whole(len);
             return;
         }
         self.note.packets += 1;
         let ip = Ipv4Packet::new_unchecked(frame.payload());
         let protocol = ip.next_header();
-        if protocol == IpProtocol::Tcp {
-            let tcp = TcpPacket::new_unchecked(ip.payload());
-            let seq = tcp.seq_number().0 as u32;
-            let end = seq.wrapping_add(tcp.segment_len() as u32);
-            self.note.segment = Some((seq, end, tcp.ack_number().0 as u32));
-        }
         let (host, mac) = (ip.dst_addr(), frame.dst_addr());
         self.hops.note(host, mac, self.now);
-        if len > self.facts.mtu + ETHERNET {
-            self.fill_checksum(len, protocol);
-            self.send_fragments(len);
+        if self.manner == Manner::Probe {
             return;
         }
-        let checksum = match self.facts.offload {
-            true => self.partial_checksum(len, protocol),
-            false => self.fill_checksum(len, protocol),
-        };
-        self.emit(len, checksum);
+        match protocol {
+            IpProtocol::Tcp => self.send_segment(len, segment),
+            IpProtocol::Udp => {
+                self.fill_checksum(len, IpProtocol::Udp, 6);
+                self.emit_whole(len);
+            }
+            _ => self.emit_whole(len),
+        }
     }
 
-    fn emit(&mut self, len: usize, checksum: Option<PartialChecksum>) {
-        if self.env.send_frame(&self.buffer[..len], checksum) {
+    fn emit_whole(&mut self, len: usize) {
+        if self.env.transmit(&Outgoing::whole(&self.buffer[..len])) {
             self.counters.add(Counter::FramesSent);
-            self.counters.add_n(Counter::BytesToDriver, len as u64);
         } else {
             self.counters.add(Counter::DropSendRoom);
         }
     }
 
-    /// Leaves the transport checksum to the device: its field holds the sum
-    /// of the pseudo-header (virtio 1.2, 5.1.6.2).
-    fn partial_checksum(&mut self, len: usize, protocol: IpProtocol) -> Option<PartialChecksum> {
-        let at = match protocol {
-            IpProtocol::Tcp => 16,
-            IpProtocol::Udp => 6,
-            _ => return None,
-        };
-        let ip = Ipv4Packet::new_unchecked(&self.buffer[ETHERNET..len]);
-        let transport = len - ETHERNET - IP_HEADER;
-        let sum = checksum::pseudo(ip.src_addr(), ip.dst_addr(), protocol, transport);
-        let field = ETHERNET + IP_HEADER + at;
-        self.buffer[field..field + 2].copy_from_slice(&checksum::fold(sum).to_ne_bytes());
-        Some(PartialChecksum {
-            start: (ETHERNET + IP_HEADER) as u16,
-            offset: at as u16,
-        })
-    }
-
-    /// Fills in the transport checksum, which smoltcp has left 0.
-    fn fill_checksum(&mut self, len: usize, protocol: IpProtocol) -> Option<PartialChecksum> {
-        let at = match protocol {
-            IpProtocol::Tcp => 16,
-            IpProtocol::Udp => 6,
-            _ => return None,
-        };
+    /// Computes the transport checksum of a packet that is here in full.
+    fn fill_checksum(&mut self, len: usize, protocol: IpProtocol, at: usize) {
         let ip = Ipv4Packet::new_unchecked(&self.buffer[ETHERNET..len]);
         let segment = &self.buffer[ETHERNET + IP_HEADER..len];
         let pseudo = checksum::pseudo(ip.src_addr(), ip.dst_addr(), protocol, segment.len());
@@ -212,42 +273,103 @@ impl<E: Environment> Wire<'_, E> {
         }
         let field = ETHERNET + IP_HEADER + at;
         self.buffer[field..field + 2].copy_from_slice(&sum);
-        None
     }
 
-    fn send_fragments(&mut self, len: usize) {
-        if self.env.frame_room() < self.facts.frames_for(len - ETHERNET) {
-            self.counters.add(Counter::DropSendRoom);
+    fn send_segment(&mut self, len: usize, segment: Option<NonZeroU16>) {
+        let tcp = TcpPacket::new_unchecked(&self.buffer[ETHERNET + IP_HEADER..len]);
+        let header_len = ETHERNET + IP_HEADER + usize::from(tcp.header_len());
+        let payload = (len - header_len) as u32;
+        let seq = tcp.seq_number().0 as u32;
+        self.note.segment = Some(Emitted {
+            seq,
+            end: seq.wrapping_add(tcp.segment_len() as u32),
+            ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
+            window: tcp.window_len(),
+            len: payload,
+            rst: tcp.rst(),
+        });
+        if payload == 0 {
+            self.fill_checksum(len, IpProtocol::Tcp, TCP_CHECKSUM);
+            self.emit_whole(len);
             return;
         }
-        *self.ident = self.ident.wrapping_add(1);
-        let payload = len - ETHERNET - IP_HEADER;
-        let step = self.facts.fragment_bytes();
-        let mut offset = 0;
-        while offset < payload {
-            let part = step.min(payload - offset);
-            self.send_fragment(offset, part, offset + part < payload);
-            offset += part;
+        self.counters.add_n(Counter::Scratch, u64::from(payload));
+        let segment = segment.map(NonZeroU16::get);
+        let most = match segment {
+            Some(bytes) if !self.facts.segments => u32::from(bytes),
+            _ => payload,
+        };
+        let mut at = 0;
+        while at < payload {
+            let mut parts = [Part::default(); PARTS];
+            let want = most.min(payload - at);
+            let found = self.source.as_mut().map_or((0, 0), |source| {
+                let from = seq.wrapping_add(at);
+                source.outflow.parts(source.pending, from, want, &mut parts)
+            });
+            let (count, bytes) = found;
+            if bytes == 0 {
+                self.counters.add(Counter::OutOfStep);
+                return;
+            }
+            self.send_cut(&Cut {
+                header_len,
+                at,
+                last: at + bytes == payload,
+                parts: &parts[..count],
+                bytes,
+                seq,
+                all: bytes == payload,
+                segment: segment.filter(|most| self.facts.segments && bytes > u32::from(*most)),
+            });
+            at += bytes;
         }
     }
 
-    /// Sends one fragment. Its header is put right before its payload, over
-    /// bytes of the fragment before, which has been sent.
-    fn send_fragment(&mut self, offset: usize, part: usize, more: bool) {
-        self.buffer.copy_within(..ETHERNET + IP_HEADER, offset);
-        let frame = &mut self.buffer[offset..offset + ETHERNET + IP_HEADER + part];
-        let mut ip = Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]);
-        ip.set_total_len((IP_HEADER + part) as u16);
-        ip.set_ident(*self.ident);
-        ip.set_dont_frag(false);
-        ip.set_more_frags(more);
-        ip.set_frag_offset(offset as u16);
-        ip.fill_checksum();
-        if self.env.send_frame(frame, None) {
+    /// Sends one frame of a segment, whose header, as smoltcp made it or as it
+    /// was for the frame before, is in the buffer.
+    fn send_cut(&mut self, cut: &Cut<'_>) {
+        let header = &mut self.buffer[..cut.header_len];
+        let transport = cut.header_len - ETHERNET - IP_HEADER + cut.bytes as usize;
+        let mut ip = Ipv4Packet::new_unchecked(&mut header[ETHERNET..]);
+        if !cut.all {
+            ip.set_total_len((IP_HEADER + transport) as u16);
+            ip.fill_checksum();
+        }
+        let (src, dst) = (ip.src_addr(), ip.dst_addr());
+        let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
+        if !cut.all {
+            let seq = cut.seq.wrapping_add(cut.at);
+            tcp.set_seq_number(smoltcp::wire::TcpSeqNumber(seq as i32));
+        }
+        let ends = (tcp.psh(), tcp.fin());
+        if !cut.last {
+            tcp.set_psh(false);
+            tcp.set_fin(false);
+        }
+        let pseudo = checksum::pseudo(src, dst, IpProtocol::Tcp, transport);
+        let field = ETHERNET + IP_HEADER + TCP_CHECKSUM;
+        header[field..field + 2].copy_from_slice(&checksum::fold(pseudo).to_ne_bytes());
+        let sent = self.env.transmit(&Outgoing {
+            header,
+            parts: cut.parts,
+            checksum: Some(PartialChecksum {
+                start: (ETHERNET + IP_HEADER) as u16,
+                offset: TCP_CHECKSUM as u16,
+            }),
+            segment: cut.segment,
+        });
+        if !cut.last {
+            let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
+            tcp.set_psh(ends.0);
+            tcp.set_fin(ends.1);
+        }
+        if sent {
             self.counters.add(Counter::FramesSent);
-            self.counters.add(Counter::FragmentsSent);
-            let bytes = ETHERNET + IP_HEADER + part;
-            self.counters.add_n(Counter::BytesToDriver, bytes as u64);
+            let bytes = u64::from(cut.bytes);
+            self.counters.add_n(Counter::ReferencedOut, bytes);
+        } else {
+            self.counters.add(Counter::DropSendRoom);
         }
     }
 }

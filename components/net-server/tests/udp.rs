@@ -106,6 +106,103 @@ fn a_slow_reader_loses_its_own_datagrams_only() {
 }
 
 #[test]
+fn who_does_not_read_holds_no_more_than_may_be() {
+    let mut w = World::new(small());
+    // Two sockets of one client, one of another.
+    for (s, port, client) in [(0, 7, 0), (1, 8, 0), (2, 9, 1)] {
+        let mut open = Request::new(Op::Open, s, 0);
+        (open.arg, open.client) = (SocketKind::Udp as u64, client);
+        ok(&w.call(open));
+        let mut bind = Request::new(Op::Bind, s, 0);
+        bind.client = client;
+        bind.address = address([0, 0, 0, 0].into(), port);
+        ok(&w.call(bind));
+    }
+    let peer = w.peer_udp(4000);
+    let fill = |w: &mut World, peer, port| {
+        for _ in 0..15 {
+            for _ in 0..30 {
+                w.udp(peer).send_slice(&[1; 10], server_at(port)).unwrap();
+            }
+            w.step(1000);
+        }
+        w.count(Counter::PacketsHeld)
+    };
+    assert_eq!(fill(&mut w, peer, 7), 128);
+    assert_eq!(w.count(Counter::DropPinned), 0);
+    assert_eq!(fill(&mut w, peer, 8), 256);
+    // The other client is not concerned.
+    w.udp(peer).send_slice(b"through", server_at(9)).unwrap();
+    let mut recv = World::recv(2, 0, 100);
+    recv.client = 1;
+    let got = w.call(recv);
+    ok(&got);
+    assert_eq!(&w.env.regions[&1][..got.len as usize], b"through");
+    // Nor is the first one's socket that is read.
+    let mut config = small();
+    config.receive_frames = 100;
+    let mut w = World::new(config);
+    w.open(0, SocketKind::Udp);
+    ok(&w.bind(0, 7));
+    let peer = w.peer_udp(4000);
+    assert_eq!(fill(&mut w, peer, 7), 100);
+    assert!(w.count(Counter::DropPinned) > 300);
+    w.open(1, SocketKind::Udp);
+    ok(&w.bind(1, 8));
+    let token = w.submit(World::recv(1, 0, 100));
+    w.step(1000);
+    let peer = w.peer_udp(4001);
+    w.udp(peer).send_slice(b"posted", server_at(8)).unwrap();
+    w.step(1000);
+    w.step(1000);
+    assert_eq!(w.completion(token).unwrap().len, 6);
+    ok(&w.call(World::close(0, 0)));
+    ok(&w.call(World::close(1, 0)));
+    w.step(1000);
+    assert_eq!(w.count(Counter::PacketsHeld), 0);
+}
+
+#[test]
+fn answers_from_well_known_ports_do_not_use_up_the_whole_slots() {
+    let mut w = World::new(small());
+    w.open(0, SocketKind::Udp);
+    ok(&w.bind(0, 7));
+    let peer = w.peer_udp(53);
+    for _ in 0..5 {
+        for _ in 0..30 {
+            w.udp(peer).send_slice(&[1; 10], server_at(7)).unwrap();
+        }
+        w.step(1000);
+    }
+    assert_eq!(w.count(Counter::PacketsHeld), 16);
+    assert!(w.count(Counter::DropPinned) > 100);
+    assert_eq!(w.call(World::recv(0, 0, 100)).len, 10);
+}
+
+#[test]
+fn no_payload_is_copied() {
+    let mut w = World::new(small());
+    w.open(0, SocketKind::Udp);
+    ok(&w.bind(0, 7));
+    let peer = w.peer_udp(4000);
+    for _ in 0..3 {
+        w.udp(peer).send_slice(&[5; 1000], server_at(7)).unwrap();
+        let got = w.call(World::recv(0, 0, 2000));
+        let mut send = World::send(0, 0, got.len);
+        send.address = got.address;
+        ok(&w.call(send));
+    }
+    for (counter, bytes) in [
+        (Counter::Copied, 0),
+        (Counter::Scratch, 0),
+        (Counter::ReferencedIn, 3000),
+        (Counter::ReferencedOut, 3000),
+    ] {
+        assert_eq!(w.count(counter), bytes, "{counter:?}");
+    }
+}
+
+#[test]
 fn errors_are_typed() {
     let mut w = World::new(small());
     w.open(0, SocketKind::Udp);

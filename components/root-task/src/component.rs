@@ -8,7 +8,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use root_task::elf::{Image, Segment};
+use root_task::elf::Image;
 use root_task::pci::Function;
 use sel4::init_thread;
 use sel4::{
@@ -18,6 +18,7 @@ use system_description::map::{self, PAGE, slot};
 use system_description::{Component as Description, Record, Thread, startup};
 
 use crate::failure::{Cause, Context, Failure};
+use crate::holding::{Hoard, Keeping};
 use crate::kernel::{Kernel, Pool, cap_in, place};
 use crate::space::{Access, Space, Windows};
 
@@ -26,6 +27,8 @@ const FAULTS: u32 = 0x20;
 
 /// Marks a fault in the badge of the supervisor's endpoint.
 const FAULT_BADGE: u64 = 1 << 24;
+/// Marks what an I/O manager passes on.
+const FORWARD_BADGE: u64 = 1 << 25;
 
 /// The badge that faults of a thread arrive with.
 #[must_use]
@@ -33,10 +36,29 @@ pub fn fault_badge(component: usize, thread: usize) -> u64 {
     FAULT_BADGE | (component as u64) << 8 | thread as u64
 }
 
-/// Component and thread of a fault badge.
+/// The badge of what I/O manager `component` passes on.
 #[must_use]
-pub fn faulting(badge: u64) -> (usize, usize) {
-    ((badge & !FAULT_BADGE) as usize >> 8, badge as usize & 0xff)
+pub fn forward_badge(component: usize) -> u64 {
+    FORWARD_BADGE | (component as u64) << 8
+}
+
+/// Who reports a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reporter {
+    /// A thread of a component, its own.
+    Thread(usize, usize),
+    /// An I/O manager, one of its clients'.
+    Manager(usize),
+}
+
+/// Who sends with this badge.
+#[must_use]
+pub fn reporter(badge: u64) -> Reporter {
+    let component = (badge & (FAULT_BADGE - 1)) as usize >> 8;
+    match badge & FORWARD_BADGE {
+        0 => Reporter::Thread(component, badge as usize & 0xff),
+        _ => Reporter::Manager(component),
+    }
 }
 
 /// A frame of a region, mapped in a component.
@@ -67,6 +89,10 @@ pub struct Component {
     pub notification: cap::Notification,
     /// Its endpoint, if it can be called.
     pub endpoint: Option<cap::Endpoint>,
+    /// Its endpoint, whether or not it can be called.
+    pub own_endpoint: cap::Endpoint,
+    /// What it holds of others' memory, if it is an I/O manager.
+    pub hoard: Option<Hoard>,
     /// PCI functions that it drives.
     pub functions: Vec<Function>,
     cnode: cap::CNode,
@@ -75,17 +101,17 @@ pub struct Component {
 }
 
 impl Component {
-    /// Makes what other components may refer to: CSpace, address space,
-    /// notification, endpoint.
+    /// Makes what other components may refer to: CSpace of 2^`cnode_bits`
+    /// slots, address space, notification, endpoint.
     ///
     /// # Errors
     /// As [`Kernel::object`].
     pub fn create(
         kernel: &mut Kernel,
         description: &Description<&str, &[u8]>,
+        cnode_bits: u8,
     ) -> Result<Self, Cause> {
         let mut pool = Pool::default();
-        let cnode_bits = description.cnode_bits;
         if !(6..=16).contains(&cnode_bits) {
             return Err(Cause::Rule("its CSpace has an impossible size"));
         }
@@ -100,6 +126,8 @@ impl Component {
             mapped: Vec::new(),
             notification,
             endpoint: description.endpoint.then_some(endpoint),
+            own_endpoint: endpoint,
+            hoard: description.keeps.map(Hoard::new),
             functions: Vec::new(),
             cnode,
             cnode_bits,
@@ -135,60 +163,70 @@ impl Component {
         kernel: &mut Kernel,
         windows: &mut Windows,
         file: &[u8],
+        mut keeping: Option<&mut Keeping<'_>>,
     ) -> Result<u64, Failure> {
         let image = Image::parse(file, map::IMAGE_END)?;
         for segment in &image.segments {
-            self.load_segment(kernel, windows, segment)
+            let access = if segment.writable {
+                Access::Write
+            } else {
+                Access::Read
+            };
+            let span = (segment.first_page, segment.pages as u64);
+            let keeping = keeping.as_deref_mut();
+            self.pages(kernel, windows, span, access, keeping, |n| segment.page(n))
                 .context(format_args!("segment at {:#x}", segment.first_page))?;
         }
         Ok(image.entry)
     }
 
-    fn load_segment(
+    /// Pages of memory from `first` on, zero but for what `content` says. They
+    /// are private, or held by the manager.
+    fn pages<'c>(
         &mut self,
         kernel: &mut Kernel,
         windows: &mut Windows,
-        segment: &Segment<'_>,
+        (first, count): (u64, u64),
+        access: Access,
+        keeping: Option<&mut Keeping<'_>>,
+        content: impl Fn(usize) -> (usize, &'c [u8]),
     ) -> Result<(), Cause> {
-        let access = if segment.writable {
-            Access::Write
-        } else {
-            Access::Read
+        let Some(keeping) = keeping else {
+            for n in 0..count {
+                let at = first + n * PAGE;
+                self.page(kernel, windows, at, access, content(n as usize))?;
+            }
+            return Ok(());
         };
-        for n in 0..segment.pages {
-            let (offset, bytes) = segment.page(n);
-            let at = segment.first_page + n as u64 * PAGE;
-            self.page(kernel, windows, at, access, (offset, bytes))?;
+        let mut part = keeping.part((first, count * PAGE), false, access)?;
+        for n in 0..count {
+            let slot = filled(kernel, windows, part.pool()?, content(n as usize))?;
+            let at = first + n * PAGE;
+            self.space
+                .map(kernel, &mut self.pool, (slot, false), at, access)?;
+            part.take(kernel, slot)?;
         }
         Ok(())
     }
 
-    /// A private page at `vaddr`, zero but for `bytes` from `offset` on.
+    /// A private page at `vaddr`, zero but for the content: bytes from an
+    /// offset on.
     fn page(
         &mut self,
         kernel: &mut Kernel,
         windows: &mut Windows,
         vaddr: u64,
         access: Access,
-        (offset, bytes): (usize, &[u8]),
+        content: (usize, &[u8]),
     ) -> Result<cap::Granule, Cause> {
-        let kind = FrameObjectType::GRANULE.blueprint();
-        let frame: cap::Granule = kernel.object(&mut self.pool, kind)?;
-        let slot = frame.bits() as usize;
-        if !bytes.is_empty() {
-            windows.fill_page(kernel, slot, |page| {
-                if let Some(to) = page.get_mut(offset..offset + bytes.len()) {
-                    to.copy_from_slice(bytes);
-                }
-            })?;
-        }
+        let slot = filled(kernel, windows, &mut self.pool, content)?;
         self.space
             .map(kernel, &mut self.pool, (slot, false), vaddr, access)?;
-        Ok(frame)
+        Ok(cap_in(slot))
     }
 
     /// Makes thread number `n`, which will start at `entry`, but not before
-    /// [`Component::start`].
+    /// [`Component::start`]. Its faults go to the endpoint with the badge.
     ///
     /// # Errors
     /// As [`Kernel::object`].
@@ -199,6 +237,7 @@ impl Component {
         (n, thread): (usize, &Thread<&str>),
         entry: u64,
         (faults, badge): (cap::Endpoint, u64),
+        keeping: Option<&mut Keeping<'_>>,
     ) -> Result<(), Cause> {
         let guarded = thread.stack_bytes > 0
             && thread.stack.is_multiple_of(PAGE)
@@ -207,17 +246,32 @@ impl Component {
         if !guarded {
             return Err(Cause::Rule("its stack does not consist of pages"));
         }
-        for at in (thread.stack..thread.stack + thread.stack_bytes).step_by(PAGE as usize) {
-            self.page(kernel, windows, at, Access::Write, (0, &[]))?;
-        }
+        let stack = (thread.stack, thread.stack_bytes / PAGE);
+        self.pages(kernel, windows, stack, Access::Write, keeping, |_| (0, &[]))?;
         let buffer = self.page(kernel, windows, thread.ipc_buffer, Access::Write, (0, &[]))?;
-        let fault_slot = FAULTS + n as u32;
         let send = CapRights::new(true, true, false, true);
-        self.place(fault_slot)?
+        self.place(FAULTS + n as u32)?
             .mint(&absolute(faults), send, badge)?;
+        let tcb = self.tcb(kernel, (n, thread), buffer)?;
+        let mut registers = UserContext::default();
+        *registers.pc_mut() = entry;
+        *registers.sp_mut() = thread.stack + thread.stack_bytes;
+        *registers.c_param_mut(0) = n as u64;
+        tcb.tcb_write_all_registers(false, &mut registers)?;
+        self.threads.push(tcb);
+        Ok(())
+    }
+
+    /// A thread without registers, and the notification that it waits on.
+    fn tcb(
+        &mut self,
+        kernel: &mut Kernel,
+        (n, thread): (usize, &Thread<&str>),
+        buffer: cap::Granule,
+    ) -> Result<cap::Tcb, Cause> {
         let tcb: cap::Tcb = kernel.object(&mut self.pool, ObjectBlueprint::Tcb)?;
         tcb.tcb_configure(
-            CPtr::from_bits(fault_slot.into()),
+            CPtr::from_bits(u64::from(FAULTS) + n as u64),
             self.cnode,
             CNodeCapData::skip(sel4::WORD_SIZE - usize::from(self.cnode_bits)),
             self.space.cap(),
@@ -233,13 +287,7 @@ impl Component {
             let at = self.place(slot::THREAD_NOTIFICATION + n as u32)?;
             at.copy(&absolute(own), CapRights::read_write())?;
         }
-        let mut registers = UserContext::default();
-        *registers.pc_mut() = entry;
-        *registers.sp_mut() = thread.stack + thread.stack_bytes;
-        *registers.c_param_mut(0) = n as u64;
-        tcb.tcb_write_all_registers(false, &mut registers)?;
-        self.threads.push(tcb);
-        Ok(())
+        Ok(tcb)
     }
 
     /// Writes and maps the start-up page.
@@ -328,17 +376,40 @@ impl Component {
     }
 
     /// Reclaims the component: what it maps of others is unmapped, the rest
-    /// ceases to exist.
+    /// ceases to exist. What an I/O manager holds of it stays, mapped nowhere
+    /// but there: with the address space its mappings are gone.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn destroy(self, kernel: &mut Kernel) -> Result<(), Cause> {
+    pub fn destroy(self, kernel: &mut Kernel) -> Result<Option<Hoard>, Cause> {
         self.stop()?;
         for page in self.mapped {
             cap_in::<sel4::cap_type::UnspecifiedPage>(page.slot).frame_unmap()?;
         }
-        kernel.release(self.pool)
+        kernel.release(self.pool)?;
+        Ok(self.hoard)
     }
+}
+
+/// The slot of a new page from `pool`, zero but for the content: bytes from an
+/// offset on.
+fn filled(
+    kernel: &mut Kernel,
+    windows: &mut Windows,
+    pool: &mut Pool,
+    (offset, bytes): (usize, &[u8]),
+) -> Result<usize, Cause> {
+    let kind = FrameObjectType::GRANULE.blueprint();
+    let frame: cap::Granule = kernel.object(pool, kind)?;
+    let slot = frame.bits() as usize;
+    if !bytes.is_empty() {
+        windows.fill_page(kernel, slot, |page| {
+            if let Some(to) = page.get_mut(offset..offset + bytes.len()) {
+                to.copy_from_slice(bytes);
+            }
+        })?;
+    }
+    Ok(slot)
 }
 
 /// Where a capability of the root task's lies.

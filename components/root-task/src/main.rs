@@ -12,8 +12,10 @@
 //! * `space`: address spaces, the root task's own windows included.
 //! * `region`: memory that components share.
 //! * `component`: protection domains and their threads.
+//! * `holding`: what an I/O manager holds of its clients' memory.
 //! * `device`: what PCI and the description say a driver may touch.
 //! * `system`: builds everything in order.
+//! * `report`: what a fault message says.
 //! * `supervisor`: waits for faults, reports and reclaims.
 #![no_std]
 #![no_main]
@@ -24,8 +26,10 @@ mod boot;
 mod component;
 mod device;
 mod failure;
+mod holding;
 mod kernel;
 mod region;
+mod report;
 mod serial;
 mod space;
 mod supervisor;

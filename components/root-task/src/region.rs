@@ -12,6 +12,7 @@ use system_description::{Mapping, PageSize, Region as Description};
 
 use crate::component::{Component, Mapped};
 use crate::failure::{Cause, Context, Failure};
+use crate::holding::Keeping;
 use crate::kernel::{Kernel, Pool};
 use crate::space::{Access, Windows};
 
@@ -84,7 +85,7 @@ impl Region {
         })
     }
 
-    /// Maps the region in `component`.
+    /// Maps the region in `component`; if it is to be held, in its manager too.
     ///
     /// # Errors
     /// As [`Kernel::object`].
@@ -93,6 +94,7 @@ impl Region {
         kernel: &mut Kernel,
         component: &mut Component,
         mapping: &Mapping,
+        keeping: Option<&mut Keeping<'_>>,
     ) -> Result<(), Cause> {
         let access = if mapping.writable {
             Access::Write
@@ -101,6 +103,13 @@ impl Region {
         };
         let size = if self.large { LARGE_PAGE } else { PAGE };
         let copy = core::mem::replace(&mut self.originals_mapped, true);
+        if mapping.held {
+            let keeping = keeping.ok_or(Cause::Rule("nobody is there to hold it"))?;
+            if copy {
+                return Err(Cause::Rule("it is to be held, and is shared"));
+            }
+            return self.lend(kernel, component, mapping.vaddr, access, keeping);
+        }
         for (n, &frame) in self.frames.iter().enumerate() {
             let slot = if copy {
                 kernel.copy(&mut component.pool, frame)?
@@ -119,6 +128,28 @@ impl Region {
                 vaddr,
                 access,
             });
+        }
+        Ok(())
+    }
+
+    /// Maps the region in a client and in its manager, who holds it then.
+    fn lend(
+        &self,
+        kernel: &mut Kernel,
+        client: &mut Component,
+        vaddr: u64,
+        access: Access,
+        keeping: &mut Keeping<'_>,
+    ) -> Result<(), Cause> {
+        let size = if self.large { LARGE_PAGE } else { PAGE };
+        let span = (vaddr, self.frames.len() as u64 * size);
+        let mut part = keeping.part(span, self.large, access)?;
+        for (n, &frame) in self.frames.iter().enumerate() {
+            let (at, page) = (vaddr + n as u64 * size, (frame, self.large));
+            client
+                .space
+                .map(kernel, &mut client.pool, page, at, access)?;
+            part.take(kernel, frame)?;
         }
         Ok(())
     }

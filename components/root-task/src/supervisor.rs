@@ -1,8 +1,10 @@
 //! Waits for faults, reports and reclaims.
 //!
 //! Invariant: a component that faulted never runs again; its devices are cut
-//! off before its memory can serve anybody else; the others go on, and who
-//! waited for an answer from it gets an error instead of waiting for ever.
+//! off before its memory can serve anybody else, and what an I/O manager held
+//! serves nobody else while the driver lives that it gave frames to; the others
+//! go on, but not the clients of a dead manager, and who waited for an answer
+//! from the dead gets an error instead of waiting for ever.
 
 use core::arch::x86_64::_rdtsc;
 use core::fmt;
@@ -10,12 +12,14 @@ use core::fmt;
 use alloc::vec::Vec;
 
 use log::Level;
-use sel4::{Fault, MessageInfo};
 use service_api::lifecycle::{self, State};
-use system_description::{Grant, Record, Span};
+use system_description::fault::Fault;
+use system_description::{Grant, Keeper, Protocol, Record, Role, Span};
 
-use crate::component::faulting;
+use crate::component::{Reporter, reporter};
 use crate::failure::{Cause, Context, Failure};
+use crate::kernel::Pool;
+use crate::report::{self, Report};
 use crate::serial;
 use crate::system::System;
 
@@ -26,74 +30,18 @@ pub fn run(mut system: System) -> ! {
     }
     loop {
         let (info, badge) = system.faults.recv(());
-        let (component, thread) = faulting(badge);
-        let report = Report::new(info);
+        let (component, thread, report) = match reporter(badge) {
+            Reporter::Thread(component, thread) => (component, thread, Report::own(info)),
+            Reporter::Manager(manager) => {
+                match system.passed_on(manager, report::passed_on(info)) {
+                    Some(fault) => fault,
+                    None => continue,
+                }
+            }
+        };
         if let Err(failure) = system.bury(component, thread, &report) {
             serial::halt(format_args!("reclaiming component {component}: {failure}"));
         }
-    }
-}
-
-/// What a fault message says.
-struct Report {
-    kind: Kind,
-    address: u64,
-    ip: u64,
-}
-
-enum Kind {
-    Read,
-    Write,
-    Fetch,
-    Capability,
-    SystemCall,
-    /// Invalid instruction: how a panic ends.
-    Instruction,
-    /// Another exception of the processor.
-    Exception(u64),
-    /// The component sent something to where its faults are reported.
-    Message(u64),
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read => f.write_str("read"),
-            Self::Write => f.write_str("write"),
-            Self::Fetch => f.write_str("fetch"),
-            Self::Capability => f.write_str("capability"),
-            Self::SystemCall => f.write_str("system-call"),
-            Self::Instruction => f.write_str("invalid-instruction"),
-            Self::Exception(number) => write!(f, "exception-{number}"),
-            Self::Message(label) => write!(f, "message-{label}"),
-        }
-    }
-}
-
-impl Report {
-    fn new(info: MessageInfo) -> Self {
-        let fault = sel4::with_ipc_buffer(|buffer| Fault::new(buffer, &info));
-        let (kind, address, ip) = match fault {
-            Fault::VmFault(fault) => {
-                let kind = match (fault.prefetch_fault() != 0, fault.is_write()) {
-                    (true, _) => Kind::Fetch,
-                    (_, true) => Kind::Write,
-                    _ => Kind::Read,
-                };
-                (kind, fault.addr(), fault.ip())
-            }
-            Fault::CapFault(fault) => (Kind::Capability, fault.addr(), fault.ip()),
-            Fault::UnknownSyscall(fault) => (Kind::SystemCall, fault.syscall(), fault.fault_ip()),
-            Fault::UserException(fault) => {
-                let ip = fault.fault_ip();
-                match fault.number() {
-                    6 => (Kind::Instruction, ip, ip),
-                    number => (Kind::Exception(number), ip, ip),
-                }
-            }
-            Fault::NullFault(_) => (Kind::Message(info.label()), 0, 0),
-        };
-        Self { kind, address, ip }
     }
 }
 
@@ -166,10 +114,29 @@ impl System {
         }
     }
 
-    /// Reports a fault and reclaims the component.
+    /// The fault that an I/O manager could not resolve, if it is for that
+    /// manager to say.
+    fn passed_on(&self, manager: usize, fault: Option<Fault>) -> Option<(usize, usize, Report)> {
+        let found = fault.and_then(|fault| {
+            let of_client =
+                |k: Keeper| usize::from(k.manager) == manager && k.client == fault.client;
+            let mut plans = self.plan.components.iter();
+            let component = plans.position(|c| c.keeper.is_some_and(of_client))?;
+            Some((component, fault.thread.into(), Report::of(&fault)))
+        });
+        if found.is_none()
+            && let Some(monitor) = &self.monitor
+        {
+            monitor.refused.add(1);
+        }
+        found
+    }
+
+    /// Reports a fault and reclaims the component, and those whose memory it
+    /// holds: they cannot go on without.
     fn bury(&mut self, index: usize, thread: usize, report: &Report) -> Result<(), Failure> {
         // Another thread's report of a component that is dead already.
-        let Some(component) = self.components.get_mut(index).and_then(Option::take) else {
+        let Some(component) = self.components.get(index).and_then(Option::as_ref) else {
             return Ok(());
         };
         component.stop()?;
@@ -180,47 +147,101 @@ impl System {
             "FAULT component={name} thread={thread} kind={} address={:#x} ip={:#x}",
             report.kind, report.address, report.ip,
         ));
-        self.devices.silence(&component).context("devices")?;
-        component.destroy(&mut self.kernel).context(name)?;
-        self.devices
-            .release_pins(&self.plan.components[index].devices);
-        self.release_regions(index)?;
-        self.set_state(index, State::Dead)?;
-        self.wake_callers(index)?;
         if let Some(monitor) = &self.monitor {
             monitor.faults.add(1);
         }
+        for client in self.clients_of(index) {
+            self.end(client, name)?;
+        }
+        self.reclaim(index)?;
         self.update_gauges();
         self.tell_watchers();
         Ok(())
     }
 
-    /// Gives back the memory of the regions that go with component `index`.
-    /// Those who share it find an empty page in its place. A region whose
-    /// physical address others know stays: a device may still write to it.
-    fn release_regions(&mut self, index: usize) -> Result<(), Failure> {
+    /// Ends a component whose I/O manager is dead.
+    fn end(&mut self, index: usize, manager: &str) -> Result<(), Failure> {
+        if let Some(component) = &self.components[index] {
+            component.stop()?;
+            let name = self.plan.components[index].name;
+            self.report(format_args!("ENDED component={name} with={manager}"));
+        }
+        self.reclaim(index)
+    }
+
+    /// The components whose memory component `index` holds.
+    fn clients_of(&self, index: usize) -> Vec<usize> {
+        let plans = self.plan.components.iter().enumerate();
+        let kept = plans.filter(|(_, c)| c.keeper.is_some_and(|k| usize::from(k.manager) == index));
+        kept.map(|(n, _)| n).collect()
+    }
+
+    /// Gives back what component `index` had, and has it known that it is dead.
+    fn reclaim(&mut self, index: usize) -> Result<(), Failure> {
+        let Some(component) = self.components.get_mut(index).and_then(Option::take) else {
+            return Ok(());
+        };
+        let name = self.plan.components[index].name;
+        self.devices.silence(&component).context("devices")?;
+        if let Some(hoard) = component.destroy(&mut self.kernel).context(name)? {
+            self.orphans.push((index, hoard.pool));
+        }
+        self.devices
+            .release_pins(&self.plan.components[index].devices);
+        self.release_regions()?;
+        self.release_orphans()?;
+        self.set_state(index, State::Dead)?;
+        self.wake_callers(index)
+    }
+
+    /// Gives back what dead I/O managers held and no device uses any more.
+    fn release_orphans(&mut self) -> Result<(), Failure> {
+        let orphans: Vec<(usize, Pool)> = self.orphans.drain(..).collect();
+        for (manager, pool) in orphans {
+            if self.driver_lives(manager) {
+                self.orphans.push((manager, pool));
+            } else {
+                let released = self.kernel.release(pool);
+                released.context(self.plan.components[manager].name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the memory of the regions that go with components which are
+    /// dead. Those who share it find an empty page in its place. A region that a
+    /// device may still write to stays.
+    fn release_regions(&mut self) -> Result<(), Failure> {
         for number in 0..self.regions.len() {
-            let plan = &self.plan.regions[number];
-            let goes = plan.owner.is_some_and(|owner| usize::from(owner) == index);
+            let owner = self.plan.regions[number].owner;
+            let goes = owner.is_some_and(|owner| !self.alive(owner.into()));
             if !goes || self.is_known_to_devices(number) {
                 continue;
             }
             let Some(region) = self.regions[number].take() else {
                 continue;
             };
+            let name = self.plan.regions[number].name;
             for component in self.components.iter_mut().flatten() {
                 component
                     .bereave(&mut self.kernel, number as u16, region.large)
-                    .context(plan.name)?;
+                    .context(name)?;
             }
-            region.release(&mut self.kernel).context(plan.name)?;
+            region.release(&mut self.kernel).context(name)?;
         }
         Ok(())
     }
 
-    /// Whether a living component was told the physical address of region
-    /// `number`.
+    /// Whether the physical addresses of region `number` may be known to a
+    /// device that works: a living component was told, or an I/O manager held
+    /// it whose driver lives.
     fn is_known_to_devices(&self, number: usize) -> bool {
+        if let Some(owner) = self.plan.regions[number].owner
+            && self.is_held(number)
+            && self.driver_lives(owner.into())
+        {
+            return true;
+        }
         let region = self.regions.get(number).and_then(Option::as_ref);
         if region.is_none_or(|region| region.paddr == 0) {
             return false;
@@ -236,6 +257,32 @@ impl System {
                     _ => false,
                 })
             })
+    }
+
+    /// Whether an I/O manager has the capabilities of region `number`.
+    fn is_held(&self, number: usize) -> bool {
+        self.plan.components.iter().any(|component| {
+            let mut mappings = component.mappings.iter();
+            let mut caps = component.caps.iter();
+            mappings.any(|m| m.held && usize::from(m.region) == number)
+                || caps.any(|c| match c.grant {
+                    Grant::Frames { region } => usize::from(region) == number,
+                    _ => false,
+                })
+        })
+    }
+
+    /// Whether the driver lives to which I/O manager `index` gives frames.
+    fn driver_lives(&self, index: usize) -> bool {
+        let mut records = self.plan.components[index].records.iter();
+        records.any(|record| match record {
+            Record::Link(link) => {
+                link.protocol == Protocol::Frames
+                    && link.role == Role::Client
+                    && self.alive(link.peer_index.into())
+            }
+            _ => false,
+        })
     }
 
     /// A thread that waits for the dead component's answer would wait for

@@ -10,12 +10,16 @@ use monitor_api::{Counter, CounterPage, LogWriter};
 use sel4::{BootInfoPtr, CapRights, cap};
 use service_api::lifecycle::{self, State};
 use shared_ring::SharedMemory;
-use system_description::{Component as Description, Grant, Record, Span, SystemDescription};
+use system_description::map::slot;
+use system_description::{
+    Component as Description, Grant, GrantedCap, Record, Span, SystemDescription,
+};
 
 use crate::boot;
-use crate::component::{Component, absolute, fault_badge};
+use crate::component::{Component, absolute, fault_badge, forward_badge};
 use crate::device::{Devices, Granted, issue_ports};
 use crate::failure::{Cause, Context, Failure};
+use crate::holding::{Hoard, Keeping, cnode_bits};
 use crate::kernel::{Kernel, Pool, cap_in, place};
 use crate::region::Region;
 use crate::serial;
@@ -44,6 +48,8 @@ pub struct System {
     pub states: Option<SharedMemory>,
     /// Who is told about deaths: component and capability.
     pub watchers: Vec<(usize, cap::Notification)>,
+    /// What dead I/O managers held and a device may still use, by component.
+    pub orphans: Vec<(usize, Pool)>,
 }
 
 /// The root task's own log and gauges.
@@ -62,6 +68,8 @@ pub struct Monitor {
     pub running: Counter,
     /// `faults`.
     pub faults: Counter,
+    /// `faults_refused`: passed on by who does not hold the component's memory.
+    pub refused: Counter,
 }
 
 /// Builds the system that the payload describes.
@@ -83,11 +91,9 @@ pub fn build(boot_info: BootInfoPtr) -> Result<System, Failure> {
     for region in &plan.regions {
         regions.push(Region::create(&mut kernel, &mut windows, region)?);
     }
-    let mut components = Vec::new();
-    for description in &plan.components {
-        let component = Component::create(&mut kernel, description);
-        components.push(component.context(format_args!("component {}", description.name))?);
-    }
+    let images: Result<Vec<&[u8]>, _> = (0..payload.images()).map(|n| payload.image(n)).collect();
+    let images = images?;
+    let mut components = create(&mut kernel, &plan, &images)?;
     let mut site = Site {
         kernel: &mut kernel,
         windows: &mut windows,
@@ -95,11 +101,7 @@ pub fn build(boot_info: BootInfoPtr) -> Result<System, Failure> {
         devices: &mut devices,
         faults,
     };
-    for (index, description) in plan.components.iter().enumerate() {
-        let image = payload.image(description.image.into())?;
-        site.furnish(&mut components, index, description, image)
-            .context(format_args!("component {}", description.name))?;
-    }
+    site.furnish_all(&mut components, &plan, &images)?;
     let monitor = monitor(&mut site, &mut own, &plan, &components).context("root monitor")?;
     let (states, watchers) = watch(&mut site, &mut own, &plan, &components).context("lifecycle")?;
     Ok(System {
@@ -112,7 +114,19 @@ pub fn build(boot_info: BootInfoPtr) -> Result<System, Failure> {
         monitor,
         states,
         watchers,
+        orphans: Vec::new(),
     })
+}
+
+fn create(kernel: &mut Kernel, plan: &Plan, images: &[&[u8]]) -> Result<Vec<Component>, Failure> {
+    let mut components = Vec::new();
+    for (index, description) in plan.components.iter().enumerate() {
+        let about = format_args!("component {}", description.name);
+        let bits = cnode_bits(plan, index, images).context(about)?;
+        let component = Component::create(kernel, description, bits);
+        components.push(component.context(about)?);
+    }
+    Ok(components)
 }
 
 /// What is at hand while components are built.
@@ -125,48 +139,154 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// Gives component `index` its program, threads, memory, capabilities,
-    /// devices and start-up page.
+    /// Gives all components what they are to have, then tells them.
+    fn furnish_all(
+        &mut self,
+        components: &mut [Component],
+        plan: &Plan,
+        images: &[&[u8]],
+    ) -> Result<(), Failure> {
+        let mut granted = Vec::new();
+        for (index, description) in plan.components.iter().enumerate() {
+            let image = images[usize::from(description.image)];
+            let devices = self.furnish(components, index, description, image);
+            granted.push(devices.context(format_args!("component {}", description.name))?);
+        }
+        // Last, since a manager is told what it holds of components behind it.
+        for ((component, plan), granted) in
+            components.iter_mut().zip(&plan.components).zip(&granted)
+        {
+            self.introduce(component, plan, granted)
+                .context(format_args!("component {}: start-up page", plan.name))?;
+        }
+        Ok(())
+    }
+
+    /// Gives component `index` its program, threads, memory, capabilities and
+    /// devices; the latter are returned.
     fn furnish(
         &mut self,
         components: &mut [Component],
         index: usize,
         description: &Description<&str, &[u8]>,
         image: &[u8],
-    ) -> Result<(), Failure> {
-        for cap in &description.caps {
-            grant(components, index, cap.slot, cap.grant)
-                .context(format_args!("capability {:#x}", cap.slot))?;
+    ) -> Result<Vec<Granted>, Failure> {
+        self.grant_all(components, index, description)?;
+        let (component, mut keeping) = Keeping::of(components, index, description.keeper)?;
+        if let Some(keeping) = &mut keeping {
+            let given = keeping.give_space(component.space.cap());
+            given.context("address space")?;
         }
-        let component = &mut components[index];
-        let (kernel, windows) = (&mut *self.kernel, &mut *self.windows);
-        let entry = component.load(kernel, windows, image).context("image")?;
-        for (n, thread) in description.threads.iter().enumerate() {
-            let report = (self.faults, fault_badge(index, n));
-            component
-                .add_thread(kernel, windows, (n, thread), entry, report)
-                .context(format_args!("thread {}", thread.name))?;
-        }
+        self.animate(component, index, description, image, keeping.as_mut())?;
         for mapping in &description.mappings {
             self.regions[usize::from(mapping.region)]
-                .map(kernel, component, mapping)
+                .map(self.kernel, component, mapping, keeping.as_mut())
                 .context(format_args!(
                     "region {} at {:#x}",
                     mapping.region, mapping.vaddr
                 ))?;
         }
-        let mut granted: Vec<Granted> = Vec::new();
+        let mut granted = Vec::new();
         for device in &description.devices {
-            let found = self.devices.grant(kernel, component, device);
+            let found = self.devices.grant(self.kernel, component, device);
             granted.push(found.context(format_args!("device {}", device.name))?);
         }
+        Ok(granted)
+    }
+
+    /// Gives component `index` its capabilities.
+    fn grant_all(
+        &self,
+        components: &[Component],
+        index: usize,
+        description: &Description<&str, &[u8]>,
+    ) -> Result<(), Failure> {
+        for cap in &description.caps {
+            self.grant(components, index, cap)
+                .context(format_args!("capability {:#x}", cap.slot))?;
+        }
+        if description.keeps.is_some() {
+            let at = components[index].place(slot::FORWARD)?;
+            let badge = forward_badge(index);
+            at.mint(&absolute(self.faults), CapRights::write_only(), badge)?;
+        }
+        Ok(())
+    }
+
+    /// Loads the program and makes its threads.
+    fn animate(
+        &mut self,
+        component: &mut Component,
+        index: usize,
+        description: &Description<&str, &[u8]>,
+        image: &[u8],
+        mut keeping: Option<&mut Keeping<'_>>,
+    ) -> Result<(), Failure> {
+        let (kernel, windows) = (&mut *self.kernel, &mut *self.windows);
+        let entry = component
+            .load(kernel, windows, image, keeping.as_deref_mut())
+            .context("image")?;
+        for (n, thread) in description.threads.iter().enumerate() {
+            let faults = match &keeping {
+                Some(keeping) => (keeping.endpoint(), keeping.badge(n)),
+                None => (self.faults, fault_badge(index, n)),
+            };
+            let (thread, keeping) = ((n, thread), keeping.as_deref_mut());
+            component
+                .add_thread(kernel, windows, thread, entry, faults, keeping)
+                .context(format_args!("thread {}", thread.1.name))?;
+        }
+        Ok(())
+    }
+
+    /// Tells a component about itself.
+    fn introduce(
+        &mut self,
+        component: &mut Component,
+        description: &Description<&str, &[u8]>,
+        granted: &[Granted],
+    ) -> Result<(), Cause> {
         let located = description.records.iter().map(|r| self.locate(r.clone()));
-        let devices = description.devices.iter().zip(&granted);
+        let devices = description.devices.iter().zip(granted);
         let devices = devices.map(|(d, g)| Record::Device(g.record(d.name)));
-        let records = located.chain(devices).collect();
-        component
-            .introduce(self.kernel, self.windows, records)
-            .context("start-up page")
+        let held = component
+            .hoard
+            .as_ref()
+            .map_or_else(Vec::new, Hoard::records);
+        let records = located.chain(devices).chain(held).collect();
+        component.introduce(self.kernel, self.windows, records)
+    }
+
+    /// Puts a capability into the CSpace of component `index`.
+    fn grant(
+        &self,
+        components: &[Component],
+        index: usize,
+        GrantedCap { slot, grant }: &GrantedCap,
+    ) -> Result<(), Failure> {
+        let at = components[index].place(*slot)?;
+        match *grant {
+            Grant::Signal { component, badge } => {
+                let peer = components[usize::from(component)].notification;
+                at.mint(&absolute(peer), CapRights::write_only(), badge)?;
+            }
+            Grant::Call { component, badge } => {
+                let peer = components[usize::from(component)].endpoint;
+                let peer = peer.ok_or(Cause::Rule("the peer has no endpoint to be called on"))?;
+                // On 5.0.0 only the right to grant lets a call be answered.
+                let call = CapRights::new(true, true, false, true);
+                at.mint(&absolute(peer), call, badge)?;
+            }
+            Grant::Frames { region } => {
+                let frames = &self.regions[usize::from(region)].frames;
+                for (slot, &frame) in (*slot..).zip(frames) {
+                    let at = components[index].place(slot)?;
+                    at.copy(&place(frame), CapRights::all())?;
+                }
+            }
+            Grant::IoPorts { first, last } => issue_ports(&components[index], *slot, first, last)?,
+        }
+        Ok(())
     }
 
     /// The record with physical addresses filled in.
@@ -188,26 +308,6 @@ impl Site<'_> {
         }
         record
     }
-}
-
-/// Puts a capability into the CSpace of component `index`.
-fn grant(components: &[Component], index: usize, slot: u32, grant: Grant) -> Result<(), Failure> {
-    let at = components[index].place(slot)?;
-    match grant {
-        Grant::Signal { component, badge } => {
-            let peer = components[usize::from(component)].notification;
-            at.mint(&absolute(peer), CapRights::write_only(), badge)?;
-        }
-        Grant::Call { component, badge } => {
-            let peer = components[usize::from(component)].endpoint;
-            let peer = peer.ok_or(Cause::Rule("the peer has no endpoint to be called on"))?;
-            // On 5.0.0 only the right to grant lets a call be answered.
-            let call = CapRights::new(true, true, false, true);
-            at.mint(&absolute(peer), call, badge)?;
-        }
-        Grant::IoPorts { first, last } => issue_ports(&components[index], slot, first, last)?,
-    }
-    Ok(())
 }
 
 /// A capability of the root task's own to signal `component` with `badge`.
@@ -249,6 +349,7 @@ fn monitor(
         free_slots: page.gauge("slots_free"),
         running: page.gauge("components_running"),
         faults: page.counter("faults"),
+        refused: page.counter("faults_refused"),
     }))
 }
 

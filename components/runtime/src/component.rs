@@ -2,14 +2,16 @@
 
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sel4::cap;
-use shared_ring::SharedMemory;
+use shared_ring::{Region, SharedMemory};
+use system_description::fault::Fault;
 use system_description::startup::{HEADER_BYTES, Records, StartupError};
 
 use system_description::{Protocol, Record, Role, ThreadRecord, map};
 
+use crate::link::is_own;
 use crate::{Device, Link, Timer};
 
 /// Everything the root task gave this component, by name.
@@ -38,10 +40,16 @@ pub enum Event {
         /// The message; words beyond its length are zero.
         mrs: [u64; 4],
     },
+    /// A thread of a client of this I/O manager faulted and stands still, until
+    /// [`Component::resume`] before the next `recv`, or for good if
+    /// [`Component::forward_fault`] has the client ended.
+    Fault(Fault),
 }
 
 /// One bit for each `Memory` record that was taken, in order.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
+/// The data region was taken.
+static REGION_TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Component {
     /// Checks the start-up page.
@@ -76,7 +84,7 @@ impl Component {
         }
     }
 
-    fn records(&self) -> Records<'static> {
+    pub(crate) fn records(&self) -> Records<'static> {
         self.records
     }
 
@@ -188,6 +196,27 @@ impl Component {
         Some(unsafe { slice::from_raw_parts_mut(base.as_ptr(), span.bytes as usize) })
     }
 
+    /// The data region of the component's sockets: its own, but for what it has
+    /// the I/O manager do there. `None` if it has none, or if it was taken
+    /// before.
+    #[must_use]
+    pub fn take_region(&self) -> Option<Region> {
+        let span = self.records().find_map(|record| match record {
+            Record::Link(link) if is_own(&link) => Some(link.data),
+            _ => None,
+        })?;
+        let base = NonNull::new(span.vaddr as *mut u8)?;
+        if span.bytes == 0 || REGION_TAKEN.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: the root task maps this span, zeroed, for this component and
+        // its I/O manager alone, and for good; `Link` does not give it out, and
+        // the flag above makes this the only hold on it. The manager is trusted
+        // with all memory of the component, and writes only what a request
+        // names.
+        Some(unsafe { Region::new(base, span.bytes as usize) })
+    }
+
     /// The private memory called `name` as a device sees it too: shared with
     /// hardware, hence never a slice, and its physical address. `None` if
     /// there is none, or if it is not contiguous.
@@ -222,11 +251,15 @@ impl Component {
         self.notification().poll().1
     }
 
-    /// Sleeps until somebody signals or calls. First thread only.
+    /// Sleeps until somebody signals or calls, or a client faults. First thread
+    /// only.
     pub fn recv(&self) -> Event {
         let got = self.endpoint().recv_with_mrs(());
         if got.badge & map::CALL_BADGE == 0 {
             return Event::Signals(got.badge);
+        }
+        if let Some((client, thread)) = map::faulting(got.badge) {
+            return Event::Fault(fault(client, thread, &got));
         }
         let mut mrs = got.msg;
         if let Some(unused) = mrs.get_mut(got.info.length()..) {
@@ -253,6 +286,23 @@ impl Component {
             }
             sel4::reply(buffer, info);
         });
+    }
+}
+
+/// The fault in the message `got`, of which the words beyond the fourth are in
+/// the IPC buffer.
+fn fault(client: u16, thread: u8, got: &sel4::RecvWithMRs) -> Fault {
+    sel4::with_ipc_buffer_mut(|buffer| {
+        for (register, word) in buffer.msg_regs_mut().iter_mut().zip(got.msg) {
+            *register = word;
+        }
+    });
+    let (kind, words) = crate::fault::decode(got.info);
+    Fault {
+        client,
+        thread,
+        kind,
+        words,
     }
 }
 

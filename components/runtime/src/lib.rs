@@ -31,8 +31,10 @@ mod counters;
 mod device;
 pub mod entropy;
 mod entry;
+pub mod fault;
 #[cfg(feature = "alloc")]
 pub mod heap;
+mod holding;
 mod link;
 mod logging;
 pub mod threads;
@@ -43,7 +45,9 @@ pub use counters::counters;
 pub use device::{Device, IoPorts, Irq, Window};
 #[doc(hidden)]
 pub use entry::{panicked, start};
+pub use holding::{ClientSpace, Holding, Owner, PageError};
 pub use link::Link;
+pub use system_description::fault::{Access, Fault, Kind as FaultKind};
 pub use system_description::{Protocol, Role, quota};
 pub use threads::thread_index;
 pub use timer::Timer;

@@ -27,14 +27,17 @@ pub struct Link {
     /// At the serving end: the client's number, counted per protocol from 0.
     pub index: u16,
     /// Meaning by protocol.
-    pub params: [u32; 4],
+    pub params: [u32; 6],
     /// Badge bit with which the peer signals this component; 0 if never.
     /// Several links may share a bit.
     pub badge: u64,
     /// The control region. It may be mapped read-only (clock and lifecycle
     /// pages): storing to it then faults.
     pub control: Option<SharedMemory>,
-    /// The data region, if it is mapped here.
+    /// The data region, if it is mapped here and shared. A client's own, of a
+    /// `Sockets` link, is not: [`Component::take_region`].
+    ///
+    /// [`Component::take_region`]: crate::Component::take_region
     pub data: Option<SharedMemory>,
     /// Bytes of the data region, also when it is not mapped here.
     pub data_bytes: u64,
@@ -58,7 +61,10 @@ impl Link {
             params: record.params,
             badge: record.badge,
             control: span(&record.control),
-            data: span(&record.data),
+            data: match is_own(record) {
+                true => None,
+                false => span(&record.data),
+            },
             data_bytes: record.data.bytes,
             data_vaddr: record.data.vaddr,
             data_paddr: record.data.paddr,
@@ -90,6 +96,11 @@ impl Link {
         let answer = self.endpoint()?.call_with_mrs(info, mrs);
         Some((answer.info.label(), answer.msg))
     }
+}
+
+/// Whether the link's data region is this component's alone.
+pub(crate) fn is_own(record: &LinkRecord<&'static str>) -> bool {
+    record.protocol == Protocol::Sockets && record.role == Role::Client
 }
 
 /// The memory of `span`, if it is mapped.

@@ -4,7 +4,8 @@
 //! compiler reasons about: it is an `asm!` block, which reads each byte once
 //! and leaves the result private. Quadwords first, then the tail, because both
 //! real processors and instruction counts under emulation favour `rep movsq`.
-//! Ring entries, whose size the compiler knows, go through vector registers.
+//! Ring entries, whose size the compiler knows, go through vector registers, or
+//! through one plain register.
 
 /// Copies `len` bytes from `src` to `dst`.
 ///
@@ -63,10 +64,29 @@ pub unsafe fn copy_entry(src: *const u8, dst: *mut u8, len: usize) {
     // declared as clobbered.
     unsafe {
         match len {
+            8 => core::arch::asm!(
+                "mov {a}, [{src}]",
+                "mov [{dst}], {a}",
+                a = out(reg) _,
+                src = in(reg) src,
+                dst = in(reg) dst,
+                options(nostack, preserves_flags),
+            ),
             16 => core::arch::asm!(
                 "movups {a}, [{src}]",
                 "movups [{dst}], {a}",
                 a = out(xmm_reg) _,
+                src = in(reg) src,
+                dst = in(reg) dst,
+                options(nostack, preserves_flags),
+            ),
+            32 => core::arch::asm!(
+                "movups {a}, [{src}]",
+                "movups {b}, [{src} + 16]",
+                "movups [{dst}], {a}",
+                "movups [{dst} + 16], {b}",
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
                 src = in(reg) src,
                 dst = in(reg) dst,
                 options(nostack, preserves_flags),

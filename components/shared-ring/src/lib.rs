@@ -15,6 +15,9 @@
 //! * [`RingLayout`]: where a ring lies in it, and the header that is checked
 //!   when a side attaches.
 //! * [`Producer`], [`Consumer`]: the two ends.
+//! * [`Region`], [`Lender`], [`Lease`]: memory that is the program's own except
+//!   while a request names it.
+//! * [`lend`]: the same for any slice, for as long as a call lasts.
 #![no_std]
 
 #[cfg(test)]
@@ -22,10 +25,13 @@ extern crate std;
 
 mod copy;
 mod layout;
+pub mod lend;
 mod memory;
+mod region;
 mod ring;
 mod sum;
 
 pub use layout::{AttachError, HEADER_BYTES, MAGIC, RingLayout, VERSION};
 pub use memory::{AtomicWord, OutOfRange, SharedMemory};
+pub use region::{Lease, Lender, Lent, Region};
 pub use ring::{Consumer, Entry, Full, Producer, RingError, RingMemory, SharedRing, Word};

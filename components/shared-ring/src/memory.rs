@@ -82,6 +82,14 @@ impl SharedMemory {
         }
     }
 
+    /// Address of the span's first byte, exposed: whoever is told it may reach
+    /// the span by it.
+    #[inline]
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.base.as_ptr().expose_provenance()
+    }
+
     /// The span's size in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -297,11 +297,31 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
             return Ok(None);
         }
         let mut entry = T::new_zeroed();
+        self.take(&mut entry);
+        Ok(Some(entry))
+    }
+
+    /// Takes the next entry into `entry`; false if there is none. For large
+    /// entries taken one after another: none is cleared or moved about.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`].
+    #[inline]
+    pub fn pop_into(&mut self, entry: &mut T) -> Result<bool, RingError> {
+        if self.head == self.tail && !self.refresh()? {
+            return Ok(false);
+        }
+        self.take(entry);
+        Ok(true)
+    }
+
+    /// Takes the next entry, which there is.
+    #[inline]
+    fn take(&mut self, entry: &mut T) {
         self.memory
             .read_entry(self.head & (self.capacity - 1), entry.as_mut_bytes());
         self.head = self.head.wrapping_add(1);
         self.memory.store(Word::Head, self.head, Ordering::Release);
-        Ok(Some(entry))
     }
 
     /// Asks for a signal, then looks once more; true if the caller may sleep.

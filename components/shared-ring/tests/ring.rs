@@ -78,6 +78,39 @@ fn a_full_ring_takes_nothing_more() {
     assert_eq!(producer.room(), Ok(8));
 }
 
+/// Sends entries of `N` words through a ring of two, which both copies of an
+/// entry's size must get right and leave the other entry alone.
+fn pass_through<const N: usize>() {
+    let layout = RingLayout::new(8 * N as u16, 2);
+    let words = vec![u64::MAX; layout.bytes() / 8].into_boxed_slice();
+    let memory = SharedMemory::from_static(Box::leak(words));
+    layout.format(&memory).unwrap();
+    let mut producer = Producer::<[u64; N]>::attach(memory, layout).unwrap();
+    let mut consumer = Consumer::<[u64; N]>::attach(memory, layout).unwrap();
+    let entry = |n: u64| core::array::from_fn(|i| n << 8 | i as u64);
+    for n in 0..5 {
+        producer.push(&entry(2 * n)).unwrap();
+        producer.push(&entry(2 * n + 1)).unwrap();
+        let _ = producer.publish();
+        assert_eq!(consumer.pop(), Ok(Some(entry(2 * n))));
+        let mut into = [7; N];
+        assert_eq!(consumer.pop_into(&mut into), Ok(true));
+        assert_eq!(into, entry(2 * n + 1));
+        assert_eq!(consumer.pop_into(&mut into), Ok(false));
+        assert_eq!(into, entry(2 * n + 1), "as it was");
+    }
+}
+
+#[test]
+fn entries_of_every_size_arrive_whole() {
+    pass_through::<1>();
+    pass_through::<2>();
+    pass_through::<3>();
+    pass_through::<4>();
+    pass_through::<8>();
+    pass_through::<9>();
+}
+
 #[test]
 fn the_flag_is_answered_once() {
     let (_, mut producer, mut consumer) = ring();

@@ -55,10 +55,6 @@ impl Account {
     /// Bytes copied for any reason.
     #[must_use]
     pub const fn copied(&self) -> u64 {
-        self.copied_in
-            + self.copied_out
-            + self.copied_tail
-            + self.copied_tcow
-            + self.copied_reverse
+        self.copied_in + self.copied_out + self.copied_tail + self.copied_tcow + self.copied_reverse
     }
 }

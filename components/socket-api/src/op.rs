@@ -3,7 +3,6 @@
 //! Numbers are never reused; a reader that meets an unknown one answers
 //! [`Status::BadRequest`].
 
-
 macro_rules! numbered {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
         $(#[$meta])*
@@ -60,8 +59,11 @@ numbered! {
         Accept = 5 "accept",
         /// Send the extent. UDP: one datagram, to `address` or, if its family
         /// is 0, to the connected peer; completes once queued to the NIC. TCP:
-        /// appended to the stream; completes when all bytes are accepted into
-        /// the send queue, or early with the count so far on close or error.
+        /// appended to the stream; completes when all bytes are acknowledged
+        /// (from then on nobody needs the extent), or early on reset, close or
+        /// error with the count of those that are. With `NO_WAIT` only what
+        /// fits the send queue is taken, and the count is what was taken;
+        /// `TimedOut` if that is nothing.
         Send = 6 "send",
         /// Receive into the extent. UDP: one datagram; `len` = bytes stored,
         /// `arg` = the datagram's full length, flag `TRUNCATED` if that is
@@ -72,21 +74,30 @@ numbered! {
         /// what is queued.
         Shutdown = 8 "shutdown",
         /// Close. All outstanding requests of the socket complete first, with
-        /// `Cancelled`. `arg` = linger in milliseconds: 0 drops what is queued
-        /// (TCP: RST if anything was unsent or unread, else FIN), `u64::MAX`
-        /// sends what is queued in the background (no wait); otherwise the
-        /// completion comes when all is acknowledged or the time is over
-        /// (status `TimedOut`). The socket's number is free after the
+        /// `Cancelled`; but with a linger time, `Send`s of a stream go on and
+        /// complete as they would have. `arg` = linger in milliseconds: 0
+        /// drops what is queued (TCP: RST if anything was unsent or unread or
+        /// a `Send` was outstanding, else FIN); `u64::MAX` sends what is queued
+        /// and completes when no `Send` is outstanding, at once if none is,
+        /// with the rest of those completed as `HELD` sent in the background;
+        /// otherwise the completion comes when all is acknowledged or the time
+        /// is over (status `TimedOut`). The socket's number is free after the
         /// completion.
         Close = 9 "close",
         /// Cancel the request of this socket whose `user_data` (server's hop:
-        /// token) is `arg`; it completes with `Cancelled` unless it is done.
-        /// Completes with `NotFound` when there is none.
+        /// token) is `arg`; it completes with `Cancelled` unless it is done. A
+        /// `Send` of a stream of which some bytes are queued already takes no
+        /// more, and completes with their count as soon as they are
+        /// acknowledged or, with `MAY_HOLD`, held. Completes with `NotFound`
+        /// when there is none.
         Cancel = 10 "cancel",
         /// Resolve the host name in the extent (`extent.len` bytes of ASCII);
         /// needs no socket. Completion: `len` = count of 4-byte IPv4 addresses
         /// × 4, written at the start of the extent, which must have room for
-        /// 16 bytes: the request's `arg` = bytes of room from `extent.offset`.
+        /// 16 bytes: the request's `arg` = bytes of room from the extent's
+        /// address. (Server's hop: the name comes before the request as
+        /// [`Name`](crate::Name)s, of `extent.len` bytes in all; the addresses
+        /// are the first `len` bytes of the completion's `address.octets`.)
         Resolve = 11 "resolve",
         /// Network status; needs no socket. Completes when an address is
         /// configured (at once if one is) with `address` = own address,
@@ -94,6 +105,8 @@ numbered! {
         AwaitAddress = 12 "await address",
         /// Manager to server only: the client `client` is gone; abort and free
         /// every socket it owns without completions of theirs, then complete.
+        /// No token of the client is used afterwards; those that were `HELD`
+        /// are retired before.
         DropClient = 13 "drop client",
         /// Client to manager only: write the client's [`Account`] to the start
         /// of the extent, which must have room for it. Needs no socket.
@@ -190,8 +203,9 @@ pub mod flags {
     pub const TRUNCATED: u32 = 1 << 0;
     /// Completion of a `Recv`, server's hop: the packet is not needed any more.
     pub const RELEASE: u32 = 1 << 1;
-    /// Completion of a stream's `Send`, server's hop: all bytes are queued; those
-    /// from `arg` on are not yet acknowledged and may be sent (again) until
-    /// [`Retire`](crate::Retire). Only with [`MAY_HOLD`].
+    /// Completion of a stream's `Send`, server's hop, with `Ok` or `Cancelled`:
+    /// `len` bytes are queued; those from `arg` on are not yet acknowledged and
+    /// may be sent (again) until [`Retire`](crate::Retire). Only with
+    /// [`MAY_HOLD`].
     pub const HELD: u32 = 1 << 2;
 }

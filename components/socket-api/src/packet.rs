@@ -14,6 +14,7 @@
 //! | kind | from → to | |
 //! | --- | --- | --- |
 //! | `PACKET` | manager → server | a packet arrived: [`Packet`] |
+//! | `NAME` | manager → server | bytes of the name that a `Resolve` asks for: [`Name`] |
 //! | `DELIVER` | server → manager | bytes of a packet for a `Recv`: [`Deliver`] |
 //! | `RELEASE` | server → manager | packets that are not needed any more: [`Release`] |
 //! | `TRANSMIT` | server → manager | send a frame: [`Transmit`] |
@@ -35,6 +36,8 @@ pub mod kind {
     pub const TRANSMIT: u16 = 0x103;
     /// [`Retire`](super::Retire).
     pub const RETIRE: u16 = 0x104;
+    /// [`Name`](super::Name).
+    pub const NAME: u16 = 0x105;
 }
 
 /// Bits of the `flags` of packets.
@@ -100,7 +103,7 @@ macro_rules! messages {
     )* };
 }
 
-messages!(Request Completion Packet Deliver Release Transmit Retire);
+messages!(Request Completion Packet Deliver Release Transmit Retire Name);
 
 /// A packet that arrived. The server owns it until it releases it.
 #[derive(
@@ -112,7 +115,7 @@ pub struct Packet {
     pub kind: u16,
     /// [`packet_flags`].
     pub flags: u16,
-    /// Its name, never 0.
+    /// Its name: 1 to [`SERVER_PACKETS`](crate::SERVER_PACKETS).
     pub id: u32,
     /// Where in the header region its first bytes are.
     pub header: u32,
@@ -232,6 +235,24 @@ pub struct Retire {
     pub token: u64,
     /// 0.
     pub reserved2: [u64; 6],
+}
+
+/// Bytes in one [`Name`].
+pub const NAME_BYTES: usize = 56;
+
+/// The next bytes of the name that the next `Resolve` on the ring asks for;
+/// all of them come right before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Name {
+    /// [`kind::NAME`].
+    pub kind: u16,
+    /// How many.
+    pub len: u16,
+    /// 0.
+    pub reserved: u32,
+    /// Which.
+    pub bytes: [u8; NAME_BYTES],
 }
 
 /// A send slot that is the server's again. 8 bytes.

@@ -53,9 +53,39 @@ pub struct Component<S, B> {
     pub caps: Vec<GrantedCap>,
     /// Devices.
     pub devices: Vec<DeviceGrant<S>>,
+    /// Who holds its memory and hears of its faults, if not the root task.
+    pub keeper: Option<Keeper>,
+    /// Room for what it holds, if it is an I/O manager.
+    pub keeps: Option<Keeps>,
     /// Its start-up records, in order; the root task fills in physical
-    /// addresses and appends a `Device` record per device.
+    /// addresses and appends a `Device` record per device, and at an I/O
+    /// manager a `Space` record per client and a `Holding` record for each part
+    /// of the clients' memory.
     pub records: Vec<Record<S, B>>,
+}
+
+/// The I/O manager that holds a component's memory: program, stacks and the
+/// regions whose [`Mapping::held`] is set; start-up page and IPC buffers stay
+/// with the root task. The frames are the manager's, so they outlive the
+/// component. They are mapped in it with the capabilities that the manager
+/// gets, and in the manager with copies. Its faults go to the manager's
+/// endpoint first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// Which component that is.
+    pub manager: u16,
+    /// The component's number there.
+    pub client: u16,
+}
+
+/// Where an I/O manager has room for what it holds of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeps {
+    /// First of the free slots, up to the end of the CSpace. The root task
+    /// makes that larger if programs are.
+    pub slot: u32,
+    /// First free address, up to [`REGIONS_END`](crate::map::REGIONS_END).
+    pub vaddr: u64,
 }
 
 /// A thread.
@@ -122,6 +152,8 @@ pub struct Mapping {
     pub vaddr: u64,
     /// Writable, or read-only.
     pub writable: bool,
+    /// Held by the component's [`Keeper`]; nobody else maps the region then.
+    pub held: bool,
 }
 
 /// A capability in a CSpace.
@@ -149,6 +181,12 @@ pub enum Grant {
         component: u16,
         /// `CALL_BADGE` plus the caller's number.
         badge: u64,
+    },
+    /// Map the frames of a region, where it likes: a capability a frame, in
+    /// consecutive slots.
+    Frames {
+        /// Which region.
+        region: u16,
     },
     /// Use I/O ports.
     IoPorts {
@@ -260,42 +298,63 @@ impl<'a> SystemDescription<&'a str, &'a [u8]> {
     /// A [`DescriptionError`] that names what is wrong.
     pub fn decode(bytes: &'a [u8], images: usize) -> Result<Self, DescriptionError> {
         let this: Self = postcard::from_bytes(bytes).map_err(|_| DescriptionError::Malformed)?;
-        let (components, regions) = (this.components.len(), this.regions.len());
-        let check = |ok: bool, what| {
-            if ok {
-                Ok(())
-            } else {
-                Err(DescriptionError::Index(what))
-            }
-        };
         for component in &this.components {
-            check((component.image as usize) < images, "image")?;
-            for mapping in &component.mappings {
-                check((mapping.region as usize) < regions, "region")?;
-            }
-            for cap in &component.caps {
-                if let Grant::Signal { component, .. } | Grant::Call { component, .. } = cap.grant {
-                    check((component as usize) < components, "component")?;
-                }
-            }
+            known(usize::from(component.image) < images, "image")?;
+            this.check_component(component)?;
         }
-        for region in &this.regions {
-            check(
-                region.owner.is_none_or(|o| (o as usize) < components),
-                "component",
-            )?;
-        }
-        if let Some(lifecycle) = &this.lifecycle {
-            check((lifecycle.region as usize) < regions, "region")?;
-            let known = |(c, _): &(u16, u64)| (*c as usize) < components;
-            check(lifecycle.watchers.iter().all(known), "component")?;
-        }
-        if let Some(monitor) = &this.root_monitor {
-            check((monitor.region as usize) < regions, "region")?;
-            check((monitor.console as usize) < components, "component")?;
-        }
+        this.check()?;
         Ok(this)
     }
+
+    fn check(&self) -> Result<(), DescriptionError> {
+        for region in &self.regions {
+            self.component(region.owner)?;
+        }
+        if let Some(lifecycle) = &self.lifecycle {
+            self.region(lifecycle.region)?;
+            for (watcher, _) in &lifecycle.watchers {
+                self.component(Some(*watcher))?;
+            }
+        }
+        if let Some(monitor) = &self.root_monitor {
+            self.region(monitor.region)?;
+            self.component(Some(monitor.console))?;
+        }
+        Ok(())
+    }
+
+    fn check_component(&self, component: &Component<&str, &[u8]>) -> Result<(), DescriptionError> {
+        for mapping in &component.mappings {
+            self.region(mapping.region)?;
+        }
+        for cap in &component.caps {
+            match cap.grant {
+                Grant::Signal { component, .. } | Grant::Call { component, .. } => {
+                    self.component(Some(component))?;
+                }
+                Grant::Frames { region } => self.region(region)?,
+                Grant::IoPorts { .. } => {}
+            }
+        }
+        let Some(keeper) = component.keeper else {
+            return Ok(());
+        };
+        let manager = self.components.get(usize::from(keeper.manager));
+        known(manager.is_some_and(|m| m.keeps.is_some()), "manager")
+    }
+
+    fn component(&self, index: Option<u16>) -> Result<(), DescriptionError> {
+        let inside = |i| usize::from(i) < self.components.len();
+        known(index.is_none_or(inside), "component")
+    }
+
+    fn region(&self, index: u16) -> Result<(), DescriptionError> {
+        known(usize::from(index) < self.regions.len(), "region")
+    }
+}
+
+fn known(ok: bool, what: &'static str) -> Result<(), DescriptionError> {
+    ok.then_some(()).ok_or(DescriptionError::Index(what))
 }
 
 impl<S: Serialize, B: Serialize> SystemDescription<S, B> {

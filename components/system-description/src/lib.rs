@@ -9,6 +9,8 @@
 //!
 //! * [`payload`]: the segment that the host tool appends to the root task.
 //! * [`SystemDescription`] (feature `alloc`): the whole system, in the payload.
+//! * [`fault`]: what a component did, as an I/O manager hears of it and passes
+//!   it on to the root task.
 //! * [`startup`]: the page with one component's [`Record`]s.
 //!
 //! Types are generic over the string type `S`: `String` where they are made,
@@ -21,6 +23,7 @@ extern crate alloc;
 
 #[cfg(feature = "alloc")]
 mod description;
+pub mod fault;
 pub mod map;
 pub mod payload;
 mod record;
@@ -28,10 +31,10 @@ pub mod startup;
 
 #[cfg(feature = "alloc")]
 pub use description::{
-    Component, DescriptionError, DeviceGrant, DeviceKind, Grant, GrantedCap, Lifecycle, Mapping,
-    PageSize, Region, RingFormat, RootMonitor, SystemDescription, Thread,
+    Component, DescriptionError, DeviceGrant, DeviceKind, Grant, GrantedCap, Keeper, Keeps,
+    Lifecycle, Mapping, PageSize, Region, RingFormat, RootMonitor, SystemDescription, Thread,
 };
 pub use record::{
-    Bar, DeviceRecord, IrqPin, IrqRecord, LinkRecord, NO_COMPONENT, Protocol, Record, Role, Span,
-    ThreadRecord, quota,
+    Bar, DeviceRecord, Holding, IrqPin, IrqRecord, LinkRecord, NO_CLIENT, NO_COMPONENT, PAYLOAD,
+    Protocol, Record, Role, Span, ThreadRecord, quota,
 };

@@ -27,6 +27,9 @@ pub const REGIONS: u64 = 0x4000_0000;
 /// Shared regions and devices end before this address.
 pub const REGIONS_END: u64 = 0xf000_0000;
 
+/// Most slots of a component's CSpace.
+pub const MOST_SLOTS: u32 = 1 << 16;
+
 /// Slots that mean the same in every component.
 pub mod slot {
     /// The component's own notification, bound to its first thread.
@@ -34,6 +37,9 @@ pub mod slot {
     /// The component's own endpoint, to receive calls on; it is there even if
     /// nobody may call.
     pub const ENDPOINT: u32 = 2;
+    /// An I/O manager's capability to pass on to the root task what it cannot
+    /// resolve of its clients' faults ([`crate::fault::Fault::to_message`]).
+    pub const FORWARD: u32 = 3;
     /// Notification of thread `n` (`n` ≥ 1) is `THREAD_NOTIFICATION + n`.
     pub const THREAD_NOTIFICATION: u32 = 0x10;
     /// First slot that the host tool assigns.
@@ -43,6 +49,45 @@ pub mod slot {
 /// Badge bit that marks a call (as against a notification) on an endpoint
 /// that has a notification bound; the bits below hold the caller's index.
 pub const CALL_BADGE: u64 = 1 << 27;
+/// Beside [`CALL_BADGE`], marks the fault of a client's thread: the bits below
+/// hold the client's number and the thread's ([`fault_badge`]).
+pub const FAULT_BADGE: u64 = 1 << 26;
+/// Bits of a fault's badge that hold the number of the thread.
+pub const FAULT_THREAD_BITS: u32 = 4;
+
+/// The badge with which faults of a client's thread reach its I/O manager.
+#[must_use]
+pub const fn fault_badge(client: u16, thread: u8) -> u64 {
+    CALL_BADGE | FAULT_BADGE | (client as u64) << FAULT_THREAD_BITS | thread as u64
+}
+
+/// Client and thread of a fault's badge; `None` if it is not one.
+#[must_use]
+pub const fn faulting(badge: u64) -> Option<(u16, u8)> {
+    if badge & CALL_BADGE == 0 || badge & FAULT_BADGE == 0 {
+        return None;
+    }
+    let thread = badge & ((1 << FAULT_THREAD_BITS) - 1);
+    Some(((badge >> FAULT_THREAD_BITS) as u16, thread as u8))
+}
+
 /// Notification badges use bits below this one (28-bit badges, one kept for
 /// [`CALL_BADGE`]).
 pub const NOTIFICATION_BITS: u32 = 27;
+
+const _: () = assert!(MAX_THREADS <= 1 << FAULT_THREAD_BITS);
+// Every client's number fits between thread and mark.
+const _: () = assert!((u16::MAX as u64) << FAULT_THREAD_BITS < FAULT_BADGE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_from_a_call_and_from_a_signal() {
+        assert_eq!(faulting(fault_badge(61, 15)), Some((61, 15)));
+        assert_eq!(faulting(fault_badge(u16::MAX, 0)), Some((u16::MAX, 0)));
+        assert_eq!(faulting(CALL_BADGE | 3), None);
+        assert_eq!(faulting(FAULT_BADGE | 3), None, "a signal's bit");
+    }
+}

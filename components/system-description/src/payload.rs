@@ -14,13 +14,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First eight bytes of the segment.
 pub const MAGIC: [u8; 8] = *b"ioipcpay";
 /// Version of header, description and records together.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Tells apart what the encoding of description and records depends on: a hash
 /// (64-bit FNV-1a) over the sources that define it. The encoding does not
 /// describe itself, and an installed host tool may be older than the sources
 /// that it builds the root task from; raising [`VERSION`] by hand is forgotten.
 pub const FORMAT: u64 = format_of(&[
     include_bytes!("description.rs"),
+    include_bytes!("fault.rs"),
     include_bytes!("map.rs"),
     include_bytes!("payload.rs"),
     include_bytes!("record.rs"),

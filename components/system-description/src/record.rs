@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// Socket requests (`socket-api`): client ↔ I/O manager. `control`: the
-    /// rings; `data`: the client's data region (not mapped in the manager,
-    /// which only gets its size). `params`: [`quota`].
+    /// rings; `data`: the client's data region (the manager gets its size
+    /// here, and its memory as a [`Record::Holding`]). `params`: [`quota`].
     Sockets,
-    /// Validated socket requests: I/O manager ↔ server. `control`: the rings.
+    /// Validated socket requests and packets (`socket-api`): I/O manager ↔
+    /// server. `control`: the rings; `data`: send slots, both write;
+    /// contiguous. `params[0]` = MTU.
     Server,
-    /// Server only: data region of client number `index`.
-    ClientData,
-    /// Frames (`nic-api`): server ↔ driver. `control`, and `data` = buffers,
-    /// contiguous, `paddr` filled for the driver. `params[0]` = MTU.
+    /// Frames (`nic-api`): I/O manager ↔ driver. `control`: the rings; `data`:
+    /// payload buffers, at the manager only; contiguous. `params[0]` = MTU.
     Frames,
+    /// Headers of received packets (`socket-api`): I/O manager writes `data`,
+    /// server reads; contiguous. `params[0]` = MTU.
+    Headers,
     /// Timer: client calls `call` to arm; expiry arrives as `badge`.
     /// `control`: the clock page, read-only for clients.
     Timer,
@@ -48,7 +51,16 @@ pub mod quota {
     pub const QUEUED_BYTES: usize = 2;
     /// Requests taken from it in one turn (share of the server's budget).
     pub const SHARE: usize = 3;
+    /// Received packets whose payload may wait for it in system memory.
+    pub const RECEIVE_FRAMES: usize = 4;
+    /// Threads of the client: whether it can do anything else while it waits.
+    pub const THREADS: usize = 5;
 }
+
+/// [`Holding::client`] of the manager's reserve, which is no client's.
+pub const NO_CLIENT: u16 = u16::MAX;
+/// [`Holding::client`] of the payload buffers of a NIC.
+pub const PAYLOAD: u16 = u16::MAX - 1;
 
 /// [`LinkRecord::peer_index`] of the root task, which is no component.
 pub const NO_COMPONENT: u16 = u16::MAX;
@@ -95,7 +107,7 @@ pub struct LinkRecord<S> {
     /// Several links may share a bit when there are more links than bits.
     pub badge: u64,
     /// Meaning by protocol.
-    pub params: [u32; 4],
+    pub params: [u32; 6],
 }
 
 /// A memory-mapped window of a device.
@@ -162,6 +174,30 @@ pub struct ThreadRecord<S> {
     pub stack_bytes: u64,
 }
 
+/// Memory whose frames an I/O manager holds: a capability for each frame, in
+/// consecutive slots of its CSpace, and a window onto all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Whose memory it is: number of the client, as [`LinkRecord::index`] of
+    /// its `Sockets` link; [`NO_CLIENT`] or [`PAYLOAD`].
+    pub client: u16,
+    /// Where the client has it mapped; 0 if it is no client's.
+    pub vaddr: u64,
+    /// Its size in bytes, a multiple of the frames' size.
+    pub bytes: u64,
+    /// Frames of 2 MiB instead of 4 KiB.
+    pub large: bool,
+    /// Whether the client may write to it; if not, the window is read-only
+    /// too.
+    pub writable: bool,
+    /// Where the manager has it mapped.
+    pub own_vaddr: u64,
+    /// Slot of the first frame. A client's frame is mapped there with this
+    /// very capability; one of the reserve, or of the payload buffers, is not
+    /// mapped with it.
+    pub slot: u32,
+}
+
 /// One record of the start-up page. `B` is the type of byte strings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(
@@ -198,5 +234,15 @@ pub enum Record<S, B> {
         key: S,
         /// Value.
         value: S,
+    },
+    /// Memory that this component, an I/O manager, holds. Made by the root
+    /// task where it is a client's.
+    Holding(Holding),
+    /// The address space of a client of this I/O manager.
+    Space {
+        /// Number of the client.
+        client: u16,
+        /// Slot of the capability.
+        slot: u32,
     },
 }

@@ -12,7 +12,7 @@ use crate::record::Record;
 /// `"ioipcsta"`, the first eight bytes of the page.
 pub const MAGIC: [u8; 8] = *b"ioipcsta";
 /// Version of header and records.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header: magic, version, bytes of the records that follow.
 pub const HEADER_BYTES: usize = 16;
 

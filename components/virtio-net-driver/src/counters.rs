@@ -5,33 +5,35 @@ use monitor_api::{Counter, CounterPage};
 /// The driver's numbers, by the name they have in the serial monitor.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
-    /// `rx.frames`: frames handed to the server.
+    /// `rx.frames`: frames handed to the manager.
     pub rx_frames: Counter,
     /// `rx.bytes`: their bytes, Ethernet headers included.
     pub rx_bytes: Counter,
-    /// `rx.runt`: frames shorter than an Ethernet header, dropped.
+    /// `rx.runt`: frames without a whole Ethernet header or longer than
+    /// the MTU allows, dropped.
     pub rx_runt: Counter,
-    /// `rx.no-room`: frames dropped since the server's ring had no room.
+    /// `rx.no-room`: frames dropped since the manager's ring had no room.
     pub rx_no_room: Counter,
     /// `tx.frames`: frames handed to the device.
     pub tx_frames: Counter,
     /// `tx.bytes`: their bytes.
     pub tx_bytes: Counter,
-    /// `tx.no-room`: send buffers the server's ring had no room to take back.
+    /// `tx.no-room`: sent frames of which the manager's ring had no room to
+    /// tell.
     pub tx_no_room: Counter,
     /// `device.errors`: completions that contradict the books.
     pub device_errors: Counter,
-    /// `server.refused`: descriptors of the server that were refused.
-    pub server_refused: Counter,
+    /// `manager.refused`: entries of the manager that were refused.
+    pub manager_refused: Counter,
     /// `irqs`: interrupts taken.
     pub irqs: Counter,
-    /// `signals`: signals sent to the server.
+    /// `signals`: signals sent to the manager.
     pub signals: Counter,
     /// `doorbells`: notifications of the device.
     pub doorbells: Counter,
     /// `rx.posted`, a gauge: receive buffers on the driver's side.
     pub rx_posted: Counter,
-    /// `tx.in-flight`, a gauge: send buffers on the driver's side.
+    /// `tx.in-flight`, a gauge: frames that the device is sending.
     pub tx_in_flight: Counter,
     /// `link.up`, a gauge: 1 or 0.
     pub link_up: Counter,
@@ -52,7 +54,7 @@ impl Counters {
             tx_bytes: counter("tx.bytes"),
             tx_no_room: counter("tx.no-room"),
             device_errors: counter("device.errors"),
-            server_refused: counter("server.refused"),
+            manager_refused: counter("manager.refused"),
             irqs: counter("irqs"),
             signals: counter("signals"),
             doorbells: counter("doorbells"),

@@ -3,48 +3,51 @@
 //! | offset | bytes | field |
 //! | --- | --- | --- |
 //! | 0 | 1 | flags: 1 needs checksum, 2 data valid |
-//! | 1 | 1 | segmentation type: always 0 here |
-//! | 2 | 4 | header length, segment size: 0 |
+//! | 1 | 1 | segmentation: 0 none, 1 TCP over IPv4 |
+//! | 2 | 2 | length of all headers, if segmented |
+//! | 4 | 2 | payload of a segment |
 //! | 6 | 2 | checksum start |
 //! | 8 | 2 | checksum offset from there |
 //! | 10 | 2 | number of buffers: unused |
+//!
+//! It is read and written as two quadwords.
 
-use nic_api::{FrameDescriptor, frame_flags};
-use shared_ring::{OutOfRange, SharedMemory};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use nic_api::{SendFrame, frame_flags};
 
 /// Bytes of the header.
-pub(crate) const HEADER_BYTES: usize = 12;
+pub(crate) const HEADER_BYTES: u32 = 12;
 
-const NEEDS_CHECKSUM: u32 = 1;
-const DATA_VALID: u32 = 2;
-const CHECKSUM_AT: usize = 6;
+const NEEDS_CHECKSUM: u64 = 1;
+const DATA_VALID: u64 = 2;
+/// `VIRTIO_NET_HDR_GSO_TCPV4`, in its place.
+const TCP4: u64 = 1 << 8;
 
-/// The flags and the checksum field of a received frame whose header stands
-/// at `at`. The server can write there too, but only fools itself.
+/// What the header of a received frame says about its checksum.
 #[inline]
-pub(crate) fn received(buffers: &SharedMemory, at: usize) -> Result<(u32, u32), OutOfRange> {
-    let flags = buffers.load32(at)?;
+pub(crate) fn received([first, _]: &[AtomicU64; 2]) -> u16 {
+    let flags = u64::from_le(first.load(Ordering::Relaxed));
     if flags & NEEDS_CHECKSUM != 0 {
-        let mut place = [0; 4];
-        buffers.read(at + CHECKSUM_AT, &mut place)?;
-        return Ok((frame_flags::NEEDS_CHECKSUM, u32::from_le_bytes(place)));
+        frame_flags::NEEDS_CHECKSUM
+    } else if flags & DATA_VALID != 0 {
+        frame_flags::CHECKSUM_VALID
+    } else {
+        0
     }
-    let valid = flags & DATA_VALID != 0;
-    Ok((u32::from(valid) * frame_flags::CHECKSUM_VALID, 0))
 }
 
-/// Whether the place of the checksum lies in the frame.
+/// The header for a frame that was checked.
 #[inline]
-pub(crate) fn checksum_fits(frame: &FrameDescriptor) -> bool {
-    let (start, offset) = (frame.checksum & 0xffff, frame.checksum >> 16);
-    start + offset + 2 <= frame.len
-}
-
-/// Writes the header, at `at`, of a frame whose checksum the device is to
-/// complete.
-pub(crate) fn write(headers: &SharedMemory, at: usize, checksum: u32) -> Result<(), OutOfRange> {
-    let mut header = [0; HEADER_BYTES];
-    header[0] = NEEDS_CHECKSUM as u8;
-    header[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
-    headers.write(at, &header)
+pub(crate) fn to_send(frame: &SendFrame) -> [u64; 2] {
+    if frame.flags & frame_flags::NEEDS_CHECKSUM == 0 {
+        return [0; 2];
+    }
+    let mut first = NEEDS_CHECKSUM | u64::from(frame.checksum_start) << 48;
+    if frame.flags & frame_flags::SEGMENT != 0 {
+        first |= TCP4;
+        first |= u64::from(frame.header_len) << 16;
+        first |= u64::from(frame.segment_bytes) << 32;
+    }
+    [first.to_le(), u64::from(frame.checksum_offset).to_le()]
 }

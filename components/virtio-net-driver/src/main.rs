@@ -1,6 +1,6 @@
 //! The virtio-net driver as a component.
 //!
-//! Sleeps until the device interrupts or the server signals, then works in
+//! Sleeps until the device interrupts or the I/O manager signals, then works in
 //! passes until there is nothing left. The interrupt is let through again
 //! only then, so one wake-up serves a whole batch.
 #![no_std]
@@ -36,15 +36,15 @@ impl core::fmt::Display for Failure {
 /// All that the running driver needs.
 struct Driver {
     nic: Nic<PciTransport>,
-    server: Link,
+    manager: Link,
     irq: Irq,
 }
 
 fn start(component: &Component) -> Result<Driver, Failure> {
     let device = component.devices().next().ok_or(Failure::Lacks("device"))?;
     let irq = device.irq.ok_or(Failure::Lacks("interrupt"))?;
-    let server = component.link(Protocol::Frames, Role::Server);
-    let server = server.ok_or(Failure::Lacks("server"))?;
+    let manager = component.link(Protocol::Frames, Role::Server);
+    let manager = manager.ok_or(Failure::Lacks("I/O manager"))?;
     let (private, private_paddr) = component.dma("dma").ok_or(Failure::Lacks("dma memory"))?;
     let window = |bar| device.bar(bar).and_then(|w| w.memory());
     let transport = PciTransport::new(device.config_space, window).map_err(Failure::Pci)?;
@@ -53,20 +53,16 @@ fn start(component: &Component) -> Result<Driver, Failure> {
             memory: private,
             paddr: private_paddr,
         },
-        buffers: DmaSpan {
-            memory: server.data.ok_or(Failure::Lacks("frame buffers"))?,
-            paddr: server.data_paddr,
-        },
-        control: server.control.ok_or(Failure::Lacks("rings"))?,
+        control: manager.control.ok_or(Failure::Lacks("rings"))?,
     };
-    let [mtu, ..] = server.params;
+    let [mtu, ..] = manager.params;
     let setup = Setup {
         memory,
         mtu,
         counters: component_runtime::counters(component),
     };
     let nic = Nic::new(transport, setup).map_err(Failure::Nic)?;
-    Ok(Driver { nic, server, irq })
+    Ok(Driver { nic, manager, irq })
 }
 
 /// Works until something is wrong beyond repair.
@@ -79,7 +75,7 @@ fn serve(component: &Component, driver: &mut Driver) -> StopReason {
             Err(reason) => return reason,
             Ok(outcome) => {
                 if outcome.signal {
-                    driver.server.signal();
+                    driver.manager.signal();
                 }
                 if !outcome.idle {
                     continue;
@@ -108,7 +104,7 @@ fn main(component: &'static Component) -> ! {
                 info.mtu,
                 info.features
             );
-            driver.server.signal();
+            driver.manager.signal();
             let reason = serve(component, &mut driver);
             log::error!("stopped: {reason}");
         }

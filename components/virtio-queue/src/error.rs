@@ -11,6 +11,9 @@ pub enum SetupError {
     Size(u16),
     /// The memory is smaller than [`queue_bytes`](crate::queue_bytes), or not 64-byte aligned.
     Memory,
+    /// A header of no or too many bytes, or a table that holds nothing beside
+    /// it.
+    Cells,
 }
 
 impl fmt::Display for SetupError {
@@ -18,6 +21,7 @@ impl fmt::Display for SetupError {
         match self {
             Self::Size(n) => write!(f, "a virtqueue cannot have {n} descriptors here"),
             Self::Memory => write!(f, "the memory does not hold the virtqueue"),
+            Self::Cells => write!(f, "no chain could have such a header and table"),
         }
     }
 }
@@ -35,11 +39,13 @@ impl From<OutOfRange> for SetupError {
 pub enum AddError {
     /// Fewer descriptors are free than the chain has segments.
     Full,
-    /// The chain has no segment.
+    /// The chain has no segment, or there is none to add again.
     Empty,
     /// A segment that the device reads follows one that it writes
     /// (virtio 1.2, 2.7.4.2).
     Order,
+    /// The queue was made without cells, or for chains of the other direction.
+    NoCells,
 }
 
 impl fmt::Display for AddError {
@@ -48,6 +54,7 @@ impl fmt::Display for AddError {
             Self::Full => "the virtqueue has too few free descriptors",
             Self::Empty => "a chain needs a segment",
             Self::Order => "segments to read must precede segments to write",
+            Self::NoCells => "the virtqueue has no such headers",
         })
     }
 }

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::vec::Vec;
 
-use crate::queue::{DmaSpan, QueueAddresses, Segment};
+use crate::memory::{DmaSpan, QueueAddresses, Segment};
 use crate::transport::{InitError, Transport};
 
 /// A queue as its device sees it. Panics where a test asks for the
@@ -22,6 +22,7 @@ pub struct DeviceQueue {
     at: QueueAddresses,
     seen: u16,
     used: u16,
+    indirect: bool,
 }
 
 impl DeviceQueue {
@@ -34,6 +35,7 @@ impl DeviceQueue {
             at,
             seen: 0,
             used: 0,
+            indirect: false,
         }
     }
 
@@ -62,22 +64,52 @@ impl DeviceQueue {
         let slot = u64::from(self.seen % self.size);
         let head = self.get(self.at.driver + 4 + 2 * slot);
         self.seen = self.seen.wrapping_add(1);
-        let (mut id, mut chain) = (head, Vec::new());
+        let (first, flags, _) = self.descriptor(self.at.descriptors, head);
+        self.indirect = flags & 4 != 0;
+        if self.indirect {
+            // Virtio 1.2, 2.7.5.3.1.
+            assert!(flags & 1 == 0, "a table in the middle of a chain");
+            assert!(first.len != 0 && first.len % 16 == 0, "{first:?}");
+            return Some((head, self.chain(first.paddr, 0, first.len / 16)));
+        }
+        let chain = self.chain(self.at.descriptors, head, self.size.into());
+        Some((head, chain))
+    }
+
+    /// Whether the chain taken last was in a table.
+    #[must_use]
+    pub fn was_indirect(&self) -> bool {
+        self.indirect
+    }
+
+    /// Descriptor `id` of the table at `base`: memory, flags, link.
+    fn descriptor(&self, base: u64, id: u16) -> (Segment, u16, u16) {
+        let base = base + 16 * u64::from(id);
+        let memory = self.span.memory;
+        let paddr = memory.word64(self.offset(base)).expect("descriptor");
+        let flags = self.get(base + 12);
+        let segment = Segment {
+            paddr: paddr.load(Ordering::Relaxed),
+            len: memory.load32(self.offset(base + 8)).expect("descriptor"),
+            writable: flags & 2 != 0,
+        };
+        (segment, flags, self.get(base + 14))
+    }
+
+    /// The chain from `id` of the table at `base`, which has `entries`.
+    fn chain(&self, base: u64, mut id: u16, entries: u32) -> Vec<Segment> {
+        let mut chain = Vec::new();
         loop {
-            let base = self.at.descriptors + 16 * u64::from(id);
-            let memory = self.span.memory;
-            let paddr = memory.word64(self.offset(base)).expect("descriptor");
-            let flags = self.get(base + 12);
-            chain.push(Segment {
-                paddr: paddr.load(Ordering::Relaxed),
-                len: memory.load32(self.offset(base + 8)).expect("descriptor"),
-                writable: flags & 2 != 0,
-            });
-            assert!(chain.len() <= self.size.into(), "the chain is a circle");
+            assert!(u32::from(id) < entries, "the chain leaves its table");
+            let (segment, flags, next) = self.descriptor(base, id);
+            assert!(flags & 4 == 0, "a table in a chain");
+            chain.push(segment);
+            let most = entries.min(self.size.into());
+            assert!(chain.len() <= most as usize, "the chain is too long");
             if flags & 1 == 0 {
-                return Some((head, chain));
+                return chain;
             }
-            id = self.get(base + 14);
+            id = next;
         }
     }
 

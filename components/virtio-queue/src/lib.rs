@@ -10,6 +10,8 @@
 //! keeps privately and never reads back.
 //!
 //! * [`VirtQueue`]: the queue (virtio 1.2, 2.7).
+//! * [`Cells`]: what the chains of a queue have of their own, a header and an
+//!   indirect table each, for devices whose every buffer begins with a header.
 //! * [`Transport`]: feature negotiation, queue set-up, doorbells, interrupt
 //!   status; [`PciTransport`] over a device's windows.
 //! * `fake` (feature `fake`): the device's side, as hostile as a test wants.
@@ -29,12 +31,16 @@ extern crate std;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod memory;
 mod mmio;
 mod pci;
 mod queue;
 mod transport;
 
 pub use error::{AddError, DeviceError, SetupError};
+pub use memory::{DmaSpan, Piece, QueueAddresses, Segment, queue_bytes};
 pub use pci::{PciError, PciTransport};
-pub use queue::{DmaSpan, QueueAddresses, Segment, Used, VirtQueue, queue_bytes};
-pub use transport::{InitError, Transport, feature, interrupt, negotiate, start, status};
+pub use queue::{Cells, Used, VirtQueue, cell_bytes};
+pub use transport::{
+    InitError, Transport, feature, interrupt, negotiate, negotiate_with, start, status,
+};

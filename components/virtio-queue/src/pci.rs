@@ -15,8 +15,8 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32};
 
 use shared_ring::{OutOfRange, SharedMemory};
 
+use crate::memory::QueueAddresses;
 use crate::mmio::Register;
-use crate::queue::QueueAddresses;
 use crate::transport::{InitError, Transport};
 
 /// Queues that a device driven here may have.

@@ -6,98 +6,22 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
-use shared_ring::{OutOfRange, SharedMemory};
-
 use crate::error::{AddError, DeviceError, SetupError};
+use crate::memory::{DmaSpan, QueueAddresses, Segment, available_offset, queue_bytes, used_offset};
 
-/// `VIRTQ_DESC_F_NEXT` and `VIRTQ_DESC_F_WRITE`, as they stand in the second
-/// quadword of a descriptor: length, flags << 32, next << 48.
+mod headed;
+
+use headed::CellTable;
+pub use headed::{Cells, cell_bytes};
+
+/// `VIRTQ_DESC_F_NEXT`, `VIRTQ_DESC_F_WRITE` and `VIRTQ_DESC_F_INDIRECT`, as
+/// they stand in the second quadword of a descriptor: length, flags << 32,
+/// next << 48.
 const NEXT: u64 = 1 << 32;
 const WRITE: u64 = 2 << 32;
+const INDIRECT: u64 = 4 << 32;
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`, `VIRTQ_USED_F_NO_NOTIFY`.
 const QUIET: u16 = 1;
-
-/// Memory that a device can reach: mapped here, and contiguous at a physical
-/// address.
-#[derive(Clone, Copy, Debug)]
-pub struct DmaSpan {
-    /// The mapping.
-    pub memory: SharedMemory,
-    /// Physical address of its first byte.
-    pub paddr: u64,
-}
-
-impl DmaSpan {
-    /// The `len` bytes from `offset`.
-    ///
-    /// # Errors
-    /// [`OutOfRange`] if they do not lie in the span.
-    pub fn slice(&self, offset: usize, len: usize) -> Result<Self, OutOfRange> {
-        Ok(Self {
-            memory: self.memory.slice(offset, len)?,
-            paddr: self.paddr.wrapping_add(offset as u64),
-        })
-    }
-}
-
-/// Where a queue's three parts lie physically.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAddresses {
-    /// Descriptor table.
-    pub descriptors: u64,
-    /// Available ring ("driver area").
-    pub driver: u64,
-    /// Used ring ("device area").
-    pub device: u64,
-}
-
-const fn available_offset(size: u16) -> usize {
-    16 * size as usize
-}
-
-const fn used_offset(size: u16) -> usize {
-    // flags, index, ring, used_event; then a cache line of its own.
-    (available_offset(size) + 6 + 2 * size as usize).next_multiple_of(64)
-}
-
-/// Bytes of memory a queue of `size` descriptors takes.
-#[must_use]
-pub const fn queue_bytes(size: u16) -> usize {
-    (used_offset(size) + 6 + 8 * size as usize).next_multiple_of(64)
-}
-
-/// A piece of physical memory in a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Physical address.
-    pub paddr: u64,
-    /// Bytes.
-    pub len: u32,
-    /// Whether the device writes it (else it reads it).
-    pub writable: bool,
-}
-
-impl Segment {
-    /// Memory that the device reads.
-    #[must_use]
-    pub const fn to_read(paddr: u64, len: u32) -> Self {
-        Self {
-            paddr,
-            len,
-            writable: false,
-        }
-    }
-
-    /// Memory that the device writes.
-    #[must_use]
-    pub const fn to_write(paddr: u64, len: u32) -> Self {
-        Self {
-            paddr,
-            len,
-            writable: true,
-        }
-    }
-}
 
 /// A chain that the device is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +30,10 @@ pub struct Used {
     pub token: u32,
     /// Bytes the device wrote; at most what its writable segments hold.
     pub len: u32,
+    /// The chain's first descriptor. What the caller or the queue keeps by
+    /// head (see [`VirtQueue::header`]) is the chain's until the next one is
+    /// added.
+    pub head: u16,
 }
 
 /// What we know about one descriptor.
@@ -115,16 +43,20 @@ struct Slot {
     next: u16,
     /// Descriptors in the chain it begins; 0 if it begins none in flight.
     chain: u16,
+    /// Descriptors in the table that it was last written to name; 0 if none.
+    table: u16,
     /// Bytes the device may write to the chain.
     room: u32,
     /// The caller's word.
     token: u32,
 }
 
-/// A queue of at most `N` descriptors.
+/// A queue of at most `N` descriptors; if its chains have headers, in cells of
+/// `CELL` units of 16 bytes ([`Cells`]).
 #[derive(Debug)]
-pub struct VirtQueue<const N: usize> {
-    descriptors: &'static [AtomicU64],
+pub struct VirtQueue<const N: usize, const CELL: usize = 1> {
+    /// Address, and length with flags and link, each.
+    descriptors: &'static [[AtomicU64; 2]],
     available_flags: &'static AtomicU16,
     available_index: &'static AtomicU16,
     available: &'static [AtomicU16],
@@ -132,8 +64,8 @@ pub struct VirtQueue<const N: usize> {
     interrupt_at: &'static AtomicU16,
     used_flags: &'static AtomicU16,
     used_index: &'static AtomicU16,
-    /// Identity and length, alternating.
-    used: &'static [AtomicU32],
+    /// Identity and length, each.
+    used: &'static [[AtomicU32; 2]],
     /// avail_event.
     wake_at: &'static AtomicU16,
     paddr: u64,
@@ -148,9 +80,13 @@ pub struct VirtQueue<const N: usize> {
     taken: u16,
     /// The device's count when last read.
     used_seen: u16,
+    /// Descriptors of the chain taken back last, which begins the free list;
+    /// 0 once another chain was added.
+    last_chain: u16,
+    cells: CellTable<CELL>,
 }
 
-impl<const N: usize> VirtQueue<N> {
+impl<const N: usize, const CELL: usize> VirtQueue<N, CELL> {
     /// An empty queue of `size` descriptors at the start of `span`.
     /// `event_index` says whether `VIRTIO_F_EVENT_IDX` was negotiated.
     ///
@@ -175,14 +111,14 @@ impl<const N: usize> VirtQueue<N> {
             slot.next = (n + 1) as u16;
         }
         Ok(Self {
-            descriptors: memory.words(0, 2 * n)?,
+            descriptors: memory.words(0, 2 * n)?.as_chunks().0,
             available_flags: word16(available)?,
             available_index: word16(available + 2)?,
             available: memory.words(available + 4, n)?,
             interrupt_at: word16(available + 4 + 2 * n)?,
             used_flags: word16(used)?,
             used_index: word16(used + 2)?,
-            used: memory.words(used + 4, 2 * n)?,
+            used: memory.words(used + 4, 2 * n)?.as_chunks().0,
             wake_at: word16(used + 4 + 8 * n)?,
             paddr: span.paddr,
             size,
@@ -194,6 +130,8 @@ impl<const N: usize> VirtQueue<N> {
             published: 0,
             taken: 0,
             used_seen: 0,
+            last_chain: 0,
+            cells: CellTable::NONE,
         })
     }
 
@@ -225,6 +163,12 @@ impl<const N: usize> VirtQueue<N> {
         self.added.wrapping_sub(self.taken)
     }
 
+    /// Chains added since the queue was made, modulo 2^16.
+    #[must_use]
+    pub const fn added(&self) -> u16 {
+        self.added
+    }
+
     /// Adds a chain that the device does not see before [`publish`].
     ///
     /// # Errors
@@ -248,34 +192,81 @@ impl<const N: usize> VirtQueue<N> {
             at = self.describe(at, segment, NEXT, &mut room);
         }
         self.free_head = self.describe(at, last, 0, &mut room);
-        self.free -= chain.len() as u16;
-        if let Some(slot) = self.slots.get_mut(head as usize) {
-            slot.chain = chain.len() as u16;
-            slot.room = room;
-            slot.token = token;
+        self.begin(head, chain.len() as u16, room, token);
+        Ok(())
+    }
+
+    /// Adds the chain that [`pop`] took back last, as it stands and with its
+    /// token; also after [`DeviceError::TooLong`].
+    ///
+    /// # Errors
+    /// [`AddError::Empty`] if nothing was taken back, or another chain was
+    /// added since and may have its descriptors.
+    ///
+    /// [`pop`]: VirtQueue::pop
+    pub fn add_again(&mut self) -> Result<(), AddError> {
+        let (head, chain) = (self.free_head, self.last_chain);
+        if chain == 0 {
+            return Err(AddError::Empty);
         }
-        let position = (self.added & (self.size - 1)) as usize;
-        if let Some(entry) = self.available.get(position) {
-            entry.store(head, Ordering::Relaxed);
-        }
-        self.added = self.added.wrapping_add(1);
+        // Nothing was taken from the free list since, so the chain's
+        // descriptors and their links are as before.
+        let tail = self.tail(head, chain);
+        self.free_head = self.slots.get(tail as usize).map_or(0, |s| s.next);
+        let Slot { room, token, .. } = self.slots.get(head as usize).copied().unwrap_or_default();
+        self.begin(head, chain, room, token);
         Ok(())
     }
 
     /// Writes descriptor `at`; the one behind it in the free list.
     #[inline]
     fn describe(&mut self, at: u16, segment: &Segment, next: u64, room: &mut u32) -> u16 {
-        let behind = self.slots.get(at as usize).map_or(0, |s| s.next);
+        let behind = self.slots.get_mut(at as usize).map_or(0, |slot| {
+            slot.table = 0;
+            slot.next
+        });
         let mut word = u64::from(segment.len) | next | u64::from(behind) << 48;
         if segment.writable {
             word |= WRITE;
             *room = room.saturating_add(segment.len);
         }
-        if let Some([paddr, rest]) = self.descriptors.get(2 * at as usize..2 * at as usize + 2) {
-            paddr.store(segment.paddr, Ordering::Relaxed);
-            rest.store(word, Ordering::Relaxed);
+        if let Some(descriptor) = self.descriptors.get(at as usize) {
+            store(descriptor, segment.paddr, word);
         }
         behind
+    }
+
+    /// Books a chain whose descriptors are written, off the free list.
+    #[inline]
+    fn begin(&mut self, head: u16, chain: u16, room: u32, token: u32) {
+        self.free -= chain;
+        if let Some(slot) = self.slots.get_mut(head as usize) {
+            slot.chain = chain;
+            slot.room = room;
+            slot.token = token;
+        }
+        self.offer(head);
+    }
+
+    /// Enters a chain into the available ring.
+    #[inline]
+    fn offer(&mut self, head: u16) {
+        let position = (self.added & (self.size - 1)) as usize;
+        if let Some(entry) = self.available.get(position) {
+            entry.store(head, Ordering::Relaxed);
+        }
+        self.added = self.added.wrapping_add(1);
+        self.last_chain = 0;
+    }
+
+    /// The last descriptor of the `chain` that begin at `head`.
+    #[inline]
+    fn tail(&self, head: u16, chain: u16) -> u16 {
+        let mut tail = head;
+        for _ in 1..chain {
+            tail = self.slots.get(tail as usize).map_or(0, |s| s.next);
+        }
+        tail
     }
 
     /// Shows all added chains to the device; true if it must be notified.
@@ -309,47 +300,53 @@ impl<const N: usize> VirtQueue<N> {
         if self.taken == self.used_seen && !self.refresh()? {
             return Ok(None);
         }
-        let at = 2 * (self.taken & (self.size - 1)) as usize;
-        self.taken = self.taken.wrapping_add(1);
-        let (id, len) = match self.used.get(at..at + 2) {
-            // Each word is read once.
-            Some([id, len]) => (id.load(Ordering::Relaxed), len.load(Ordering::Relaxed)),
-            _ => return Ok(None),
+        let Some([id, len]) = self.used.get((self.taken & (self.size - 1)) as usize) else {
+            return Ok(None);
         };
+        self.taken = self.taken.wrapping_add(1);
+        // Each word is read once.
+        let (id, len) = (id.load(Ordering::Relaxed), len.load(Ordering::Relaxed));
         self.release(id, len).map(Some)
     }
 
     /// Checks a used element, and frees the chain it names.
     #[inline]
     fn release(&mut self, id: u32, len: u32) -> Result<Used, DeviceError> {
-        if id >= u32::from(self.size) {
-            return Err(DeviceError::UnknownId(id));
-        }
-        let Some(&Slot {
-            chain, room, token, ..
-        }) = self.slots.get(id as usize)
-        else {
-            return Err(DeviceError::UnknownId(id));
+        let Some(slot @ &mut Slot { chain: 1.., .. }) = self.slots.get_mut(id as usize) else {
+            return Err(self.no_chain(id));
         };
-        if chain == 0 {
-            return Err(DeviceError::NotInFlight(id as u16));
-        }
-        let mut tail = id as usize;
-        for _ in 1..chain {
-            tail = self.slots.get(tail).map_or(0, |s| s.next as usize);
-        }
-        if let Some(slot) = self.slots.get_mut(tail) {
+        let Slot {
+            chain, room, token, ..
+        } = *slot;
+        let head = id as u16;
+        slot.chain = 0;
+        if chain == 1 {
             slot.next = self.free_head;
+        } else {
+            let tail = self.tail(head, chain);
+            if let Some(slot) = self.slots.get_mut(tail as usize) {
+                slot.next = self.free_head;
+            }
         }
-        if let Some(slot) = self.slots.get_mut(id as usize) {
-            slot.chain = 0;
-        }
-        self.free_head = id as u16;
+        self.free_head = head;
         self.free += chain;
+        self.last_chain = chain;
         if len > room {
             return Err(DeviceError::TooLong { token, len, room });
         }
-        Ok(Used { token, len })
+        Ok(Used { token, len, head })
+    }
+
+    /// What is wrong with completing `id`, which begins no chain in flight.
+    #[cold]
+    fn no_chain(&mut self, id: u32) -> DeviceError {
+        // Nothing was taken back.
+        self.last_chain = 0;
+        if id < u32::from(self.size) {
+            DeviceError::NotInFlight(id as u16)
+        } else {
+            DeviceError::UnknownId(id)
+        }
     }
 
     /// Reads the device's index; true if there is something to take.
@@ -407,6 +404,13 @@ impl<const N: usize> VirtQueue<N> {
     fn store_used_event(&self, index: u16) {
         self.interrupt_at.store(index, Ordering::Relaxed);
     }
+}
+
+/// Writes a descriptor: address; length, flags and link.
+#[inline]
+fn store([first, second]: &[AtomicU64; 2], paddr: u64, word: u64) {
+    first.store(paddr, Ordering::Relaxed);
+    second.store(word, Ordering::Relaxed);
 }
 
 /// Whether moving an index from `old` to `new` passes `event`

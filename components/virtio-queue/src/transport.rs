@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::queue::QueueAddresses;
+use crate::memory::QueueAddresses;
 
 /// Bits of the device status (virtio 1.2, 2.1).
 pub mod status {
@@ -23,6 +23,8 @@ pub mod status {
 
 /// Feature bits that any device may have (virtio 1.2, 6).
 pub mod feature {
+    /// `VIRTIO_F_INDIRECT_DESC`: chains in tables of their own.
+    pub const INDIRECT_DESC: u64 = 1 << 28;
     /// `VIRTIO_F_EVENT_IDX`: notifications by index.
     pub const EVENT_IDX: u64 = 1 << 29;
     /// `VIRTIO_F_VERSION_1`: not a legacy device.
@@ -102,6 +104,19 @@ pub fn negotiate(
     wanted: u64,
     required: u64,
 ) -> Result<u64, InitError> {
+    negotiate_with(device, |_| wanted, required)
+}
+
+/// As [`negotiate`], for features that are wanted only beside others: `wanted`
+/// is told what is offered.
+///
+/// # Errors
+/// As [`negotiate`].
+pub fn negotiate_with(
+    device: &mut impl Transport,
+    wanted: impl FnOnce(u64) -> u64,
+    required: u64,
+) -> Result<u64, InitError> {
     device.set_status(0);
     if (0..RESET_POLLS).all(|_| device.status() != 0) {
         return Err(InitError::Reset);
@@ -114,7 +129,7 @@ pub fn negotiate(
         device.set_status(status::FAILED);
         return Err(InitError::Missing(missing));
     }
-    let features = (wanted | required) & offered;
+    let features = (wanted(offered) | required) & offered;
     device.set_driver_features(features);
     device.set_status(status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK);
     if device.status() & status::FEATURES_OK == 0 {

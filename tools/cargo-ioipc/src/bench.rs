@@ -9,33 +9,36 @@
 //! figure; bursts have exactly the stated size; what the system executes when
 //! nothing happens is measured and shown. Caches, TLB and DMA are not in it.
 
+mod boot;
 mod figures;
 mod measure;
 mod plugin;
 mod report;
+mod results;
+mod tap;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use echo_load::{Held, LoadError};
 use insn_count::{Counter, FileError};
 
 use crate::machine::Transport;
 use crate::running::ECHO_PORT;
-use crate::{Error, Home, Options, Running, prepare};
+use crate::{Error, Options, Running};
+
+use boot::Counted;
 
 pub use figures::{Load, Peer, Series, loads};
 pub use measure::{Figure, Idle};
 pub use report::{Report, Row};
+pub use results::Results;
+pub use tap::{TapReport, TapRow, echo_on_tap};
 
 /// Runs of a load, at least.
 pub const MIN_RUNS: usize = 5;
 /// Idle TCP connections of the second half.
 pub const IDLE_CONNECTIONS: usize = 64;
-/// How long the system may take to boot under the counter.
-const BOOT: Duration = Duration::from_secs(120);
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -116,31 +119,26 @@ impl From<BenchError> for Error {
     }
 }
 
+impl Bench {
+    /// Refuses what would give no figures before anything is built.
+    fn check(&self) -> Result<(), BenchError> {
+        match self.runs < MIN_RUNS {
+            true => Err(BenchError::TooFewRuns(self.runs)),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Boots the system under the instruction counter and measures all loads;
 /// `say` is told what is being measured.
 ///
 /// # Errors
-/// Those of [`prepare`] and of booting, and [`Error::Bench`].
+/// Those of [`crate::prepare`] and of booting, and [`Error::Bench`].
 pub fn echo(bench: &Bench, mut say: impl FnMut(&str)) -> Result<Report, Error> {
-    if bench.runs < MIN_RUNS {
-        return Err(BenchError::TooFewRuns(bench.runs).into());
-    }
-    let plugin = match &bench.plugin {
-        Some(path) => path.clone(),
-        None => plugin::build(&Home::find()?)?,
-    };
-    let scratch = tempfile::tempdir().map_err(Error::io("make", "a scratch directory"))?;
-    let counts = scratch.path().join("insn.bin");
-    let mut options = bench.options.clone();
-    options.release = true;
-    let mut argument = OsString::from(plugin);
-    argument.push(",counts=");
-    argument.push(&counts);
-    options.qemu_args.extend(["-plugin".into(), argument]);
+    bench.check()?;
     say("building");
-    let mut running = prepare(&options)?.boot()?;
-    running.wait_ready(BOOT)?;
-    let counter = Counter::open(&counts).map_err(BenchError::Counter)?;
+    let counted = Counted::prepare(bench, bench.options.clone())?;
+    let (running, counter) = counted.boot()?;
     let report = measure_all(bench, &running, counter, &mut say)?;
     running.stop();
     Ok(report)

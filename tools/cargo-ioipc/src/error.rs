@@ -9,6 +9,7 @@ use sel4_kernel::host_packages::MissingPackages;
 
 use crate::elf_check::Problem;
 use crate::image::ImageError;
+use crate::tap::TapError;
 
 /// Why an operation of this crate failed.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub enum Error {
         /// The last serial lines.
         tail: String,
     },
+    /// There is no TAP device to use.
+    Tap(TapError),
     /// A benchmark has no figures.
     Bench(Box<crate::bench::BenchError>),
     /// The running system said something that cannot be understood.
@@ -82,6 +85,7 @@ impl fmt::Display for Error {
             }
             Self::Image(error) => error.fmt(f),
             Self::Bench(error) => error.fmt(f),
+            Self::Tap(error) => error.fmt(f),
             Self::Emulator { outcome, tail } => {
                 write!(f, "the emulator ended unexpectedly ({outcome})")?;
                 indented(f, tail)
@@ -115,6 +119,7 @@ impl core::error::Error for Error {
             Self::Host(missing) => Some(missing),
             Self::Image(error) => Some(error),
             Self::Bench(error) => Some(&**error),
+            Self::Tap(error) => Some(error),
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
@@ -130,6 +135,12 @@ impl From<sel4_kernel::Error> for Error {
 impl From<MissingPackages> for Error {
     fn from(missing: MissingPackages) -> Self {
         Self::Host(missing)
+    }
+}
+
+impl From<TapError> for Error {
+    fn from(error: TapError) -> Self {
+        Self::Tap(error)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::components::{self, Built, Source};
 use crate::image::{self, Image};
 use crate::machine::{Accel, Machine, Net};
 use crate::plan::{self, Plan};
-use crate::{Error, Home, Running};
+use crate::{Address, Error, Home, Running};
 
 /// Images that no run used for this long are removed.
 const KEEP_IMAGES: Duration = Duration::from_secs(24 * 3600);
@@ -28,6 +28,8 @@ pub struct Options {
     pub accel: Accel,
     /// What is at the other end of the network device's wire.
     pub net: Net,
+    /// The system's address, in place of what its description says.
+    pub address: Option<Address>,
     /// File that every frame is recorded in.
     pub pcap: Option<PathBuf>,
     /// Further arguments for QEMU.
@@ -47,6 +49,7 @@ impl Default for Options {
             release: false,
             accel: Accel::default(),
             net: Net::default(),
+            address: None,
             pcap: None,
             qemu_args: Vec::new(),
             features: Vec::new(),
@@ -110,7 +113,7 @@ pub fn launch(options: &Options) -> Result<Running, Error> {
 /// machine.
 pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let home = Home::find()?;
-    let plan = plan::load(&options.system)?;
+    let plan = plan::load(&options.system, options.address)?;
     if options.progress {
         eprint!(
             "{}",
@@ -146,6 +149,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
                 None => Net::None,
             },
             mac: plan.mac.unwrap_or_default(),
+            address: plan.address,
             forwards: plan.forwards.clone(),
             pcap: options.pcap.clone(),
             extra: options.qemu_args.clone(),

@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod bench;
 pub mod components;
 pub mod control;
@@ -32,13 +33,16 @@ pub mod image;
 pub mod inspect;
 mod launch;
 pub mod machine;
+pub mod offloads;
 pub mod plan;
 mod ports;
 mod ready;
 pub mod run;
 mod running;
 mod serial;
+pub mod tap;
 
+pub use address::Address;
 pub use error::Error;
 pub use home::Home;
 pub use launch::{Options, Prepared, launch, prepare};

@@ -10,7 +10,10 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+
+use crate::tap;
 
 /// Processor: what the kernel's configuration needs, and RDRAND.
 const CPU: &str = "Nehalem,+fsgsbase,+pdpe1gb,+syscall,+lm,+rdrand";
@@ -72,6 +75,8 @@ pub enum Net {
     Socket(String),
     /// The same over a Unix stream socket.
     Unix(PathBuf),
+    /// The host's TAP device of this name, with all the offloads it has.
+    Tap(String),
     /// Nothing: the machine has no network device.
     None,
 }
@@ -85,7 +90,8 @@ impl std::str::FromStr for Net {
             None if text == "none" => Ok(Self::None),
             Some(("socket", peer)) if peer.contains(':') => Ok(Self::Socket(peer.to_owned())),
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            _ => Err("expected user, none, socket:HOST:PORT or unix:PATH".to_owned()),
+            Some(("tap", name)) if tap::is_name(name) => Ok(Self::Tap(name.to_owned())),
+            _ => Err("expected user, none, socket:HOST:PORT, unix:PATH or tap:NAME".to_owned()),
         }
     }
 }
@@ -101,6 +107,9 @@ pub struct Machine {
     pub net: Net,
     /// Hardware address of the network device.
     pub mac: [u8; 6],
+    /// The system's own address, if it is known: where a host on its wire
+    /// reaches it.
+    pub address: Option<Ipv4Addr>,
     /// Ports that lead into the system; only the user network has them.
     pub forwards: Vec<Forward>,
     /// File that every frame is recorded in.
@@ -163,6 +172,13 @@ impl Machine {
                 "stream,id=n0,server=off,addr.type=unix,addr.path={}",
                 escaped(&path.to_string_lossy())
             )),
+            // With headers that say what is left to do, the device offers
+            // checksum and segmentation offloads. Ours to process, not the
+            // kernel's: only then is it the same device as on other wires.
+            Net::Tap(name) => Some(format!(
+                "tap,id=n0,ifname={},script=no,downscript=no,vnet_hdr=on,vhost=off",
+                escaped(name)
+            )),
         }
     }
 }
@@ -203,6 +219,7 @@ mod tests {
             accel: Accel::Tcg,
             net: Net::User,
             mac: [2, 0, 0, 0, 0, 0xab],
+            address: None,
             forwards: vec![Forward {
                 transport: Transport::Udp,
                 host: 4000,
@@ -243,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tap_device_comes_with_its_offloads_and_is_the_emulators() {
+        let text = text(&Machine {
+            net: Net::Tap("a,b".to_owned()),
+            ..machine()
+        });
+        let netdev = "-netdev tap,id=n0,ifname=a,,b,script=no,downscript=no,vnet_hdr=on,vhost=off ";
+        assert!(text.contains(netdev), "{text}");
+        assert!(!text.contains("hostfwd"));
+    }
+
+    #[test]
     fn wires_are_named_as_documented() {
         assert_eq!("user".parse(), Ok(Net::User));
         assert_eq!("unix:/a".parse(), Ok(Net::Unix("/a".into())));
@@ -251,6 +279,9 @@ mod tests {
             Ok(Net::Socket("127.0.0.1:9".to_owned()))
         );
         assert!("socket:9".parse::<Net>().is_err());
-        assert!("tap".parse::<Net>().is_err());
+        assert_eq!("tap:tap0".parse(), Ok(Net::Tap("tap0".to_owned())));
+        for bad in ["tap", "tap:", "tap:a/b", "tap:much-too-long-a-name"] {
+            assert!(bad.parse::<Net>().is_err(), "{bad}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What building and booting need of a system description.
 
 use std::io::IsTerminal;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use system_toml::{Forward as Forwarded, ForwardProtocol, ProgramSource, System};
 
 use crate::Error;
+use crate::address::{self, Address};
 use crate::components::Source;
 use crate::machine::{Forward, Transport};
 
@@ -27,19 +29,26 @@ pub struct Plan {
     /// Hardware address of the network device; `None`: no component drives
     /// one, so the machine has none.
     pub mac: Option<[u8; 6]>,
+    /// The system's own address, if it is a static one.
+    pub address: Option<Ipv4Addr>,
     /// Ports that lead into the system.
     pub forwards: Vec<Forward>,
     /// The system as its description says.
     pub system: System,
 }
 
-/// Reads, checks and reduces a system description.
+/// Reads, checks and reduces a system description; `address` replaces the one
+/// that it gives the system.
 ///
 /// # Errors
 /// [`Error::System`] with every mistake in it.
-pub fn load(path: &Path) -> Result<Plan, Error> {
+pub fn load(path: &Path, address: Option<Address>) -> Result<Plan, Error> {
     let colours = std::io::stderr().is_terminal();
-    let system = system_toml::load(path).map_err(|report| Error::System(report.render(colours)))?;
+    let mut system =
+        system_toml::load(path).map_err(|report| Error::System(report.render(colours)))?;
+    if let Some(address) = address {
+        system = address::replace(&system, path, address)?;
+    }
     let description = system.describe(|program| program as u16);
     let encoded = description.encode().map_err(|error| {
         let path = path.display();
@@ -55,6 +64,9 @@ pub fn load(path: &Path) -> Result<Plan, Error> {
         mac: system
             .uses_device("virtio-net")
             .then(|| configured.unwrap_or(DEFAULT_MAC)),
+        address: network
+            .and_then(|network| network.address)
+            .map(|(own, _)| own),
         forwards: system.forwards.iter().map(forward).collect(),
         system,
     })

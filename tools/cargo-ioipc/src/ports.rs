@@ -2,16 +2,33 @@
 //!
 //! Problem: the emulator wants numbers. A port found free can be taken by
 //! another process before the emulator binds it; [`crate::Running`] then tries
-//! again with others. Forwards of one guest port get one host port for both
+//! again with others. On a TAP device there is nothing to choose: the host
+//! reaches every port of the system under its own number. Forwards of one guest port get one host port for both
 //! transports where possible, so that people remember one number.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use crate::Error;
-use crate::machine::{Forward, Transport};
+use crate::machine::{Forward, Machine, Net, Transport};
+
+/// Where the host reaches the ports of the system that its description names:
+/// an address, and the ports there. None if it does not know.
+pub(crate) fn reach(machine: &Machine) -> Result<(Ipv4Addr, Vec<Forward>), Error> {
+    match (&machine.net, machine.address) {
+        (Net::User, _) => Ok((Ipv4Addr::LOCALHOST, assign(&machine.forwards)?)),
+        (Net::Tap(_), Some(address)) => {
+            let direct = |forward: &Forward| Forward {
+                host: forward.guest,
+                ..*forward
+            };
+            Ok((address, machine.forwards.iter().map(direct).collect()))
+        }
+        _ => Ok((Ipv4Addr::LOCALHOST, Vec::new())),
+    }
+}
 
 /// Replaces host port 0 by free ones; leaves the others as they are.
-pub(crate) fn assign(forwards: &[Forward]) -> Result<Vec<Forward>, Error> {
+fn assign(forwards: &[Forward]) -> Result<Vec<Forward>, Error> {
     let mut assigned: Vec<Forward> = Vec::with_capacity(forwards.len());
     for &forward in forwards {
         let host = match forward.host {

@@ -17,11 +17,11 @@ const TCP_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause after an attempt that was refused at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The echo service's ports on 127.0.0.1.
+/// Where the host reaches the echo service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct EchoPorts {
-    pub udp: Option<u16>,
-    pub tcp: Option<u16>,
+pub(crate) struct EchoService {
+    pub udp: Option<SocketAddr>,
+    pub tcp: Option<SocketAddr>,
 }
 
 /// How waiting ended.
@@ -35,18 +35,18 @@ pub(crate) enum Outcome {
     Given,
 }
 
-impl EchoPorts {
-    /// Waits until the service answered on every port. `go_on` is asked
+impl EchoService {
+    /// Waits until the service answered on every transport. `go_on` is asked
     /// between attempts, several times a second. UDP comes first: until the
     /// system is up, its attempts leave nothing behind.
     pub(crate) fn wait(self, deadline: Instant, go_on: &mut dyn FnMut() -> bool) -> Outcome {
-        let attempts: [(&'static str, Option<u16>, Attempt); 2] = [
+        let attempts: [(&'static str, Option<SocketAddr>, Attempt); 2] = [
             ("UDP echo reply", self.udp, udp_answers),
             ("TCP echo reply", self.tcp, tcp_answers),
         ];
-        for (what, port, attempt) in attempts {
-            let Some(port) = port else { continue };
-            while !attempt(port, &nonce()).unwrap_or(false) {
+        for (what, address, attempt) in attempts {
+            let Some(address) = address else { continue };
+            while !attempt(address, &nonce()).unwrap_or(false) {
                 if !go_on() {
                     return Outcome::Given;
                 }
@@ -82,7 +82,7 @@ pub(crate) fn started(
     }
 }
 
-type Attempt = fn(u16, &[u8]) -> std::io::Result<bool>;
+type Attempt = fn(SocketAddr, &[u8]) -> std::io::Result<bool>;
 
 /// Bytes that no earlier attempt sent.
 fn nonce() -> Vec<u8> {
@@ -92,9 +92,9 @@ fn nonce() -> Vec<u8> {
     format!("ioipc ready? {now:x}").into_bytes()
 }
 
-fn udp_answers(port: u16, sent: &[u8]) -> std::io::Result<bool> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.connect((Ipv4Addr::LOCALHOST, port))?;
+fn udp_answers(address: SocketAddr, sent: &[u8]) -> std::io::Result<bool> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(address)?;
     socket.set_read_timeout(Some(UDP_PATIENCE))?;
     socket.send(sent)?;
     let mut received = [0; 128];
@@ -102,8 +102,7 @@ fn udp_answers(port: u16, sent: &[u8]) -> std::io::Result<bool> {
     Ok(received.get(..count) == Some(sent))
 }
 
-fn tcp_answers(port: u16, sent: &[u8]) -> std::io::Result<bool> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn tcp_answers(address: SocketAddr, sent: &[u8]) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&address, TCP_PATIENCE)?;
     stream.set_read_timeout(Some(TCP_PATIENCE))?;
     stream.write_all(sent)?;
@@ -124,10 +123,10 @@ mod tests {
     #[test]
     fn a_port_that_only_accepts_is_not_ready() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let tcp = Some(listener.local_addr().unwrap().port());
-        let ports = EchoPorts { udp: None, tcp };
+        let tcp = Some(listener.local_addr().unwrap());
+        let echo = EchoService { udp: None, tcp };
         assert_eq!(
-            ports.wait(soon(), &mut || true),
+            echo.wait(soon(), &mut || true),
             Outcome::Timeout("TCP echo reply")
         );
     }
@@ -136,7 +135,7 @@ mod tests {
     fn a_true_echo_is_ready_and_a_false_one_is_not() {
         for (change, expected) in [(0, Outcome::Ready), (1, Outcome::Timeout("UDP echo reply"))] {
             let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let udp = Some(service.local_addr().unwrap().port());
+            let udp = Some(service.local_addr().unwrap());
             std::thread::spawn(move || {
                 let mut bytes = [0; 128];
                 while let Ok((count, from)) = service.recv_from(&mut bytes) {
@@ -144,8 +143,8 @@ mod tests {
                     let _ = service.send_to(&bytes[..count], from);
                 }
             });
-            let ports = EchoPorts { udp, tcp: None };
-            assert_eq!(ports.wait(soon(), &mut || true), expected);
+            let echo = EchoService { udp, tcp: None };
+            assert_eq!(echo.wait(soon(), &mut || true), expected);
         }
     }
 
@@ -161,11 +160,11 @@ mod tests {
 
     #[test]
     fn waiting_can_be_given_up() {
-        let ports = EchoPorts {
-            udp: Some(9),
+        let echo = EchoService {
+            udp: Some((Ipv4Addr::LOCALHOST, 9).into()),
             tcp: None,
         };
         let late = Instant::now() + Duration::from_secs(3600);
-        assert_eq!(ports.wait(late, &mut || false), Outcome::Given);
+        assert_eq!(echo.wait(late, &mut || false), Outcome::Given);
     }
 }

@@ -18,7 +18,7 @@ use crate::launch::write_atomically;
 use crate::machine::{Net, Transport};
 use crate::ready::Outcome;
 use crate::running::ECHO_PORT;
-use crate::{Error, Exit, Home, Options, Prepared, Running, prepare};
+use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap};
 
 /// Exit status when the system was not ready in time, as of `timeout(1)`.
 pub const TIMED_OUT: u8 = 124;
@@ -45,6 +45,10 @@ pub struct Session {
 pub fn run(options: &Options, session: &Session) -> Result<u8, Error> {
     if let Some(file) = &session.ready_file {
         remove_old(file)?;
+    }
+    if let Net::Tap(name) = &options.net {
+        // Before anything is built: this is quick to find out.
+        tap::check(name)?;
     }
     let prepared = prepare(options)?;
     let interrupt = Interrupt::watch()?;
@@ -102,18 +106,16 @@ fn announce(prepared: &Prepared, running: &Running, options: &Options) {
         options.variant(),
         running.pid()
     );
-    if options.net != Net::User || prepared.plan.mac.is_none() {
-        return;
-    }
     for forward in running.forwards() {
-        let (flag, host) = match forward.transport {
-            Transport::Udp => ("-u ", forward.host),
-            Transport::Tcp => ("", forward.host),
+        let (transport, guest) = (forward.transport, forward.guest);
+        let flag = match transport {
+            Transport::Udp => "-u ",
+            Transport::Tcp => "",
         };
-        eprintln!(
-            "  port {:5}/{}: nc {flag}127.0.0.1 {host}",
-            forward.guest, forward.transport
-        );
+        if let Some(at) = running.address(transport, guest) {
+            let (host, port) = (at.ip(), at.port());
+            eprintln!("  port {guest:5}/{transport}: nc {flag}{host} {port}");
+        }
     }
 }
 
@@ -132,17 +134,19 @@ fn pass_input(running: &Running) {
 }
 
 /// `{"udp": PORT, "tcp": PORT, "pid": PID}`; a port is null if the system
-/// forwards none to the echo service.
+/// forwards none to the echo service. On a TAP device the ports are not those
+/// of 127.0.0.1, and `"host"` is the address.
 fn write_ready_file(file: &Path, running: &Running) -> Result<(), Error> {
-    let port = |transport| {
-        let address = running.address(transport, ECHO_PORT);
-        address.map(|address| address.port())
-    };
-    let content = json!({
-        "udp": port(Transport::Udp),
-        "tcp": port(Transport::Tcp),
+    let [udp, tcp] =
+        [Transport::Udp, Transport::Tcp].map(|transport| running.address(transport, ECHO_PORT));
+    let mut content = json!({
+        "udp": udp.map(|at| at.port()),
+        "tcp": tcp.map(|at| at.port()),
         "pid": running.pid(),
     });
+    if let Some(at) = udp.or(tcp).filter(|at| !at.ip().is_loopback()) {
+        content["host"] = json!(at.ip());
+    }
     write_atomically(file, format!("{content}\n").as_bytes())
 }
 

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::emulator::Emulator;
 use crate::machine::{Forward, Machine, Net, Transport};
-use crate::ready::{self, EchoPorts, Outcome};
+use crate::ready::{self, EchoService, Outcome};
 use crate::serial::{Event, Follower, Input, Serial};
-use crate::{Error, ports};
+use crate::{Error, ports, tap};
 
 /// Port of the echo service in the system; forwards of it tell readiness.
 pub(crate) const ECHO_PORT: u16 = 7;
@@ -64,6 +64,7 @@ pub struct Running {
     serial: Serial,
     errors: Serial,
     follower: Follower,
+    host: Ipv4Addr,
     forwards: Vec<Forward>,
     started: Instant,
 }
@@ -74,7 +75,8 @@ impl Running {
     /// to standard output.
     ///
     /// # Errors
-    /// [`Error::Io`] when the emulator does not start.
+    /// [`Error::Io`] when the emulator does not start, [`Error::Tap`] when there
+    /// is no such TAP device.
     pub fn start(
         machine: &Machine,
         kernel: &std::path::Path,
@@ -97,10 +99,10 @@ impl Running {
         image: &std::path::Path,
         echo: bool,
     ) -> Result<Self, Error> {
-        let forwards = match machine.net {
-            Net::User => ports::assign(&machine.forwards)?,
-            _ => Vec::new(),
-        };
+        if let Net::Tap(name) = &machine.net {
+            tap::check(name)?;
+        }
+        let (host, forwards) = ports::reach(machine)?;
         let machine = Machine {
             forwards: forwards.clone(),
             ..machine.clone()
@@ -120,6 +122,7 @@ impl Running {
             follower: serial.from_start(),
             serial,
             errors,
+            host,
             forwards,
             started: Instant::now(),
         })
@@ -148,7 +151,8 @@ impl Running {
         self.started
     }
 
-    /// The forwarded ports, with the host ports in use.
+    /// The system's ports that its description names, with the host ports in
+    /// use; empty where the host reaches none.
     #[must_use]
     pub fn forwards(&self) -> &[Forward] {
         &self.forwards
@@ -160,7 +164,7 @@ impl Running {
         self.forwards
             .iter()
             .find(|forward| forward.transport == transport && forward.guest == guest)
-            .map(|forward| SocketAddr::from((Ipv4Addr::LOCALHOST, forward.host)))
+            .map(|forward| SocketAddr::from((self.host, forward.host)))
     }
 
     /// The serial port, for reading it beside this value's own position.
@@ -197,24 +201,16 @@ impl Running {
     ) -> Outcome {
         let far = self.started + Duration::from_secs(100 * 365 * 24 * 3600);
         let deadline = deadline.unwrap_or(far);
-        let ports = self.echo_ports();
+        let echo = EchoService {
+            udp: self.address(Transport::Udp, ECHO_PORT),
+            tcp: self.address(Transport::Tcp, ECHO_PORT),
+        };
         let emulator = &mut self.emulator;
         let mut go_on = || emulator.try_wait().is_none() && go_on();
-        if ports == EchoPorts::default() {
+        if echo == EchoService::default() {
             ready::started(self.serial.from_start(), deadline, &mut go_on)
         } else {
-            ports.wait(deadline, &mut go_on)
-        }
-    }
-
-    pub(crate) fn echo_ports(&self) -> EchoPorts {
-        let port = |transport| {
-            let address = self.address(transport, ECHO_PORT);
-            address.map(|address| address.port())
-        };
-        EchoPorts {
-            udp: port(Transport::Udp),
-            tcp: port(Transport::Tcp),
+            echo.wait(deadline, &mut go_on)
         }
     }
 

@@ -83,6 +83,7 @@ fn machine() -> Machine {
         accel: Accel::Tcg,
         net: Net::User,
         mac: [2, 0, 0, 0, 0, 1],
+        address: None,
         forwards: vec![forward(Transport::Udp), forward(Transport::Tcp)],
         pcap: None,
         extra: Vec::new(),

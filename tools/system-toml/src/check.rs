@@ -336,15 +336,13 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
 /// Equal priorities along the data path [decision 12].
 fn priorities(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
     for client in (0..model.components.len()).filter(|i| model.components[*i].client.is_some()) {
-        let path = model.data_path(client);
         let main = |i: usize| {
             model.components[i]
                 .threads
                 .first()
                 .map_or(0, |t| t.priority)
         };
-        for pair in path.windows(2) {
-            let (from, to) = (pair[0], pair[1]);
+        for (from, to) in model.data_path(client) {
             if main(from) == main(to) {
                 continue;
             }
@@ -413,9 +411,22 @@ fn layout_errors(log: &mut Log, raw: &RawSystem<'_>, errors: &[LayoutError]) {
                 *index,
                 "too much configuration".to_owned(),
             ),
+            LayoutError::Slots(index, _) => (
+                Rule::TooManyPages,
+                *index,
+                format!("there are {}", system_description::map::MOST_SLOTS),
+            ),
         };
         let name = &raw.components[index].name;
         let message = format!("component `{}` is too large: {error}", name.value);
-        log.push(Diagnostic::error(rule, &name.span, message).label(label));
+        let diagnostic = Diagnostic::error(rule, &name.span, message).label(label);
+        log.push(match error {
+            LayoutError::Slots(..) => diagnostic
+                .note(
+                    "an I/O manager has a capability for each page of its clients and of `frames`",
+                )
+                .help("where regions are large, give their components `grain = \"2 MiB\"`"),
+            _ => diagnostic,
+        });
     }
 }

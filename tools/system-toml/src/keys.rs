@@ -160,6 +160,10 @@ pub(crate) static COMPONENT: Table = Table {
             may("server", Kind::Component, "the only net-server"),
         ),
         only(
+            &[Role::IoManager],
+            may("frames", Kind::Size(64 * KIB, 256 * MIB, PAGE), "2 MiB"),
+        ),
+        only(
             &[Role::NetServer],
             may("nic", Kind::Component, "the only nic-driver"),
         ),
@@ -209,6 +213,7 @@ pub(crate) static QUOTA: Table = Table {
             "256 KiB",
         ),
         may("share", Kind::Integer(1, 256), "32"),
+        may("receive-frames", Kind::Integer(1, 4096), "256"),
     ],
 };
 

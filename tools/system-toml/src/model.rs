@@ -62,6 +62,8 @@ pub struct Component {
     pub client: Option<Client>,
     /// An I/O manager's protocol server.
     pub server: Option<usize>,
+    /// An I/O manager's reserve of frames for copies, in bytes; else 0.
+    pub reserve_bytes: u64,
     /// A protocol server's NIC driver.
     pub nic: Option<usize>,
     /// A protocol server's network.
@@ -96,6 +98,8 @@ pub struct Client {
     pub queued_bytes: u32,
     /// Requests taken from it in one turn.
     pub share: u32,
+    /// Received packets whose payload may wait for it in system memory.
+    pub receive_frames: u32,
 }
 
 /// A protocol server's network.
@@ -260,17 +264,27 @@ pub struct Channel {
 }
 
 impl Model {
-    /// The I/O manager, server and driver on a client's data path, as far as
-    /// they are there.
+    /// The pairs of components on a client's data path that signal each other,
+    /// as far as they are there: client and I/O manager, manager and server,
+    /// manager and driver.
     #[must_use]
-    pub fn data_path(&self, client: usize) -> Vec<usize> {
-        let mut path = vec![client];
-        let manager = self.components[client].client.as_ref().map(|c| c.manager);
-        path.extend(manager);
-        let server = manager.and_then(|m| self.components[m].server);
-        path.extend(server);
-        path.extend(server.and_then(|s| self.components[s].nic));
-        path
+    pub fn data_path(&self, client: usize) -> Vec<(usize, usize)> {
+        let Some(manager) = self.manager_of(client) else {
+            return Vec::new();
+        };
+        let mut pairs = vec![(client, manager)];
+        let server = self.components[manager].server;
+        let driver = server.and_then(|s| self.components[s].nic);
+        pairs.extend(server.map(|s| (manager, s)));
+        pairs.extend(driver.map(|d| (manager, d)));
+        pairs
+    }
+
+    /// The I/O manager of a component with the right to use sockets.
+    #[must_use]
+    pub fn manager_of(&self, client: usize) -> Option<usize> {
+        let client = self.components[client].client.as_ref();
+        client.map(|c| c.manager)
     }
 
     /// Sockets that all clients behind a protocol server may have open.

@@ -111,6 +111,11 @@ fn component(
         server: is(Role::IoManager)
             .then(|| names.or_only(log, raw, "server", Role::NetServer))
             .flatten(),
+        reserve_bytes: if is(Role::IoManager) {
+            size_of(section, &keys::COMPONENT, "frames")
+        } else {
+            0
+        },
         nic: is(Role::NetServer)
             .then(|| names.or_only(log, raw, "nic", Role::NicDriver))
             .flatten(),
@@ -151,6 +156,7 @@ fn client(log: &mut Log, names: &Names<'_, '_>, raw: &RawComponent<'_>) -> Optio
         requests: number("requests"),
         queued_bytes: size_of(quota, &keys::QUOTA, "queued-bytes") as u32,
         share: number("share"),
+        receive_frames: number("receive-frames"),
     })
 }
 

@@ -81,6 +81,8 @@ rules! {
     TooManyThreads = "too-many-threads",
     /// More links than notification bits.
     TooManyLinks = "too-many-links",
+    /// More pages of clients than an I/O manager can hold.
+    TooManyPages = "too-many-pages",
     /// Configuration that does not fit the start-up page.
     ConfigTooLong = "config-too-long",
     /// A configuration value that has no text form.

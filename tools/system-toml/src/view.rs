@@ -3,17 +3,22 @@
 //! Invariant: everything here is read off the model and the description that
 //! the root task gets, so what is shown is what will be.
 
-use system_description::{DeviceKind, Grant, PageSize, SystemDescription};
+use system_description::{
+    Component as Made, DeviceKind, Grant, Keeper, PageSize, Region, SystemDescription,
+};
 
 use crate::System;
 use crate::model::{Component, Model, ProgramSource};
 use crate::role::Role;
+use crate::units::show_size;
 
 /// Memory that the kernel, the root task and their objects take, in bytes.
 const KERNEL_BYTES: u64 = 16 << 20;
 /// Memory that a component takes beside what is named, in bytes: image,
 /// start-up page, page tables, kernel objects.
 const COMPONENT_BYTES: u64 = 512 << 10;
+/// Memory that a slot of a CSpace takes, in bytes.
+const SLOT_BYTES: u64 = 32;
 
 /// Where the memory goes, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,15 +69,26 @@ pub(crate) fn memory(model: &Model, description: &SystemDescription<String, Vec<
     let clients = model.components.iter().filter_map(|c| c.client.as_ref());
     let channels: u64 = model.channels.iter().map(|c| c.memory_bytes).sum();
     let data = clients.map(|c| c.data_bytes).sum::<u64>() + channels;
-    let regions: u64 = description.regions.iter().map(|r| r.bytes).sum();
+    let regions: u64 = description.regions.iter().map(taken).sum();
+    let components = description.components.iter();
+    let slots = components.map(|c| SLOT_BYTES << c.cnode_bits);
     Memory {
         kernel: KERNEL_BYTES,
-        components: COMPONENT_BYTES * model.components.len() as u64,
+        components: COMPONENT_BYTES * model.components.len() as u64 + slots.sum::<u64>(),
         stacks: threads.map(|t| t.stack_bytes + page).sum(),
         heaps,
         data,
         // A model with mistakes may have less laid out than it names.
         other: regions.saturating_sub(heaps + data),
+    }
+}
+
+/// Memory that a region takes: contiguous ones come from one piece, whose size
+/// is a power of two.
+fn taken(region: &Region<String>) -> u64 {
+    match region.contiguous {
+        true => region.bytes.next_power_of_two(),
+        false => region.bytes,
     }
 }
 
@@ -143,11 +159,7 @@ impl System {
         }
     }
 
-    fn component_view(
-        &self,
-        component: &Component,
-        made: &system_description::Component<String, Vec<u8>>,
-    ) -> ComponentView {
+    fn component_view(&self, component: &Component, made: &Made<String, Vec<u8>>) -> ComponentView {
         let program = match &self.model.programs[component.program].source {
             ProgramSource::Package(package) => package.clone(),
             ProgramSource::Path { directory, package } => {
@@ -173,7 +185,7 @@ impl System {
         }
     }
 
-    fn capabilities(&self, made: &system_description::Component<String, Vec<u8>>) -> Vec<String> {
+    fn capabilities(&self, made: &Made<String, Vec<u8>>) -> Vec<String> {
         let name = |index: u16| &self.model.components[index as usize].name;
         let mut lines = vec!["wait on its own notification".to_owned()];
         if made.endpoint {
@@ -192,16 +204,55 @@ impl System {
                     let number = badge & !system_description::map::CALL_BADGE;
                     format!("call {} (caller {number})", name(component))
                 }
+                Grant::Frames { region } => {
+                    let region = &self.description.regions[region as usize];
+                    format!(
+                        "map the frames of {} anywhere ({})",
+                        region.name,
+                        show_size(region.bytes)
+                    )
+                }
                 Grant::IoPorts { first, last } => format!("use I/O ports {first:#x} to {last:#x}"),
             });
         }
         for device in &made.devices {
             lines.push(device_line(device));
         }
+        lines.extend(self.kept(made).map(|(_, client)| {
+            let bytes = show_size(self.held_bytes(client));
+            let name = &client.name;
+            format!(
+                "map and unmap the memory of {name} ({bytes} and its program), resolve its faults"
+            )
+        }));
+        if made.keeps.is_some() {
+            lines.push("pass its clients' faults on to the root task".to_owned());
+        }
         lines
     }
 
-    fn map(&self, made: &system_description::Component<String, Vec<u8>>) -> Vec<MapLine> {
+    /// The components whose memory `made` holds.
+    fn kept<'s>(
+        &'s self,
+        made: &'s Made<String, Vec<u8>>,
+    ) -> impl Iterator<Item = (Keeper, &'s Made<String, Vec<u8>>)> {
+        let kept = self.description.components.iter();
+        let kept = kept.filter_map(|c| Some((c.keeper?, c)));
+        kept.filter(|(keeper, _)| {
+            let manager = &self.description.components[usize::from(keeper.manager)];
+            manager.name == made.name
+        })
+    }
+
+    /// Bytes of a component's stacks and regions that its I/O manager holds.
+    fn held_bytes(&self, client: &Made<String, Vec<u8>>) -> u64 {
+        let stacks: u64 = client.threads.iter().map(|t| t.stack_bytes).sum();
+        let held = client.mappings.iter().filter(|m| m.held);
+        let regions = held.map(|m| self.description.regions[m.region as usize].bytes);
+        stacks + regions.sum::<u64>()
+    }
+
+    fn map(&self, made: &Made<String, Vec<u8>>) -> Vec<MapLine> {
         let page = system_description::map::PAGE;
         let mut lines = vec![MapLine {
             vaddr: system_description::map::STARTUP,
@@ -245,6 +296,16 @@ impl System {
                 page,
             });
         }
+        if let Some(keeps) = made.keeps {
+            let kept = self.kept(made);
+            lines.push(MapLine {
+                vaddr: keeps.vaddr,
+                bytes: kept.map(|(_, client)| self.held_bytes(client)).sum(),
+                name: "memory of its clients, and their programs".to_owned(),
+                writable: true,
+                page,
+            });
+        }
         lines.sort_by_key(|l| l.vaddr);
         lines
     }
@@ -281,10 +342,10 @@ fn trust(model: &Model) -> Vec<String> {
         }
         match component.role {
             Role::IoManager => notes.push(format!(
-                "{name} is trusted by its clients to pass requests on unchanged; it does not see their data"
+                "{name} is trusted by its clients: it sees and changes all of their memory, resolves their faults, and they end with it"
             )),
             Role::NetServer => notes.push(format!(
-                "{name} sees the data regions of all clients of its I/O manager"
+                "{name} is trusted by the clients of its I/O manager for where data comes from and goes to; it sees the headers of packets, and the whole of ARP, ICMP, DHCP and DNS, not what the clients send and receive"
             )),
             Role::Console => notes.push(format!(
                 "{name} sees everybody's log and counters, and can end the system"

@@ -74,9 +74,9 @@ const LINK_NAMES: [&str; 8] = [
     "timer",
     "entropy",
     "sockets",
-    "client-data",
     "frames",
     "server",
+    "headers",
     "lifecycle",
 ];
 

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use system_description::{Protocol, Record, Role as Side, SystemDescription};
+use system_description::{
+    Component, Keeper, NO_CLIENT, PAYLOAD, Protocol, Record, Role as Side, SystemDescription,
+};
 use system_toml::{Role, System, load};
 
 fn system() -> System {
@@ -67,8 +69,9 @@ fn links_come_in_pairs() {
             "entropy.net",
             Protocol::Entropy,
         ),
-        ("net", "frames", "nic", "frames.net", Protocol::Frames),
+        ("io", "frames", "nic", "frames.io", Protocol::Frames),
         ("io", "server", "net", "server.io", Protocol::Server),
+        ("io", "headers", "net", "headers.io", Protocol::Headers),
     ];
     for (client, at_client, server, at_server, protocol) in pairs {
         let find = |component, name: &str| {
@@ -79,10 +82,10 @@ fn links_come_in_pairs() {
         assert_eq!((c.protocol, s.protocol), (protocol, protocol));
         assert_eq!((c.role, s.role), (Side::Client, Side::Server));
         assert_eq!((c.peer.as_str(), s.peer.as_str()), (server, client));
-        assert_eq!(
-            (c.control.region, c.data.region),
-            (s.control.region, s.data.region)
-        );
+        assert_eq!(c.control.region, s.control.region);
+        // The payload buffers are the manager's alone.
+        let shared = protocol != Protocol::Frames;
+        assert!(!shared || c.data.region == s.data.region, "{at_client}");
         assert_eq!((c.index, c.params), (s.index, s.params));
         // Whoever is signalled has a badge bit, and the peer the capability.
         assert_eq!(c.signal != 0, s.badge != 0, "{at_client}");
@@ -92,14 +95,49 @@ fn links_come_in_pairs() {
             matches!(protocol, Protocol::Timer | Protocol::Entropy)
         );
     }
-    let data = links("net")
-        .into_iter()
-        .find(|l| l.name == "client-data.echo");
-    let data = data.unwrap().data;
-    assert!(data.vaddr != 0 && data.bytes == 4 << 20);
-    let manager = links("io").into_iter().find(|l| l.name == "sockets.echo");
-    let manager = manager.unwrap().data;
-    assert_eq!((manager.vaddr, manager.bytes), (0, data.bytes));
+    let data = |component: &str, link: &str| {
+        let link = links(component).into_iter().find(|l| l.name == link);
+        let data = link.unwrap().data;
+        (data.vaddr != 0, data.bytes)
+    };
+    assert_eq!(data("echo", "sockets"), (true, 4 << 20));
+    // The manager finds it among what it holds.
+    assert_eq!(data("io", "sockets.echo"), (false, 4 << 20));
+    let payload = 1024 * 2048;
+    assert_eq!(data("io", "frames"), (true, payload));
+    assert_eq!(data("nic", "frames.io"), (false, 0));
+    let headers = socket_api::headers_bytes(1500) as u64;
+    assert_eq!(data("net", "headers.io"), (true, headers));
+    let slots = socket_api::send_slots_bytes(1500) as u64;
+    assert_eq!(data("net", "server.io"), (true, slots));
+}
+
+/// The I/O manager holds the clients' memory, a reserve and the payload
+/// buffers; nobody else maps what is a client's.
+#[test]
+fn the_manager_holds_what_it_is_to_pass() {
+    let system = system();
+    let made = system.describe(|p| p as u16);
+    let find = |name: &str| made.components.iter().position(|c| c.name == name).unwrap();
+    let (io, echo) = (find("io"), &made.components[find("echo")]);
+    let manager = io as u16;
+    assert_eq!(echo.keeper, Some(Keeper { manager, client: 0 }));
+    let io = &made.components[io];
+    let holdings = io.records.iter().filter_map(|record| match record {
+        Record::Holding(holding) => Some((holding.client, holding.bytes)),
+        _ => None,
+    });
+    let expected = [(NO_CLIENT, 2 << 20), (PAYLOAD, 1024 * 2048)];
+    assert_eq!(holdings.collect::<Vec<_>>(), expected);
+    let mut names = Vec::new();
+    for mapping in echo.mappings.iter().filter(|m| m.held) {
+        let region = &made.regions[mapping.region as usize];
+        let maps = |c: &&Component<_, _>| c.mappings.iter().any(|m| m.region == mapping.region);
+        assert_eq!(made.components.iter().filter(maps).count(), 1);
+        assert_eq!(region.owner, Some(manager));
+        names.push(region.name.as_str());
+    }
+    assert_eq!(names, ["echo.sockets", "echo.data"]);
 }
 
 /// A capability without the number that the tool assigned.
@@ -133,6 +171,13 @@ fn rights_are_those_of_the_file() {
         view.trust
             .iter()
             .any(|t| t.contains("nic") && t.contains("no IOMMU"))
+    );
+    let io = component("io").capabilities.join("\n");
+    assert!(io.contains("the memory of hello ("), "{io}");
+    assert!(
+        view.trust
+            .iter()
+            .any(|t| t.starts_with("io is trusted by its clients"))
     );
     assert!(view.memory.total() < view.memory_bytes);
 }

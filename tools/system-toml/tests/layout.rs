@@ -47,7 +47,8 @@ struct Application {
 }
 
 fn application() -> impl Strategy<Value = Application> {
-    let sizes = (64..600u64, 0..600u64, 1..64u64, 1..=16u8);
+    // Small enough for one manager to hold the pages of all.
+    let sizes = (64..500u64, 0..300u64, 1..16u64, 1..=16u8);
     (any::<bool>(), any::<bool>(), sizes).prop_map(|(sockets, large, sizes)| Application {
         sockets,
         large,
@@ -140,14 +141,25 @@ fn links(component: &Component<String, Vec<u8>>) -> Vec<&LinkRecord<String>> {
 }
 
 /// Slots are unique, and inside the CSpace.
-fn check_slots(component: &Component<String, Vec<u8>>) {
-    let mut slots: Vec<u32> = component.caps.iter().map(|c| c.slot).collect();
+fn check_slots(description: &Description, component: &Component<String, Vec<u8>>) {
+    let mut slots = Vec::new();
+    for cap in &component.caps {
+        let count = match cap.grant {
+            Grant::Frames { region } => description.regions[region as usize].bytes / map::PAGE,
+            _ => 1,
+        };
+        slots.extend(cap.slot..cap.slot + count as u32);
+    }
     for device in &component.devices {
         slots.extend(device.irq.iter().map(|i| i.slot));
         slots.extend(Some(device.ports).filter(|p| *p != 0));
     }
     let unique: BTreeSet<u32> = slots.iter().copied().collect();
     assert_eq!(unique.len(), slots.len(), "{}", component.name);
+    if let Some(keeps) = component.keeps {
+        // Behind all others the root task goes on.
+        assert!(unique.iter().all(|slot| *slot < keeps.slot));
+    }
     for slot in unique {
         assert!(slot >= map::slot::FIRST_ASSIGNED && slot < 1 << component.cnode_bits);
     }
@@ -185,6 +197,50 @@ fn check_badges(component: &Component<String, Vec<u8>>) {
     assert!(shared.all(|l| l.badge != 0 && !unique.contains(&l.badge)));
 }
 
+/// What a client's I/O manager is to hold belongs to that manager and is mapped
+/// by nobody else; the manager has room for it; what is described of it
+/// already is mapped where it says.
+fn check_holdings(description: &Description, component: &Component<String, Vec<u8>>) {
+    let mut need = 0;
+    for client in &description.components {
+        let keeper = client
+            .keeper
+            .map(|k| &description.components[k.manager as usize]);
+        if keeper.is_none_or(|k| k.name != component.name) {
+            continue;
+        }
+        need += client
+            .threads
+            .iter()
+            .map(|t| t.stack_bytes / map::PAGE)
+            .sum::<u64>();
+        for mapping in client.mappings.iter().filter(|m| m.held) {
+            let region = &description.regions[mapping.region as usize];
+            let owner = &description.components[region.owner.unwrap() as usize];
+            assert_eq!(owner.name, component.name);
+            let maps = |c: &&Component<_, _>| c.mappings.iter().any(|m| m.region == mapping.region);
+            assert_eq!(description.components.iter().filter(maps).count(), 1);
+            need += region.bytes / map::LARGE_PAGE;
+        }
+    }
+    let room = component
+        .keeps
+        .map_or(0, |k| (1 << component.cnode_bits) - u64::from(k.slot));
+    assert!(need <= room, "{}", component.name);
+    for record in &component.records {
+        let Record::Holding(holding) = record else {
+            continue;
+        };
+        let maps = |m: &&system_description::Mapping| m.vaddr == holding.own_vaddr;
+        let mapping = component.mappings.iter().find(maps).unwrap();
+        assert_eq!(
+            description.regions[mapping.region as usize].bytes,
+            holding.bytes
+        );
+        assert!(component.caps.iter().any(|cap| cap.slot == holding.slot));
+    }
+}
+
 /// Everything that is mapped is aligned, in its range, and apart.
 fn check_space(description: &Description, component: &Component<String, Vec<u8>>) {
     let mut spans = vec![(map::STARTUP, map::STARTUP + map::STARTUP_MAX)];
@@ -205,6 +261,10 @@ fn check_space(description: &Description, component: &Component<String, Vec<u8>>
         assert!(mapping.vaddr.is_multiple_of(page) && region.bytes.is_multiple_of(page));
         assert!(mapping.vaddr >= map::HEAP && region.bytes > 0);
         spans.push((mapping.vaddr, mapping.vaddr + region.bytes));
+    }
+    if let Some(keeps) = component.keeps {
+        assert!(keeps.vaddr.is_multiple_of(map::PAGE));
+        spans.push((keeps.vaddr, keeps.vaddr));
     }
     for device in component.devices.iter().filter(|d| d.vaddr_bytes > 0) {
         assert!(device.vaddr.is_multiple_of(map::PAGE));
@@ -305,10 +365,11 @@ proptest! {
         let system = system.unwrap_or_else(|report| panic!("{report}"));
         let description = system.describe(|program| program as u16);
         for component in &description.components {
-            check_slots(component);
+            check_slots(&description, component);
             check_badges(component);
             check_space(&description, component);
             check_links(&description, component);
+            check_holdings(&description, component);
             let mut page = vec![0; map::STARTUP_MAX as usize];
             startup::write(component.records.iter().cloned(), &mut page).unwrap();
             prop_assert_eq!(

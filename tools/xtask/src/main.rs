@@ -93,7 +93,12 @@ fn set_up() -> Result<Surroundings> {
     };
     let progress = Progress::spinner();
     let logs = workspace.products().join("logs");
-    let needs = [host_packages::KERNEL_BUILD, host_packages::EMULATOR].concat();
+    let needs = [
+        host_packages::KERNEL_BUILD,
+        host_packages::EMULATOR,
+        host_packages::NAMESPACE,
+    ]
+    .concat();
     host_packages::ensure(&needs, &logs, &progress)?;
     let kernel = sel4_kernel::ensure(Variant::Debug, &workspace, &progress)?;
     Ok(Surroundings {

@@ -51,6 +51,8 @@ const PROGRAMS: &[&str] = &[
     "faulty",
     "hello",
     "hostile-client",
+    "keeper",
+    "kept",
     "pair",
 ];
 /// Programs behind the feature `program` of a package with a library.

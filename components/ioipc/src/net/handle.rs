@@ -6,7 +6,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use socket_api::{Completion, Op, WireAddress, flags};
+use socket_api::{Completion, Op, Passing, WireAddress, flags};
 
 use crate::core_state::Core;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,13 +63,35 @@ impl Handle {
         Ok(())
     }
 
-    /// Submits receives or accepts ahead of time from now on.
+    /// The socket may receive from now on, into slots of size class `order`.
     pub fn start(&self, order: u16) {
+        self.record(|r| {
+            r.order = order;
+            r.flags |= flag::STARTED;
+        });
+    }
+
+    /// Submits accepts ahead of time from now on.
+    pub fn start_accepts(&self) {
         self.stack.with(|core| {
-            let record = core.socket(self.index);
-            record.order = order;
-            record.flags |= flag::POSTS;
-            core.post(self.index);
+            core.socket(self.index).flags |= flag::STARTED;
+            core.start_ahead(self.index);
+        });
+    }
+
+    /// How sending passes data from now on.
+    pub fn set_send_semantics(&self, passing: Passing) {
+        self.record(|r| match passing.semantics.is_system_allocated() {
+            true => r.passing.send_buffer = passing.word(),
+            false => r.passing.send = passing.word(),
+        });
+    }
+
+    /// How receiving passes data from now on.
+    pub fn set_receive_semantics(&self, passing: Passing) {
+        self.record(|r| match passing.semantics.is_system_allocated() {
+            true => r.passing.receive_buffer = passing.word(),
+            false => r.passing.receive = passing.word(),
         });
     }
 

@@ -104,15 +104,11 @@ pub fn lookup_on(stack: &'static Stack, name: &str, limit: Option<Duration>) -> 
     if name.is_empty() || name.len() > MOST_NAME || !name.is_ascii() {
         return Err(Error::new(ErrorKind::InvalidInput, "not a host name"));
     }
-    let unit = stack.block(Wait::Forever, false, |core| {
-        let unit = core.buffers.alloc(0);
-        core.starved |= unit.is_none();
-        unit
-    })?;
+    let unit = stack.slot()?;
     let mut request = Request::new(Op::Resolve, 0, 0);
     stack.with(|core| {
-        core.buffers.fill(unit, name.as_bytes());
-        request.extent = core.buffers.extent(unit, name.len() as u32);
+        core.buffers.fill(unit, 0, name.as_bytes());
+        request.extent = core.buffers.extent(unit, 0, name.len() as u32);
         request.arg = u64::from(core.buffers.bytes(0));
     });
     let answer = stack.call(request, NONE, unit, 0, Wait::at_most(limit))?;
@@ -120,6 +116,7 @@ pub fn lookup_on(stack: &'static Stack, name: &str, limit: Option<Duration>) -> 
     stack.with(|core| {
         core.buffers.take(unit, 0, &mut bytes);
         core.buffers.free(unit, 0);
+        core.counters.copied_control += (name.len() + answer.len as usize) as u64;
     });
     found.count = (answer.len as usize >> 2).min(MOST);
     for (to, from) in found.all.iter_mut().zip(bytes.chunks_exact(4)) {

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
-use socket_api::{Op, SocketKind};
+use socket_api::{Op, SocketKind, WireAddress};
 
 use super::handle::{duration, timeout};
 use super::{Handle, Shutdown, ToAddress};
@@ -13,123 +13,16 @@ use crate::poll::Pollable;
 use crate::records::{flag, kind};
 use crate::stack::{Stack, Wait, stack};
 
-/// Connections that wait to be accepted, unless said otherwise.
-const BACKLOG: u16 = 128;
-
-/// A listening socket.
-#[derive(Debug)]
-pub struct TcpListener {
-    handle: Handle,
-}
-
-impl TcpListener {
-    /// Listens on `address` with a backlog of 128, as `std` does.
-    ///
-    /// # Errors
-    /// `AddrInUse`, `AddrNotAvailable`, or that of looking `address` up.
-    pub fn bind(address: impl ToAddress) -> Result<Self> {
-        Self::bind_on(stack()?, address, BACKLOG)
-    }
-
-    /// As [`TcpListener::bind`], on a stack other than the installed one and
-    /// with `backlog` connections that may wait.
-    ///
-    /// # Errors
-    /// As [`TcpListener::bind`].
-    pub fn bind_on(stack: &'static Stack, address: impl ToAddress, backlog: u16) -> Result<Self> {
-        let address = address.to_address(stack)?;
-        let backlog = backlog.max(1);
-        let handle = Handle::open(stack, SocketKind::Tcp as u64, kind::LISTENER)?;
-        handle.attach(Op::Bind, address, Wait::Forever)?;
-        handle.control(Op::Listen, None, u64::from(backlog), Wait::Forever)?;
-        handle.record(|r| r.backlog = backlog);
-        handle.start(0);
-        Ok(Self { handle })
-    }
-
-    /// The next connection and its peer.
-    ///
-    /// # Errors
-    /// `WouldBlock`, or what befell an attempt to accept.
-    pub fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
-        let Handle { stack, index } = self.handle;
-        let wait = self
-            .handle
-            .record(|r| Wait::of_socket(r.flags, r.read_timeout));
-        let accepted = stack.block(wait, true, |core| match core.dequeue(index) {
-            Some(record) => {
-                let accepted = core.record(record).accepted;
-                core.free_record(record);
-                core.post(index);
-                Some(Ok(accepted))
-            }
-            None => {
-                let error = core.take_error(index);
-                core.post(index);
-                error.map(|e| Err(Error::from_status(e)))
-            }
-        })??;
-        let stream = TcpStream {
-            handle: Handle {
-                stack,
-                index: accepted,
-            },
-        };
-        let peer = stream.peer_addr()?;
-        Ok((stream, peer))
-    }
-
-    /// Connections, one after the other, without end.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
-
-    /// The local address.
-    ///
-    /// # Errors
-    /// `NotConnected` if the manager gave none.
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        self.handle.local()
-    }
-
-    /// How long `accept` waits at most; `None`: for ever.
-    ///
-    /// # Errors
-    /// `InvalidInput` for no time at all.
-    pub fn set_accept_timeout(&self, limit: Option<Duration>) -> Result<()> {
-        let ns = timeout(limit)?;
-        self.handle.record(|r| r.read_timeout = ns);
-        Ok(())
-    }
-
-    /// Whether `accept` answers `WouldBlock` instead of waiting.
-    pub fn set_nonblocking(&self, on: bool) {
-        self.handle.set_flag(flag::NON_BLOCKING, on);
-    }
-}
-
-/// The connections of a listener; see [`TcpListener::incoming`].
-#[derive(Debug)]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-}
-
-impl Iterator for Incoming<'_> {
-    type Item = Result<TcpStream>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
-    }
-}
-
 /// A connection.
 ///
-/// A `write` returns once bytes have been copied. Dropping the stream sends
-/// what is queued in the background, then FIN; [`TcpStream::set_linger`]
-/// changes that.
+/// A `write` of few bytes returns once they have been copied; one of many
+/// ([`Settings::stream_by_address`](crate::Settings::stream_by_address)), or
+/// with semantics of its own, once the peer has acknowledged all but a tail.
+/// Dropping the stream sends what is queued in the background, then FIN;
+/// [`TcpStream::set_linger`] changes that.
 #[derive(Debug)]
 pub struct TcpStream {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl TcpStream {
@@ -194,10 +87,8 @@ impl TcpStream {
     #[inline]
     fn receive(&self, buf: &mut [u8], peek: bool) -> Result<usize> {
         let Handle { stack, index } = self.handle;
-        let wait = self
-            .handle
-            .record(|r| Wait::of_socket(r.flags, r.read_timeout));
-        stack.block(wait, false, |core| core.receive_stream(index, buf, peek))?
+        let arrived = stack.receive::<true, _>(index, buf, None, peek)?;
+        Ok(arrived.len)
     }
 
     /// Queues as much of `buf` as there is room for, at least one byte.
@@ -207,10 +98,7 @@ impl TcpStream {
     #[inline]
     pub fn write(&self, buf: &[u8]) -> Result<usize> {
         let Handle { stack, index } = self.handle;
-        let wait = self
-            .handle
-            .record(|r| Wait::of_socket(r.flags, r.write_timeout));
-        stack.block(wait, true, |core| core.send_stream(index, buf))?
+        stack.send::<true, _>(index, buf, WireAddress::NONE, None)
     }
 
     /// Queues all of `buf`.
@@ -225,7 +113,8 @@ impl TcpStream {
         Ok(())
     }
 
-    /// Waits until everything written is in the server's send queue.
+    /// Waits until the peer has acknowledged everything written, but for what
+    /// was copied when a `write` by address returned.
     ///
     /// # Errors
     /// What ended the connection, `WouldBlock`, or `TimedOut`.
@@ -377,6 +266,7 @@ impl TcpStream {
 
     fn readiness(&self) -> (bool, bool) {
         self.handle.stack.with(|core| {
+            core.start_ahead(self.handle.index);
             core.process();
             core.readiness(self.handle.index)
         })
@@ -421,12 +311,6 @@ macro_rules! embedded_io {
 
 embedded_io!(TcpStream);
 embedded_io!(&TcpStream);
-
-impl Pollable for TcpListener {
-    fn place(&self) -> (&'static Stack, u16) {
-        (self.handle.stack, self.handle.index)
-    }
-}
 
 impl Pollable for TcpStream {
     fn place(&self) -> (&'static Stack, u16) {

@@ -16,11 +16,14 @@ use crate::stack::{Stack, Wait, stack};
 ///
 /// Datagrams of up to 2048 bytes are received whole
 /// ([`Settings::datagram_order`](crate::Settings::datagram_order) gives more);
-/// the rest of a longer one is lost. A `send` returns once the datagram has
-/// been copied; an error that comes later is reported by the next operation.
+/// the rest of a longer one is lost, unless it is received by address. A `send`
+/// of few bytes returns once the datagram has been copied, and an error that
+/// comes later is reported by the next operation; one of many
+/// ([`Settings::datagram_by_address`](crate::Settings::datagram_by_address)),
+/// or with semantics of its own, returns once the device is done with it.
 #[derive(Debug)]
 pub struct UdpSocket {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl UdpSocket {
@@ -92,30 +95,10 @@ impl UdpSocket {
 
     #[inline]
     fn receive(&self, buf: &mut [u8], peek: bool) -> Result<(usize, SocketAddr)> {
-        let index = self.handle.index;
-        let mut wait = None;
-        let datagram = loop {
-            // The common case, without looking at flags and timeouts.
-            let now = wait.unwrap_or(Wait::Never);
-            let got = self
-                .handle
-                .stack
-                .block(now, false, |core| core.receive_datagram(index, buf, peek));
-            match got {
-                Err(e) if e == Error::WOULD_BLOCK && wait.is_none() => {
-                    let waits = self
-                        .handle
-                        .record(|r| Wait::of_socket(r.flags, r.read_timeout));
-                    if waits == Wait::Never {
-                        return Err(e);
-                    }
-                    wait = Some(waits);
-                }
-                got => break got??,
-            }
-        };
-        let from = datagram.from.to_socket_addr().ok_or(Error::BROKEN)?;
-        Ok((datagram.len, from))
+        let Handle { stack, index } = self.handle;
+        let arrived = stack.receive::<false, _>(index, buf, None, peek)?;
+        let from = arrived.from.to_socket_addr().ok_or(Error::BROKEN)?;
+        Ok((arrived.len, from))
     }
 
     /// Sends `buf` as one datagram.
@@ -141,17 +124,8 @@ impl UdpSocket {
 
     #[inline]
     fn submit(&self, buf: &[u8], to: WireAddress) -> Result<usize> {
-        let index = self.handle.index;
-        let stack = self.handle.stack;
-        let mut core = stack.lock();
-        if let Some(sent) = core.send_datagram(index, buf, to) {
-            stack.leave(core, true);
-            return sent;
-        }
-        let record = core.socket(index);
-        let wait = Wait::of_socket(record.flags, record.write_timeout);
-        drop(core);
-        stack.block(wait, true, |core| core.send_datagram(index, buf, to))?
+        let Handle { stack, index } = self.handle;
+        stack.send::<false, _>(index, buf, to, None)
     }
 
     /// The local address.

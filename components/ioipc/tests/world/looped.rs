@@ -1,11 +1,13 @@
-//! A protocol server whose network is itself: what is sent to a port arrives
-//! at the socket bound to it.
+//! A network that is a loop: what is sent to a port arrives at the socket bound
+//! to it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
-use socket_api::{Completion, Op, Request, Status, WireAddress};
+use socket_api::{Completion, Extent, Op, Passing, Request, Status, WireAddress};
+
+use super::memory::Memory;
 
 /// Bytes a stream queues at its receiver.
 const WINDOW: usize = 64 << 10;
@@ -14,9 +16,17 @@ pub const HOST: [u8; 4] = [10, 0, 2, 15];
 /// Nobody answers here.
 pub const BLACK_HOLE: u16 = 9;
 
+/// A request, and whose memory it names.
+#[derive(Clone)]
+pub struct Asked {
+    pub request: Request,
+    pub client: usize,
+    pub memory: Arc<Memory>,
+}
+
 #[derive(Default)]
 struct Socket {
-    client: u32,
+    client: usize,
     tcp: bool,
     port: u16,
     /// UDP: connected to. TCP: the other end.
@@ -26,107 +36,110 @@ struct Socket {
     listening: bool,
     backlog: usize,
     /// Numbers of connections that wait to be accepted, by their connector.
-    waiting: VecDeque<Request>,
+    waiting: VecDeque<Asked>,
     datagrams: VecDeque<(u16, Vec<u8>)>,
     stream: VecDeque<u8>,
     fin: bool,
     reset: bool,
     read_shut: bool,
     write_shut: bool,
-    receives: VecDeque<Request>,
-    accepts: VecDeque<Request>,
-    sends: VecDeque<(Request, usize)>,
-    connecting: Option<Request>,
+    receives: VecDeque<Asked>,
+    accepts: VecDeque<Asked>,
+    sends: VecDeque<(Asked, usize)>,
+    connecting: Option<Asked>,
 }
 
-pub struct Server {
-    requests: Consumer<Request>,
-    completions: Producer<Completion>,
-    regions: Vec<SharedMemory>,
+pub struct Network {
     sockets: BTreeMap<u32, Socket>,
     next_port: u16,
+    next_socket: u32,
+    /// Nothing that is sent gets anywhere.
+    pub hold: bool,
+    /// What was answered, and to which client.
+    pub answers: Vec<(usize, Completion)>,
 }
 
 fn address(port: u16) -> WireAddress {
     std::net::SocketAddr::from((HOST, port)).into()
 }
 
-impl Server {
-    pub fn new(control: SharedMemory, regions: Vec<SharedMemory>) -> Self {
-        let ring = |at| control.slice(at, api::SERVER_RING.bytes()).unwrap();
+impl Network {
+    pub fn new() -> Self {
         Self {
-            requests: Consumer::attach(ring(api::SERVER_REQUESTS_OFFSET), api::SERVER_RING)
-                .unwrap(),
-            completions: Producer::attach(ring(api::SERVER_COMPLETIONS_OFFSET), api::SERVER_RING)
-                .unwrap(),
-            regions,
             sockets: BTreeMap::new(),
             next_port: 49152,
+            next_socket: 0x1_0000,
+            hold: false,
+            answers: Vec::new(),
         }
     }
 
-    /// Does what there is to do; true if the manager must be signalled.
-    pub fn turn(&mut self) -> bool {
-        while let Some(request) = self.requests.pop().unwrap() {
-            self.request(request);
-            self.pump();
-        }
-        self.completions.publish()
+    pub fn sockets_of(&self, client: usize) -> u16 {
+        let sockets = self.sockets.values();
+        sockets.filter(|s| s.client == client).count() as u16
     }
 
-    pub fn arm(&mut self) -> bool {
-        self.requests.arm().unwrap()
+    pub fn is_socket(&self, client: usize, socket: u32) -> bool {
+        self.sockets
+            .get(&socket)
+            .is_some_and(|s| s.client == client)
     }
 
-    fn answer(&mut self, request: &Request, status: Status) {
-        self.complete(request.complete(status));
+    fn answer(&mut self, asked: &Asked, status: Status) {
+        self.complete(asked, asked.request.complete(status));
     }
 
-    fn complete(&mut self, completion: Completion) {
-        self.completions.push(&completion).unwrap();
+    fn complete(&mut self, asked: &Asked, completion: Completion) {
+        self.answers.push((asked.client, completion));
     }
 
-    fn request(&mut self, request: Request) {
-        let op = Op::from_number(request.op).unwrap();
+    fn new_socket(&mut self, socket: Socket) -> u32 {
+        self.next_socket += 1;
+        self.sockets.insert(self.next_socket, socket);
+        self.next_socket
+    }
+
+    pub fn request(&mut self, op: Op, asked: Asked, quota: u16) {
         match op {
+            Op::Open if self.sockets_of(asked.client) == quota => {
+                self.answer(&asked, Status::QuotaExceeded);
+            }
             Op::Open => {
-                let socket = Socket {
-                    client: request.client,
-                    tcp: request.arg == 2,
+                let socket = self.new_socket(Socket {
+                    client: asked.client,
+                    tcp: asked.request.arg == 2,
                     ..Socket::default()
+                });
+                let opened = Completion {
+                    socket,
+                    ..asked.request.complete(Status::Ok)
                 };
-                assert!(self.sockets.insert(request.socket, socket).is_none());
-                self.answer(&request, Status::Ok);
+                self.complete(&asked, opened);
             }
-            Op::Resolve => self.resolve(&request),
-            Op::AwaitAddress => self.complete(Completion {
-                address: address(0),
-                arg: 24,
-                len: 1500,
-                ..request.complete(Status::Ok)
-            }),
-            Op::DropClient => {
-                self.sockets.retain(|_, s| s.client != request.client);
-                self.answer(&request, Status::Ok);
+            Op::Resolve => self.resolve(&asked),
+            Op::AwaitAddress => {
+                let ours = Completion {
+                    address: address(0),
+                    arg: 24,
+                    len: 1500,
+                    ..asked.request.complete(Status::Ok)
+                };
+                self.complete(&asked, ours);
             }
-            _ => self.socket_request(op, request),
+            _ => self.socket_request(op, asked),
         }
     }
 
-    fn resolve(&mut self, request: &Request) {
-        let region = self.regions[request.client as usize];
-        let mut name = vec![0; request.extent.len as usize];
-        region
-            .read(request.extent.offset as usize, &mut name)
-            .unwrap();
-        if name != b"host.example" {
-            return self.answer(request, Status::NotFound);
+    fn resolve(&mut self, asked: &Asked) {
+        if asked.memory.read(asked.request.extent) != b"host.example" {
+            return self.answer(asked, Status::NotFound);
         }
-        region.write(request.extent.offset as usize, &HOST).unwrap();
-        self.complete(Completion {
+        asked.memory.write(asked.request.extent.address, &HOST);
+        let found = Completion {
             len: 4,
-            ..request.complete(Status::Ok)
-        });
+            ..asked.request.complete(Status::Ok)
+        };
+        self.complete(asked, found);
     }
 
     fn port(&mut self, asked: u16) -> u16 {
@@ -137,90 +150,113 @@ impl Server {
         self.next_port
     }
 
-    fn socket_request(&mut self, op: Op, request: Request) {
-        let socket = self
-            .sockets
-            .get_mut(&request.socket)
-            .expect("an open socket");
-        assert_eq!(socket.client, request.client);
+    fn socket_request(&mut self, op: Op, asked: Asked) {
+        let request = asked.request;
+        let socket = self.sockets.get_mut(&request.socket).unwrap();
         match op {
-            Op::Bind => self.bind(&request),
-            Op::Connect => self.connect(request),
+            Op::Bind => self.bind(&asked),
+            Op::Connect => self.connect(asked),
             Op::Listen => {
                 socket.listening = true;
                 socket.backlog = request.arg as usize;
-                self.answer(&request, Status::Ok);
+                self.answer(&asked, Status::Ok);
             }
-            Op::Accept => socket.accepts.push_back(request),
-            Op::Recv => socket.receives.push_back(request),
-            Op::Send => socket.sends.push_back((request, 0)),
+            Op::Accept => socket.accepts.push_back(asked),
+            Op::Recv => socket.receives.push_back(asked),
+            Op::Send => socket.sends.push_back((asked, 0)),
             Op::Shutdown => {
                 socket.read_shut |= request.arg & 1 != 0;
                 socket.write_shut |= request.arg & 2 != 0;
-                self.answer(&request, Status::Ok);
+                self.answer(&asked, Status::Ok);
             }
-            Op::Close => self.close(&request),
-            _ => self.answer(&request, Status::NotFound),
+            Op::Close => self.close(&asked),
+            Op::Cancel => self.cancel(&asked),
+            _ => self.answer(&asked, Status::NotFound),
         }
     }
 
-    fn bind(&mut self, request: &Request) {
+    fn cancel(&mut self, asked: &Asked) {
+        let word = asked.request.arg;
+        let socket = self.sockets.get_mut(&asked.request.socket).unwrap();
+        let is = |a: &Asked| a.request.user_data == word;
+        let mut cancelled = None;
+        for list in [&mut socket.receives, &mut socket.accepts] {
+            if let Some(at) = list.iter().position(is) {
+                cancelled = list.remove(at).map(|a| (a, 0));
+            }
+        }
+        if let Some(at) = socket.sends.iter().position(|(a, _)| is(a)) {
+            cancelled = socket.sends.remove(at);
+        }
+        let Some((found, done)) = cancelled else {
+            return self.answer(asked, Status::NotFound);
+        };
+        let completion = Completion {
+            len: done as u32,
+            ..found.request.complete(Status::Cancelled)
+        };
+        self.complete(&found, completion);
+        self.answer(asked, Status::Ok);
+    }
+
+    fn bind(&mut self, asked: &Asked) {
+        let request = asked.request;
         let tcp = self.sockets[&request.socket].tcp;
         let wanted = request.address.port;
-        let taken = self.sockets.values();
-        if wanted != 0
-            && taken
-                .into_iter()
-                .any(|s| s.port == wanted && s.tcp == tcp && !s.connected)
-        {
-            return self.answer(request, Status::AddressInUse);
+        let mut taken = self.sockets.values();
+        if wanted != 0 && taken.any(|s| s.port == wanted && s.tcp == tcp && !s.connected) {
+            return self.answer(asked, Status::AddressInUse);
         }
         let port = self.port(wanted);
         self.sockets.get_mut(&request.socket).unwrap().port = port;
-        self.complete(Completion {
-            address: address(port),
-            ..request.complete(Status::Ok)
-        });
+        self.complete_with(asked, address(port));
     }
 
-    fn connect(&mut self, request: Request) {
+    fn complete_with(&mut self, asked: &Asked, address: WireAddress) {
+        let completion = Completion {
+            address,
+            ..asked.request.complete(Status::Ok)
+        };
+        self.complete(asked, completion);
+    }
+
+    fn connect(&mut self, asked: Asked) {
+        let request = asked.request;
         let port = self.port(self.sockets[&request.socket].port);
         let to = request.address.port;
         let socket = self.sockets.get_mut(&request.socket).unwrap();
         socket.port = port;
         socket.peer_port = to;
         if !socket.tcp {
-            return self.complete(Completion {
-                address: address(port),
-                ..request.complete(Status::Ok)
-            });
+            return self.complete_with(&asked, address(port));
         }
-        socket.connecting = Some(request);
+        socket.connecting = Some(asked.clone());
         if to == BLACK_HOLE {
             return;
         }
-        let listener = self
-            .sockets
-            .values_mut()
-            .find(|s| s.listening && s.port == to);
-        match listener {
-            Some(l) if l.waiting.len() < l.backlog => l.waiting.push_back(request),
+        let mut listeners = self.sockets.values_mut();
+        match listeners.find(|s| s.listening && s.port == to) {
+            Some(l) if l.waiting.len() < l.backlog => l.waiting.push_back(asked),
             _ => {
                 self.sockets.get_mut(&request.socket).unwrap().connecting = None;
-                self.answer(&request, Status::ConnectionRefused);
+                self.answer(&asked, Status::ConnectionRefused);
             }
         }
     }
 
-    fn close(&mut self, request: &Request) {
+    fn close(&mut self, asked: &Asked) {
+        let request = asked.request;
         let mut socket = self.sockets.remove(&request.socket).unwrap();
         let lost = socket.sends.iter().any(|(_, done)| *done == 0) || !socket.stream.is_empty();
-        let outstanding = socket.receives.iter().chain(&socket.accepts);
-        let outstanding = outstanding.chain(socket.sends.iter().map(|(r, _)| r));
-        for other in outstanding.chain(&socket.connecting) {
-            self.completions
-                .push(&other.complete(Status::Cancelled))
-                .unwrap();
+        let outstanding = socket.receives.drain(..).chain(socket.accepts.drain(..));
+        let outstanding = outstanding.chain(socket.connecting.take());
+        let outstanding: Vec<_> = outstanding.map(|a| (a, 0)).chain(socket.sends).collect();
+        for (other, done) in outstanding {
+            let completion = Completion {
+                len: done as u32,
+                ..other.request.complete(Status::Cancelled)
+            };
+            self.complete(&other, completion);
         }
         if let Some(other) = socket.other.and_then(|o| self.sockets.get_mut(&o)) {
             other.other = None;
@@ -230,11 +266,11 @@ impl Server {
         for connect in socket.waiting.drain(..) {
             self.refuse(&connect);
         }
-        self.answer(request, Status::Ok);
+        self.answer(asked, Status::Ok);
     }
 
-    fn refuse(&mut self, connect: &Request) {
-        if let Some(socket) = self.sockets.get_mut(&connect.socket)
+    fn refuse(&mut self, connect: &Asked) {
+        if let Some(socket) = self.sockets.get_mut(&connect.request.socket)
             && socket.connecting.take().is_some()
         {
             self.answer(connect, Status::ConnectionRefused);
@@ -242,12 +278,13 @@ impl Server {
     }
 
     /// Moves bytes and connections as far as they go.
-    fn pump(&mut self) {
+    pub fn pump(&mut self) {
         let numbers: Vec<u32> = self.sockets.keys().copied().collect();
         for number in &numbers {
             self.pump_accepts(*number);
         }
         // Twice: what one sends another may receive.
+        let numbers: Vec<u32> = self.sockets.keys().copied().collect();
         for number in numbers.iter().chain(&numbers) {
             self.pump_sends(*number);
             self.pump_receives(*number);
@@ -263,98 +300,111 @@ impl Server {
                 return;
             }
             let connect = listener.waiting.pop_front().unwrap();
-            let port = listener.port;
-            let client = listener.client;
-            let Some(connector) = self.sockets.get_mut(&connect.socket) else {
+            let (port, client) = (listener.port, listener.client);
+            let Some(connector) = self.sockets.get_mut(&connect.request.socket) else {
                 continue;
             };
             if connector.connecting.take().is_none() {
                 continue;
             }
-            let accept = self
-                .sockets
-                .get_mut(&number)
-                .unwrap()
-                .accepts
-                .pop_front()
-                .unwrap();
-            let new = accept.arg as u32;
-            let connector = self.sockets.get_mut(&connect.socket).unwrap();
-            connector.other = Some(new);
-            connector.connected = true;
             let peer_port = connector.port;
-            let socket = Socket {
+            let listener = self.sockets.get_mut(&number).unwrap();
+            let accept = listener.accepts.pop_front().unwrap();
+            let new = self.new_socket(Socket {
                 client,
                 tcp: true,
                 port,
                 peer_port,
-                other: Some(connect.socket),
+                other: Some(connect.request.socket),
                 connected: true,
                 ..Socket::default()
-            };
-            assert!(self.sockets.insert(new, socket).is_none());
-            self.complete(Completion {
-                address: address(peer_port),
-                ..connect.complete(Status::Ok)
             });
-            self.complete(Completion {
+            let connector = self.sockets.get_mut(&connect.request.socket).unwrap();
+            connector.other = Some(new);
+            connector.connected = true;
+            self.complete_with(&connect, address(peer_port));
+            let accepted = Completion {
                 socket: new,
                 address: address(peer_port),
-                ..accept.complete(Status::Ok)
-            });
+                ..accept.request.complete(Status::Ok)
+            };
+            self.complete(&accept, accepted);
         }
     }
 
     fn pump_sends(&mut self, number: u32) {
         while let Some(socket) = self.sockets.get_mut(&number) {
-            let Some((request, done)) = socket.sends.front().copied() else {
-                if socket.write_shut && socket.connected {
-                    let other = socket.other;
-                    if let Some(other) = other.and_then(|o| self.sockets.get_mut(&o)) {
-                        other.fin = true;
-                    }
+            let Some((asked, done)) = socket.sends.front().cloned() else {
+                return self.finish_sending(number);
+            };
+            if self.hold {
+                return;
+            }
+            let socket = &self.sockets[&number];
+            let sent = match socket.tcp {
+                true => self.send_some(number, &asked, done),
+                false => self.send_datagram(number, &asked),
+            };
+            let Some(len) = sent else { return };
+            self.sockets.get_mut(&number).unwrap().sends.pop_front();
+            match len {
+                Ok(len) => {
+                    let completion = Completion {
+                        len,
+                        ..asked.request.complete(Status::Ok)
+                    };
+                    self.complete(&asked, completion);
                 }
-                return;
-            };
-            let region = self.regions[socket.client as usize];
-            let mut bytes = vec![0; request.extent.len as usize];
-            region
-                .read(request.extent.offset as usize, &mut bytes)
-                .unwrap();
-            if !socket.tcp {
-                let (from, connected) = (socket.port, socket.peer_port);
-                socket.sends.pop_front();
-                let to = match request.address.family {
-                    0 => connected,
-                    _ => request.address.port,
-                };
-                self.deliver(from, to, bytes.clone());
-                self.complete(Completion {
-                    len: bytes.len() as u32,
-                    ..request.complete(Status::Ok)
-                });
-                continue;
+                Err(status) => self.answer(&asked, status),
             }
-            let other = socket.other;
-            let Some(other) = other.and_then(|o| self.sockets.get_mut(&o)) else {
-                self.sockets.get_mut(&number).unwrap().sends.pop_front();
-                self.answer(&request, Status::ConnectionReset);
-                continue;
-            };
-            let room = WINDOW - other.stream.len();
-            let take = room.min(bytes.len() - done);
-            other.stream.extend(&bytes[done..done + take]);
-            let socket = self.sockets.get_mut(&number).unwrap();
-            if done + take < bytes.len() {
-                socket.sends.front_mut().unwrap().1 += take;
-                return;
-            }
-            socket.sends.pop_front();
-            self.complete(Completion {
-                len: bytes.len() as u32,
-                ..request.complete(Status::Ok)
-            });
         }
+    }
+
+    fn finish_sending(&mut self, number: u32) {
+        let socket = &self.sockets[&number];
+        if !socket.write_shut || !socket.connected {
+            return;
+        }
+        if let Some(other) = socket.other.and_then(|o| self.sockets.get_mut(&o)) {
+            other.fin = true;
+        }
+    }
+
+    fn send_datagram(&mut self, number: u32, asked: &Asked) -> Option<Result<u32, Status>> {
+        let socket = &self.sockets[&number];
+        let to = match asked.request.address.family {
+            0 => socket.peer_port,
+            _ => asked.request.address.port,
+        };
+        let bytes = asked.memory.read(asked.request.extent);
+        self.deliver(socket.port, to, bytes);
+        Some(Ok(asked.request.extent.len))
+    }
+
+    /// Moves what fits the peer's window; something once all has.
+    fn send_some(
+        &mut self,
+        number: u32,
+        asked: &Asked,
+        done: usize,
+    ) -> Option<Result<u32, Status>> {
+        let other = self.sockets[&number].other;
+        let Some(other) = other.and_then(|o| self.sockets.get_mut(&o)) else {
+            return Some(Err(Status::ConnectionReset));
+        };
+        let Extent { address, len } = asked.request.extent;
+        let take = (WINDOW - other.stream.len()).min(len as usize - done);
+        let part = Extent {
+            address: address + done as u32,
+            len: take as u32,
+        };
+        other.stream.extend(asked.memory.read(part));
+        if done + take < len as usize {
+            let socket = self.sockets.get_mut(&number).unwrap();
+            socket.sends.front_mut().unwrap().1 += take;
+            return None;
+        }
+        Some(Ok(len))
     }
 
     fn deliver(&mut self, from: u16, to: u16, bytes: Vec<u8>) {
@@ -370,42 +420,39 @@ impl Server {
     }
 
     fn pump_receives(&mut self, number: u32) {
-        loop {
-            let Some(socket) = self.sockets.get_mut(&number) else {
+        while let Some(socket) = self.sockets.get_mut(&number) {
+            let Some(asked) = socket.receives.front().cloned() else {
                 return;
             };
-            let Some(request) = socket.receives.front().copied() else {
-                return;
-            };
-            let region = self.regions[socket.client as usize];
-            let room = request.extent.len as usize;
-            let mut completion = request.complete(Status::Ok);
+            let room = asked.request.extent.len as usize;
+            let mut completion = asked.request.complete(Status::Ok);
+            let mut bytes = Vec::new();
             if !socket.tcp {
-                let Some((from, bytes)) = socket.datagrams.pop_front() else {
+                let Some((from, datagram)) = socket.datagrams.pop_front() else {
                     return;
                 };
-                let len = bytes.len().min(room);
-                region
-                    .write(request.extent.offset as usize, &bytes[..len])
-                    .unwrap();
-                completion.len = len as u32;
-                completion.arg = bytes.len() as u64;
-                completion.flags = u32::from(len < bytes.len()) * api::flags::TRUNCATED;
+                completion.arg = datagram.len() as u64;
+                completion.flags = u32::from(room < datagram.len()) * api::flags::TRUNCATED;
                 completion.address = address(from);
+                bytes = datagram;
+                bytes.truncate(room);
             } else if !socket.stream.is_empty() {
                 let len = socket.stream.len().min(room);
-                let bytes: Vec<u8> = socket.stream.drain(..len).collect();
-                region
-                    .write(request.extent.offset as usize, &bytes)
-                    .unwrap();
-                completion.len = len as u32;
+                bytes = socket.stream.drain(..len).collect();
             } else if socket.reset {
                 completion.status = Status::ConnectionReset as u16;
             } else if !socket.fin && !socket.read_shut {
                 return;
             }
+            let passing = Passing::from_word(asked.request.passing).unwrap();
+            if !bytes.is_empty() {
+                let extent = asked.request.extent;
+                asked.memory.arrive(extent, passing.semantics);
+                asked.memory.write(extent.address, &bytes);
+            }
+            completion.len = bytes.len() as u32;
             socket.receives.pop_front();
-            self.complete(completion);
+            self.complete(&asked, completion);
         }
     }
 }

@@ -1,23 +1,28 @@
-//! A system in one process: client libraries, the real I/O manager, and a
-//! protocol server whose network is a loop.
+//! A system in one process: client libraries, and a manager and server in one
+//! whose network is a loop.
 //!
 //! Each party has a thread of its own and sees the others through the same
-//! rings as on seL4.
+//! rings as on seL4; the manager knows the clients' memory by address.
 
 // Each test program uses a part of this.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub mod looped;
+pub mod manager;
+pub mod memory;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use io_manager::{Bells, ClientConfig, Manager, ServerConfig};
-use ioipc::{MAX_THREADS, Platform, Quota, Settings, Stack};
-use shared_ring::SharedMemory;
+use ioipc::{Counters, MAX_THREADS, Platform, Quota, Settings, Stack};
+use shared_ring::{Region, SharedMemory};
 use socket_api as api;
+use socket_api::{Extent, Op, Request};
 use zerocopy::IntoBytes;
+
+use manager::{Client, Manager, Switches};
+use memory::Memory;
 
 /// A notification: a flag that one thread waits for.
 #[derive(Default)]
@@ -54,8 +59,14 @@ pub fn memory(bytes: usize) -> SharedMemory {
 /// What a client library stands on here.
 pub struct Host {
     control: SharedMemory,
-    data: SharedMemory,
+    pub memory: Arc<Memory>,
     quota: Quota,
+    pub single_threaded: AtomicBool,
+    simulated: bool,
+    /// Everything asked of the manager.
+    log: Arc<Mutex<Vec<Request>>>,
+    /// What the library published last.
+    pub published: Mutex<Counters>,
     manager: Arc<Bell>,
     bells: [Bell; MAX_THREADS],
     leader: AtomicUsize,
@@ -76,8 +87,33 @@ impl Platform for Host {
     fn control(&self) -> SharedMemory {
         self.control
     }
-    fn data(&self) -> SharedMemory {
-        self.data
+    fn data(&self) -> Extent {
+        self.memory.data()
+    }
+    fn region(&self) -> Option<Region> {
+        (!self.simulated).then(|| self.memory.region())
+    }
+    fn address_of(&self, pointer: usize, len: usize) -> Option<u32> {
+        let known = !self.simulated;
+        known.then(|| self.memory.address_of(pointer, len))?
+    }
+    fn is_simulated(&self) -> bool {
+        self.simulated
+    }
+    fn read(&self, address: u32, into: &mut [u8]) -> bool {
+        let len = into.len() as u32;
+        into.copy_from_slice(&self.memory.read(Extent { address, len }));
+        self.simulated
+    }
+    fn write(&self, address: u32, from: &[u8]) -> bool {
+        self.memory.write(address, from);
+        self.simulated
+    }
+    fn is_single_threaded(&self) -> bool {
+        self.single_threaded.load(Ordering::Relaxed)
+    }
+    fn publish(&self, counters: &Counters) {
+        *self.published.lock().unwrap() = *counters;
     }
     fn quota(&self) -> Quota {
         self.quota
@@ -123,6 +159,12 @@ impl Platform for Host {
 }
 
 impl Host {
+    /// Requests of one kind so far.
+    pub fn asked(&self, op: Op) -> Vec<Request> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|r| r.op == op as u16).copied().collect()
+    }
+
     /// The manager signals.
     fn ring(&self) {
         self.bells[self.leader.load(Ordering::SeqCst)].ring();
@@ -133,12 +175,10 @@ impl Host {
 pub struct World {
     pub stacks: Vec<&'static Stack>,
     pub hosts: Vec<&'static Host>,
+    pub switches: Arc<Switches>,
     stop: Arc<AtomicBool>,
     manager_bell: Arc<Bell>,
-    server_bell: Arc<Bell>,
-    /// Kills the server when set.
-    pub kill_server: Arc<AtomicBool>,
-    pub usage: Arc<Mutex<Vec<(u16, u16)>>>,
+    usage: Arc<Mutex<Vec<u16>>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -149,6 +189,8 @@ pub struct Size {
     pub quota: Quota,
     pub data_bytes: usize,
     pub settings: Settings,
+    /// The library reaches memory by address only.
+    pub simulated: bool,
 }
 
 impl Default for Size {
@@ -162,81 +204,27 @@ impl Default for Size {
             },
             data_bytes: 2 << 20,
             settings: Settings::DEFAULT,
+            simulated: false,
         }
-    }
-}
-
-struct Ringer {
-    hosts: Vec<&'static Host>,
-    server: Arc<Bell>,
-}
-
-impl Bells for Ringer {
-    fn client(&mut self, index: usize) {
-        self.hosts[index].ring();
-    }
-    fn server(&mut self, _: usize) {
-        self.server.ring();
     }
 }
 
 impl World {
     pub fn new(size: Size) -> Self {
-        let (manager_bell, server_bell) = (Arc::<Bell>::default(), Arc::<Bell>::default());
-        let server_control = memory(api::SERVER_CONTROL_BYTES);
-        for at in [api::SERVER_REQUESTS_OFFSET, api::SERVER_COMPLETIONS_OFFSET] {
-            let ring = server_control.slice(at, api::SERVER_RING.bytes()).unwrap();
-            api::SERVER_RING.format(&ring).unwrap();
-        }
-        let mut configs = Vec::new();
-        let mut hosts = Vec::new();
-        for _ in 0..size.clients {
-            let control = memory(api::CLIENT_CONTROL_BYTES);
-            for at in [api::REQUESTS_OFFSET, api::COMPLETIONS_OFFSET] {
-                let ring = control.slice(at, api::CLIENT_RING.bytes()).unwrap();
-                api::CLIENT_RING.format(&ring).unwrap();
-            }
-            let host: &Host = Box::leak(Box::new(Host {
-                control,
-                data: memory(size.data_bytes),
-                quota: size.quota,
-                manager: manager_bell.clone(),
-                bells: Default::default(),
-                leader: AtomicUsize::new(0),
-                start: Instant::now(),
-                signals: AtomicUsize::new(0),
-            }));
-            hosts.push(host);
-            configs.push(ClientConfig {
-                name: "client",
-                control,
-                data_bytes: size.data_bytes as u32,
-                quota: io_manager::Quota {
-                    sockets: size.quota.sockets,
-                    requests: size.quota.requests,
-                    queued_bytes: size.quota.queued_bytes,
-                    share: 32,
-                },
-            });
-        }
-        let servers = [ServerConfig {
-            control: server_control,
-        }];
         let mut world = Self {
             stacks: Vec::new(),
-            hosts: hosts.clone(),
+            hosts: Vec::new(),
+            switches: Arc::default(),
             stop: Arc::default(),
-            manager_bell,
-            server_bell,
-            kill_server: Arc::default(),
+            manager_bell: Arc::default(),
             usage: Arc::default(),
             threads: Vec::new(),
         };
-        world.start_manager(Manager::new(&configs, &servers, None).unwrap());
-        world.start_server(server_control);
+        let clients = (0..size.clients).map(|_| world.add_client(&size)).collect();
+        world.start(Manager::new(clients, world.switches.clone()));
         let (sockets, requests) = (size.quota.sockets as usize, size.quota.requests as usize);
         let bytes = ioipc::bookkeeping_bytes(sockets, requests);
-        for host in hosts {
+        for host in world.hosts.clone() {
             let books: &'static mut [u64] = Box::leak(vec![0; bytes / 8].into_boxed_slice());
             let stack = Stack::new(host, books.as_mut_bytes(), size.settings).unwrap();
             world.stacks.push(Box::leak(Box::new(stack)));
@@ -248,23 +236,41 @@ impl World {
         Self::new(Size::default())
     }
 
-    fn start_manager(&mut self, mut manager: Manager) {
-        let mut ringer = Ringer {
-            hosts: self.hosts.clone(),
-            server: self.server_bell.clone(),
-        };
+    fn add_client(&mut self, size: &Size) -> Client {
+        let control = memory(api::CLIENT_CONTROL_BYTES);
+        for at in [api::REQUESTS_OFFSET, api::COMPLETIONS_OFFSET] {
+            let ring = control.slice(at, api::CLIENT_RING.bytes()).unwrap();
+            api::CLIENT_RING.format(&ring).unwrap();
+        }
+        let memory = Arc::new(Memory::new(size.data_bytes));
+        let client = Client::new(control, memory.clone(), size.quota.sockets);
+        self.hosts.push(Box::leak(Box::new(Host {
+            control,
+            memory,
+            quota: size.quota,
+            single_threaded: AtomicBool::new(false),
+            simulated: size.simulated,
+            log: client.log.clone(),
+            published: Mutex::default(),
+            manager: self.manager_bell.clone(),
+            bells: Default::default(),
+            leader: AtomicUsize::new(0),
+            start: Instant::now(),
+            signals: AtomicUsize::new(0),
+        })));
+        client
+    }
+
+    fn start(&mut self, mut manager: Manager) {
+        let hosts = self.hosts.clone();
         let (stop, bell) = (self.stop.clone(), self.manager_bell.clone());
-        let (kill, usage) = (self.kill_server.clone(), self.usage.clone());
-        let clients = self.hosts.len();
+        let usage = self.usage.clone();
         self.threads.push(std::thread::spawn(move || {
-            let mut killed = false;
             while !stop.load(Ordering::Relaxed) {
-                if kill.load(Ordering::Relaxed) && !killed {
-                    killed = true;
-                    manager.server_died(0);
+                for client in manager.turn() {
+                    hosts[client].ring();
                 }
-                while manager.turn(&mut ringer) {}
-                *usage.lock().unwrap() = (0..clients).map(|c| manager.in_use(c)).collect();
+                *usage.lock().unwrap() = manager.usage();
                 if manager.arm() {
                     bell.wait(Some(Duration::from_millis(50)));
                 }
@@ -272,21 +278,9 @@ impl World {
         }));
     }
 
-    fn start_server(&mut self, control: SharedMemory) {
-        let regions = self.hosts.iter().map(|h| h.data).collect();
-        let mut server = looped::Server::new(control, regions);
-        let (stop, bell) = (self.stop.clone(), self.server_bell.clone());
-        let (manager, kill) = (self.manager_bell.clone(), self.kill_server.clone());
-        self.threads.push(std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) && !kill.load(Ordering::Relaxed) {
-                if server.turn() {
-                    manager.ring();
-                }
-                if server.arm() {
-                    bell.wait(Some(Duration::from_millis(50)));
-                }
-            }
-        }));
+    /// Has the manager look at the switches.
+    pub fn nudge(&self) {
+        self.manager_bell.ring();
     }
 
     /// Waits until every client has `sockets` sockets in use.
@@ -295,13 +289,10 @@ impl World {
         loop {
             self.manager_bell.ring();
             let usage = self.usage.lock().unwrap().clone();
-            if !usage.is_empty() && usage.iter().all(|(s, _)| *s == sockets) {
+            if !usage.is_empty() && usage.iter().all(|s| *s == sockets) {
                 return;
             }
-            assert!(
-                Instant::now() < end,
-                "sockets and requests in use: {usage:?}"
-            );
+            assert!(Instant::now() < end, "sockets in use: {usage:?}");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -311,7 +302,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.manager_bell.ring();
-        self.server_bell.ring();
         for thread in self.threads.drain(..) {
             let ended = thread.join();
             if !std::thread::panicking() {

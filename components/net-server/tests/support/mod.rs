@@ -1,21 +1,26 @@
 //! A server on an in-memory wire, with another smoltcp stack at the far end.
 //!
 //! Problem: the server is judged by what a peer and a manager see, under a
-//! clock, loss and a driver that the test controls. Invariant: time moves only
-//! in `World::step`, and everything random comes from a seed.
+//! clock, loss and a manager that the test controls. Invariant: time moves only
+//! in `World::step`, and everything random comes from a seed; when a world
+//! ends, the server has exactly the packets that it says it holds.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
 
 use std::collections::{HashMap, VecDeque};
 
-use net_server::environment::{DriverFault, ManagerFault, PartialChecksum, Received};
-use net_server::{Config, Counter, Environment, Server};
+use net_server::{Config, Counter, Server};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 use socket_api::{Completion, Extent, Op, Request, SocketKind, Status, WireAddress};
+
+mod manager;
+pub mod segments;
+
+pub use manager::Fake;
 
 pub const SERVER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 pub const PEER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
@@ -37,81 +42,6 @@ impl Lcg {
 
     pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
-    }
-}
-
-/// The server's surroundings.
-#[derive(Default)]
-pub struct Fake {
-    pub to_server: VecDeque<Vec<u8>>,
-    pub from_server: VecDeque<Vec<u8>>,
-    pub requests: VecDeque<Request>,
-    pub completions: VecDeque<Completion>,
-    pub regions: HashMap<u32, Vec<u8>>,
-    pub room: usize,
-    pub verified: bool,
-    /// Checksums that the device completed.
-    pub completed: u32,
-}
-
-impl Environment for Fake {
-    fn receive_frame(&mut self, into: &mut [u8]) -> Result<Option<Received>, DriverFault> {
-        let Some(frame) = self.to_server.pop_front() else {
-            return Ok(None);
-        };
-        into[..frame.len()].copy_from_slice(&frame);
-        Ok(Some(Received {
-            len: frame.len(),
-            verified: self.verified,
-        }))
-    }
-
-    fn frame_room(&mut self) -> usize {
-        self.room - self.from_server.len().min(self.room)
-    }
-
-    fn send_frame(&mut self, frame: &[u8], checksum: Option<PartialChecksum>) -> bool {
-        if self.frame_room() == 0 {
-            return false;
-        }
-        let mut frame = frame.to_vec();
-        if let Some(checksum) = checksum {
-            // What a device does (virtio 1.2, 5.1.6.2).
-            let start = checksum.start as usize;
-            let sum = !smoltcp::wire::checksum::data(&frame[start..]);
-            let at = start + checksum.offset as usize;
-            frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-            self.completed += 1;
-        }
-        self.from_server.push_back(frame);
-        true
-    }
-
-    fn next_request(&mut self) -> Result<Option<Request>, ManagerFault> {
-        Ok(self.requests.pop_front())
-    }
-
-    fn complete(&mut self, completion: &Completion) -> bool {
-        self.completions.push_back(*completion);
-        true
-    }
-
-    fn region_len(&self, client: u32) -> Option<usize> {
-        self.regions.get(&client).map(Vec::len)
-    }
-
-    fn read_client(&self, client: u32, offset: usize, into: &mut [u8]) -> bool {
-        let from = self
-            .regions
-            .get(&client)
-            .and_then(|r| r.get(offset..offset + into.len()));
-        from.map(|from| into.copy_from_slice(from)).is_some()
-    }
-
-    fn write_client(&mut self, client: u32, offset: usize, from: &[u8]) -> bool {
-        let region = self.regions.get_mut(&client);
-        let into = region.and_then(|r| r.get_mut(offset..offset + from.len()));
-        into.map(|into| into.copy_from_slice(from)).is_some()
     }
 }
 
@@ -171,7 +101,11 @@ pub struct World {
     pub sockets: SocketSet<'static>,
     /// One frame in so many is lost, either way; 0 for none.
     pub loss: u64,
+    /// One frame in so many changes places with the next, or comes twice.
+    pub chaos: u64,
     pub chance: Lcg,
+    /// The peer hears nothing, and says nothing: somebody else plays it.
+    pub alone: bool,
     pub token: u64,
     /// Frames the server sent, as seen on the wire, if asked for.
     pub log: Option<Vec<Vec<u8>>>,
@@ -196,18 +130,20 @@ impl World {
     }
 
     pub fn with_offload(config: Config, offload: bool) -> Self {
-        let server = Server::new(config, SERVER_MAC, 1500, offload, [3; 32]).unwrap();
+        Self::with(config, offload, false)
+    }
+
+    /// On a NIC that completes checksums, and that makes segments, or not.
+    pub fn with(config: Config, offload: bool, segments: bool) -> Self {
+        let server = Server::new(config, SERVER_MAC, 1500, segments, [3; 32]).unwrap();
         let mut wire = Wire::default();
         let mac = HardwareAddress::Ethernet(EthernetAddress(PEER_MAC));
         let mut settings = smoltcp::iface::Config::new(mac);
         settings.random_seed = 99;
         let mut peer = Interface::new(settings, &mut wire, Instant::ZERO);
         peer.update_ip_addrs(|a| a.push(IpCidr::new(IpAddress::Ipv4(PEER_IP), 24)).unwrap());
-        let env = Fake {
-            room: 256,
-            regions: HashMap::from([(0, vec![0; REGION]), (1, vec![0; REGION])]),
-            ..Fake::default()
-        };
+        let regions = HashMap::from([(0, vec![0; REGION]), (1, vec![0; REGION])]);
+        let env = Fake::new(regions, offload);
         Self {
             server,
             env,
@@ -216,6 +152,8 @@ impl World {
             wire,
             sockets: SocketSet::new(vec![]),
             loss: 0,
+            chaos: 0,
+            alone: false,
             chance: Lcg(5),
             token: 0,
             log: None,
@@ -224,6 +162,32 @@ impl World {
 
     fn lost(&mut self) -> bool {
         self.loss != 0 && self.chance.below(self.loss) == 0
+    }
+
+    /// What the wire makes of some frames.
+    fn carry(&mut self, frames: VecDeque<Vec<u8>>) -> VecDeque<Vec<u8>> {
+        let mut carried = VecDeque::new();
+        for frame in frames {
+            if self.lost() {
+                continue;
+            }
+            let chaos = match self.chaos {
+                0 => 2,
+                one_in => self.chance.below(one_in),
+            };
+            match (chaos, carried.pop_back()) {
+                (0, Some(before)) => carried.extend([frame, before]),
+                (1, before) => {
+                    carried.extend(before);
+                    carried.extend([frame.clone(), frame]);
+                }
+                (_, before) => {
+                    carried.extend(before);
+                    carried.push_back(frame);
+                }
+            }
+        }
+        carried
     }
 
     /// The server alone, until it has nothing more to do.
@@ -240,21 +204,21 @@ impl World {
     /// Advances the clock and lets everything run.
     pub fn step(&mut self, us: u64) {
         self.now_us += us;
-        for _ in 0..4 {
-            while let Some(frame) = self.wire.sent.pop_front() {
-                if !self.lost() {
-                    self.env.to_server.push_back(frame);
-                }
-            }
+        if self.alone {
             self.run_server();
-            while let Some(frame) = self.env.from_server.pop_front() {
-                if let Some(log) = &mut self.log {
-                    log.push(frame.clone());
-                }
-                if !self.lost() {
-                    self.wire.received.push_back(frame);
-                }
+            return;
+        }
+        for _ in 0..4 {
+            let sent = std::mem::take(&mut self.wire.sent);
+            let sent = self.carry(sent);
+            self.env.to_server.extend(sent);
+            self.run_server();
+            let sent = std::mem::take(&mut self.env.from_server);
+            if let Some(log) = &mut self.log {
+                log.extend(sent.iter().cloned());
             }
+            let sent = self.carry(sent);
+            self.wire.received.extend(sent);
             let now = Instant::from_micros(self.now_us as i64);
             self.peer.poll(now, &mut self.wire, &mut self.sockets);
         }
@@ -316,13 +280,19 @@ impl World {
 
     pub fn send(socket: u32, offset: u32, len: u32) -> Request {
         let mut request = Request::new(Op::Send, socket, 0);
-        request.extent = Extent { offset, len };
+        request.extent = Extent {
+            address: offset,
+            len,
+        };
         request
     }
 
     pub fn recv(socket: u32, offset: u32, len: u32) -> Request {
         let mut request = Request::new(Op::Recv, socket, 0);
-        request.extent = Extent { offset, len };
+        request.extent = Extent {
+            address: offset,
+            len,
+        };
         request
     }
 
@@ -372,6 +342,17 @@ impl World {
 
     pub fn udp(&mut self, handle: SocketHandle) -> &mut udp::Socket<'static> {
         self.sockets.get_mut(handle)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.run_server();
+            assert_eq!(self.count(Counter::OutOfStep), 0);
+            let held = self.count(Counter::PacketsHeld);
+            assert_eq!(self.env.packets.len() as u64, held, "a packet was lost");
+        }
     }
 }
 

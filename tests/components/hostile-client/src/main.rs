@@ -3,7 +3,8 @@
 //! With `mode = "fields"` it opens a socket properly and then sends requests
 //! with one wrong field each, every field in turn. It logs how many were
 //! refused and each one that was not; then it makes its ring index jump, which
-//! must get it cut off. With `mode = "header"` it damages its ring headers
+//! must get it cut off. Nothing is wrong with the requests but that field: the
+//! extents lie in its data region where they are not what is forged. With `mode = "header"` it damages its ring headers
 //! before the I/O manager attaches (give it a higher priority).
 #![no_std]
 #![no_main]
@@ -11,9 +12,10 @@
 use component_runtime::{Component, Link, Protocol, Role};
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api::{
-    CLIENT_RING, COMPLETIONS_OFFSET, Completion, Extent, Op, REQUESTS_OFFSET, Request, SocketKind,
-    Status, WireAddress,
+    Account, CLIENT_RING, COMPLETIONS_OFFSET, Completion, Extent, Op, Passing, REQUESTS_OFFSET,
+    Request, Semantics, SocketKind, Status, Technique, WireAddress, flags,
 };
+use system_description::map;
 
 component_runtime::entry!(main);
 
@@ -37,7 +39,15 @@ fn attack(component: &'static Component) -> Result<(), &'static str> {
     let mut wire = Wire::new(component, link, control).ok_or("rings do not attach")?;
     let socket = wire.open().ok_or("cannot open a socket")?;
     let (mut refused, mut accepted) = (0, 0);
-    for (name, request) in cases(socket, link.data_bytes) {
+    let data = Data {
+        start: link.data_vaddr as u32,
+        bytes: link.data_bytes as u32,
+    };
+    let all = of_fields(socket, data)
+        .chain(of_extents(socket, data))
+        .chain(of_passing(socket, data))
+        .chain(of_others(socket));
+    for (name, request) in all {
         match wire
             .ask(&request)
             .and_then(|c| Status::from_number(c.status))
@@ -123,114 +133,187 @@ impl Wire {
     }
 }
 
-/// Requests that are right but for one field.
-fn cases(socket: u32, data_bytes: u64) -> impl Iterator<Item = (&'static str, Request)> {
-    let far = u32::try_from(data_bytes).unwrap_or(u32::MAX);
-    let to = WireAddress::from(core::net::SocketAddr::from(([10, 0, 2, 2], 9)));
-    let send = Request {
-        extent: Extent { offset: 0, len: 32 },
-        address: to,
+/// Where the data region lies; all of it below 4 GiB.
+#[derive(Clone, Copy)]
+struct Data {
+    start: u32,
+    bytes: u32,
+}
+
+/// A case: its name, and a request with one wrong field.
+type Case = (&'static str, Request);
+
+fn peer() -> WireAddress {
+    core::net::SocketAddr::from(([10, 0, 2, 2], 9)).into()
+}
+
+/// A datagram that nothing is wrong with.
+fn send(socket: u32, data: Data) -> Request {
+    Request {
+        extent: Extent {
+            address: data.start,
+            len: 32,
+        },
+        address: peer(),
         ..Request::new(Op::Send, socket, 0)
-    };
-    let extent = |offset, len| Request {
-        extent: Extent { offset, len },
-        ..send
-    };
-    let open = |arg| Request {
-        arg,
-        ..Request::new(Op::Open, 0, 0)
-    };
+    }
+}
+
+fn receive(socket: u32, data: Data) -> Request {
+    Request {
+        extent: send(socket, data).extent,
+        // Nothing has come: who is not refused is answered at once.
+        flags: flags::NO_WAIT,
+        ..Request::new(Op::Recv, socket, 0)
+    }
+}
+
+/// Operation, flags, socket, address, client.
+fn of_fields(socket: u32, data: Data) -> impl Iterator<Item = Case> {
+    let send = send(socket, data);
+    let op = |op| Request { op, ..send };
+    let flags = |flags| Request { flags, ..send };
+    let socket_is = |socket| Request { socket, ..send };
+    let address = |address| Request { address, ..send };
     [
-        ("op 0", Request { op: 0, ..send }),
-        ("op unknown", Request { op: 999, ..send }),
-        (
-            "op of the server's hop",
-            Request {
-                op: Op::DropClient as u16,
-                ..send
-            },
-        ),
-        (
-            "flags",
-            Request {
-                flags: 0x8000,
-                ..send
-            },
-        ),
-        (
-            "socket of nobody",
-            Request {
-                socket: 0xffff_ffff,
-                ..send
-            },
-        ),
-        (
-            "socket of another generation",
-            Request {
-                socket: socket ^ 0x0001_0000,
-                ..send
-            },
-        ),
-        (
-            "socket next to ours",
-            Request {
-                socket: socket.wrapping_add(1),
-                ..send
-            },
-        ),
-        ("extent behind the region", extent(far, 1)),
-        ("extent across the end", extent(far - 16, 32)),
-        ("extent that wraps", extent(u32::MAX, u32::MAX)),
-        ("extent larger than the region", extent(0, u32::MAX)),
+        ("op 0", op(0)),
+        ("op unknown", op(999)),
+        ("op of the server's hop", op(Op::DropClient as u16)),
+        ("flags unknown", flags(0x8000)),
+        ("flags of the server's hop, held", flags(flags::MAY_HOLD)),
+        ("flags of the server's hop, summed", flags(flags::SUMMED)),
+        ("flags of another operation", flags(flags::REUSE_ADDRESS)),
+        ("socket of nobody", socket_is(0xffff_ffff)),
+        ("socket of another generation", socket_is(socket ^ 0x1_0000)),
+        ("socket next to ours", socket_is(socket.wrapping_add(1))),
         (
             "address family",
-            Request {
-                address: WireAddress { family: 5, ..to },
-                ..send
-            },
+            address(WireAddress {
+                family: 5,
+                ..peer()
+            }),
         ),
         (
             "address of another NIC",
-            Request {
-                address: WireAddress { nic: 7, ..to },
-                ..send
-            },
+            address(WireAddress { nic: 7, ..peer() }),
         ),
         ("client number", Request { client: 1, ..send }),
+        ("argument of a send", Request { arg: 1, ..send }),
+    ]
+    .into_iter()
+}
+
+/// Extents that are not, or not all, memory of ours.
+fn of_extents(socket: u32, data: Data) -> impl Iterator<Item = Case> {
+    let (send, receive) = (send(socket, data), receive(socket, data));
+    let end = data.start.wrapping_add(data.bytes);
+    let out = |address, len| Request {
+        extent: Extent { address, len },
+        ..send
+    };
+    let into = |address, len| Request {
+        extent: Extent { address, len },
+        ..receive
+    };
+    [
+        ("extent behind the region", out(end, 1)),
+        ("extent across the end", out(end - 16, 32)),
+        ("extent before the region", out(data.start - 1, 2)),
+        ("extent that wraps", out(u32::MAX, u32::MAX)),
+        ("extent larger than the region", out(data.start, u32::MAX)),
+        ("extent at 0", out(0, 32)),
+        // The region's offsets, which once were what an extent held.
+        ("extent by offset", out(4096, 32)),
+        ("extent of the start-up page", out(map::STARTUP as u32, 32)),
+        ("extent of the kernel", out(0xffff_f000, 32)),
+        ("room behind the region", into(end, 1)),
+        ("room across the end", into(end - 16, 32)),
+        ("room at 0", into(0, 32)),
+        ("room in the start-up page", into(map::STARTUP as u32, 32)),
+        ("room in our code", into(main as *const () as u32, 32)),
         (
-            "reserved word",
+            "extent of an operation without",
             Request {
-                reserved: 1,
-                ..send
+                extent: send.extent,
+                arg: SocketKind::Udp as u64,
+                ..Request::new(Op::Open, 0, 0)
             },
         ),
-        ("socket kind 0", open(0)),
-        ("socket kind unknown", open(77)),
         (
-            "listen on a datagram socket",
+            "account without room",
             Request {
-                arg: 4,
-                ..Request::new(Op::Listen, socket, 0)
+                extent: Extent {
+                    address: data.start,
+                    len: 8,
+                },
+                ..Request::new(Op::Account, 0, 0)
             },
         ),
         (
-            "accept on a datagram socket",
-            Request::new(Op::Accept, socket, 0),
-        ),
-        (
-            "cancel what is not there",
+            "account in our code",
             Request {
-                arg: 12345,
-                ..Request::new(Op::Cancel, socket, 0)
+                extent: Extent {
+                    address: main as *const () as u32,
+                    len: size_of::<Account>() as u32,
+                },
+                ..Request::new(Op::Account, 0, 0)
             },
         ),
+    ]
+    .into_iter()
+}
+
+/// Semantics and techniques that do not exist, or not here.
+fn of_passing(socket: u32, data: Data) -> impl Iterator<Item = Case> {
+    let (send, receive) = (send(socket, data), receive(socket, data));
+    let word = |semantics, technique| {
+        let forced = Some(technique);
+        Passing { semantics, forced }.word()
+    };
+    let out = |passing| Request { passing, ..send };
+    let into = |passing| Request { passing, ..receive };
+    [
+        ("semantics unknown", out(99)),
+        ("technique unknown", out(2 | 99 << 8)),
+        ("semantics in the upper half", out(0x1_0002)),
+        ("semantics missing", out(0x100)),
         (
-            "shutdown bits",
+            "a technique of receiving, to send",
+            out(word(Semantics::EmulatedCopy, Technique::Swap)),
+        ),
+        (
+            "a technique of sending, to receive",
+            into(word(Semantics::EmulatedCopy, Technique::Tcow)),
+        ),
+        (
+            "by reference without protection, under strong semantics",
+            out(word(Semantics::EmulatedCopy, Technique::Reference)),
+        ),
+        (
+            "semantics of an operation without data",
             Request {
-                arg: 0xff,
-                ..Request::new(Op::Shutdown, socket, 0)
+                passing: Passing::DEFAULT.word(),
+                arg: SocketKind::Udp as u64,
+                ..Request::new(Op::Open, 0, 0)
             },
         ),
+    ]
+    .into_iter()
+}
+
+/// Arguments of other operations.
+fn of_others(socket: u32) -> impl Iterator<Item = Case> {
+    let with = |op, socket, arg| Request {
+        arg,
+        ..Request::new(op, socket, 0)
+    };
+    [
+        ("socket kind 0", with(Op::Open, 0, 0)),
+        ("socket kind unknown", with(Op::Open, 0, 77)),
+        ("listen on a datagram socket", with(Op::Listen, socket, 4)),
+        ("accept on a datagram socket", with(Op::Accept, socket, 0)),
+        ("cancel what is not there", with(Op::Cancel, socket, 12345)),
+        ("shutdown bits", with(Op::Shutdown, socket, 0xff)),
     ]
     .into_iter()
 }

@@ -127,6 +127,14 @@ impl Load {
         }
     }
 
+    /// The same on a TAP device, where offloads do part of the work.
+    pub fn tap_limit(&self) -> Option<f64> {
+        match self {
+            Self::TcpBulk { .. } => Some(1.5),
+            _ => None,
+        }
+    }
+
     /// Puts the load on the service at `to`.
     pub(super) fn run(&self, to: SocketAddr) -> Result<Outcome, LoadError> {
         match *self {
@@ -163,7 +171,7 @@ impl fmt::Display for Load {
 /// The loads of a series, in the order of the table; `quick` ones are a tenth
 /// as large.
 pub fn loads(series: Series, quick: bool) -> Vec<Load> {
-    let scale = if quick { 10 } else { 1 };
+    let scale = scale(quick);
     let mut loads = Vec::new();
     for size in [64, 512, 1400] {
         for (outstanding, bursts) in [(1, 2000), (8, 500), (64, 100)] {
@@ -182,14 +190,29 @@ pub fn loads(series: Series, quick: bool) -> Vec<Load> {
                 count: 1000 / scale,
             });
         }
-        for in_flight_kib in [16, 60] {
-            loads.push(Load::TcpBulk {
-                in_flight_kib,
-                total: (16 << 20) / u64::from(scale),
-            });
-        }
+        loads.extend([16, 60].map(|kib| bulk(kib, quick)));
     }
     loads
+}
+
+/// The loads on a TAP device: those of [`Series::Plain`], and more in flight
+/// than the user network's windows hold.
+pub fn tap_loads(quick: bool) -> Vec<Load> {
+    let mut list = loads(Series::Plain, quick);
+    list.push(bulk(256, quick));
+    list
+}
+
+fn bulk(in_flight_kib: u64, quick: bool) -> Load {
+    Load::TcpBulk {
+        in_flight_kib,
+        total: (16 << 20) / u64::from(scale(quick)),
+    }
+}
+
+/// By how much quick loads are smaller.
+fn scale(quick: bool) -> u32 {
+    if quick { 10 } else { 1 }
 }
 
 #[cfg(test)]
@@ -217,5 +240,10 @@ mod tests {
         let limited: Vec<f64> = plain.iter().filter_map(Load::limit).collect();
         assert_eq!(limited, [20_000.0, 7_000.0, 8.0, 8.0]);
         assert!(loads(Series::BesideIdle, false).iter().all(Load::is_udp));
+        let tap: Vec<f64> = tap_loads(false)
+            .iter()
+            .filter_map(Load::tap_limit)
+            .collect();
+        assert_eq!(tap, [1.5, 1.5, 1.5]);
     }
 }

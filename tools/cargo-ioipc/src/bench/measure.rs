@@ -1,12 +1,15 @@
 //! Runs, medians and spreads.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use echo_load::Outcome;
 use insn_count::{Counter, Counts};
+use serde_json::{Value, json};
 
+use super::report::amount;
 use super::{BenchError, Load, MIN_RUNS, named};
 
 /// How long the system is left alone before and after each run, so that what
@@ -90,7 +93,71 @@ pub(super) fn perfect(name: &str, outcome: Outcome) -> Result<(), BenchError> {
     }
 }
 
+impl Idle {
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "median": self.per_second,
+            "min": self.range.0,
+            "max": self.range.1,
+        })
+    }
+}
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = self.range;
+        write!(
+            f,
+            "Idle: {} instructions a second ({} - {}); they are included above,\n\
+             `idle` being their share.",
+            amount(self.per_second),
+            amount(low),
+            amount(high)
+        )
+    }
+}
+
 impl Figure {
+    /// The share of the figure that the system would also have executed idle.
+    fn idle_share(&self, idle: &Idle) -> f64 {
+        let counted = self.median * self.units as f64;
+        if counted > 0.0 {
+            idle.per_second * self.seconds / counted
+        } else {
+            0.0
+        }
+    }
+
+    /// Median, range, user, kernel, system calls and idle share, for a table.
+    pub(super) fn columns(&self, idle: &Idle) -> String {
+        let range = format!("{} - {}", amount(self.range.0), amount(self.range.1));
+        let syscalls = self.syscalls;
+        format!(
+            "{:>9} {range:>19} {:>9} {:>8} {:>8} {:>5.1}%",
+            amount(self.median),
+            amount(self.user),
+            amount(self.kernel),
+            syscalls.map_or("-".to_owned(), |calls| format!("{calls:.3}")),
+            self.idle_share(idle) * 100.0,
+        )
+    }
+
+    /// For programs.
+    pub(super) fn json(&self, idle: &Idle) -> Value {
+        json!({
+            "instructions": self.median,
+            "min": self.range.0,
+            "max": self.range.1,
+            "user": self.user,
+            "kernel": self.kernel,
+            "syscalls": self.syscalls,
+            "units_per_run": self.units,
+            "seconds": self.seconds,
+            "idle_share": self.idle_share(idle),
+        })
+    }
+
     fn of_run(spent: &Counts, units: u64, seconds: f64) -> Self {
         let per = |count: u64| count as f64 / units.max(1) as f64;
         let total = per(spent.total());

@@ -1,12 +1,8 @@
 //! The figures as a table, as JSON, and held against the project's limits.
 
 use std::fmt;
-use std::path::Path;
 
 use serde_json::{Value, json};
-
-use crate::Error;
-use crate::launch::write_atomically;
 
 use super::{Figure, Idle, Load, Series};
 
@@ -14,7 +10,7 @@ use super::{Figure, Idle, Load, Series};
 const IDLE_CONNECTIONS_EFFECT: f64 = 0.10;
 
 /// What stands beside every figure.
-const NOTE: &str = "Guest instructions, user and kernel, release image, one CPU under \
+pub(super) const NOTE: &str = "Guest instructions, user and kernel, release image, one CPU under \
 emulation; caches, TLB and DMA are not in it.";
 
 /// One load and its figure.
@@ -47,37 +43,17 @@ impl Row {
     }
 
     fn json(&self, idle: &Idle) -> Value {
-        let figure = &self.figure;
-        json!({
-            "load": self.load.to_string(),
-            "idle_connections": self.series == Series::BesideIdle,
-            "unit": self.load.unit(),
-            "instructions": figure.median,
-            "min": figure.range.0,
-            "max": figure.range.1,
-            "user": figure.user,
-            "kernel": figure.kernel,
-            "syscalls": figure.syscalls,
-            "units_per_run": figure.units,
-            "seconds": figure.seconds,
-            "idle_share": self.idle_share(idle),
-            "limit": self.load.limit(),
-            "peer": self.load.peer().map(|peer| json!({
-                "name": peer.name,
-                "instructions": peer.figure,
-                "ratio": figure.median / peer.figure,
-            })),
-        })
-    }
-
-    /// The share of the figure that the system would also have executed idle.
-    fn idle_share(&self, idle: &Idle) -> f64 {
-        let counted = self.figure.median * self.figure.units as f64;
-        if counted > 0.0 {
-            idle.per_second * self.figure.seconds / counted
-        } else {
-            0.0
-        }
+        let mut value = self.figure.json(idle);
+        value["load"] = json!(self.load.to_string());
+        value["idle_connections"] = json!(self.series == Series::BesideIdle);
+        value["unit"] = json!(self.load.unit());
+        value["limit"] = json!(self.load.limit());
+        value["peer"] = json!(self.load.peer().map(|peer| json!({
+            "name": peer.name,
+            "instructions": peer.figure,
+            "ratio": self.figure.median / peer.figure,
+        })));
+        value
     }
 }
 
@@ -112,25 +88,13 @@ impl Report {
         excesses
     }
 
-    /// Writes [`Report::json`] to a file.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn write_json(&self, file: &Path) -> Result<(), Error> {
-        write_atomically(file, format!("{:#}\n", self.json()).as_bytes())
-    }
-
     /// Everything, for programs.
     pub fn json(&self) -> Value {
         json!({
             "note": NOTE,
             "runs": self.runs,
             "quick": self.quick,
-            "idle_instructions_per_second": {
-                "median": self.idle.per_second,
-                "min": self.idle.range.0,
-                "max": self.idle.range.1,
-            },
+            "idle_instructions_per_second": self.idle.json(),
             "rows": self.rows.iter().map(|row| row.json(&self.idle)).collect::<Vec<_>>(),
             "excesses": self.excesses(),
         })
@@ -154,19 +118,12 @@ impl fmt::Display for Report {
         )?;
         for row in &self.rows {
             let figure = &row.figure;
-            let range = format!("{} - {}", amount(figure.range.0), amount(figure.range.1));
+            let columns = figure.columns(&self.idle);
             let peer = row.load.peer();
             writeln!(
                 f,
-                "{:46} {:>9} {range:>19} {:>9} {:>8} {:>8} {:>5.1}% {:>9} {:>6}",
+                "{:46} {columns} {:>9} {:>6}",
                 row.name(),
-                amount(figure.median),
-                amount(figure.user),
-                amount(figure.kernel),
-                figure
-                    .syscalls
-                    .map_or("-".to_owned(), |calls| format!("{calls:.3}")),
-                row.idle_share(&self.idle) * 100.0,
                 peer.map_or("-".to_owned(), |peer| amount(peer.figure)),
                 peer.map_or("-".to_owned(), |peer| format!(
                     "{:.2}",
@@ -174,18 +131,10 @@ impl fmt::Display for Report {
                 )),
             )?;
         }
-        let (low, high) = self.idle.range;
-        let idle = amount(self.idle.per_second);
         writeln!(
             f,
-            "Idle: {idle} instructions a second ({} - {}); they are included above,",
-            amount(low),
-            amount(high)
-        )?;
-        writeln!(
-            f,
-            "`idle` being their share. Medians of {} runs, every reply checked, none lost.",
-            self.runs
+            "{} Medians of {} runs, every reply checked, none lost.",
+            self.idle, self.runs
         )?;
         if self.quick {
             writeln!(f, "Quick loads: for a look, not for the record.")?;
@@ -202,7 +151,7 @@ impl fmt::Display for Report {
 }
 
 /// A number with as many digits as it is worth.
-fn amount(value: f64) -> String {
+pub(super) fn amount(value: f64) -> String {
     match value {
         0.0..100.0 => format!("{value:.2}"),
         _ => format!("{value:.0}"),

@@ -2,8 +2,8 @@
 
 use system_description::map::{self, CALL_BADGE};
 use system_description::{
-    DeviceGrant, Grant, GrantedCap, IrqRecord, LinkRecord, Mapping, PageSize, Protocol, Record,
-    Region, RingFormat, Role, Span,
+    DeviceGrant, Grant, GrantedCap, IrqRecord, Keeper, Keeps, LinkRecord, Mapping, PageSize,
+    Protocol, Record, Region, RingFormat, Role, Span,
 };
 
 use super::space::{Slots, Space};
@@ -21,13 +21,15 @@ pub(crate) struct Bits {
 /// One component in the making.
 pub(crate) struct Draft {
     pub(crate) slots: Slots,
-    space: Space,
+    pub(super) space: Space,
     bits: Bits,
     /// Callers on its endpoint.
     pub(crate) callers: u16,
     pub(crate) mappings: Vec<Mapping>,
     pub(crate) caps: Vec<GrantedCap>,
     pub(crate) devices: Vec<DeviceGrant<String>>,
+    pub(crate) keeper: Option<Keeper>,
+    pub(crate) keeps: Option<Keeps>,
     pub(crate) memory: Vec<Record<String, Vec<u8>>>,
     pub(crate) links: Vec<LinkRecord<String>>,
 }
@@ -57,6 +59,8 @@ pub(crate) enum Sees {
     Reads(u16),
     /// Its content, and may change it.
     Writes(u16),
+    /// The same; it is private memory, which its I/O manager holds.
+    Has(u16),
 }
 
 /// One end of a link to be made.
@@ -81,7 +85,7 @@ pub(crate) struct Wire {
     pub(crate) index: u16,
     /// Whether the client may call the server.
     pub(crate) calls: bool,
-    pub(crate) params: [u32; 4],
+    pub(crate) params: [u32; 6],
 }
 
 impl Wire {
@@ -90,7 +94,7 @@ impl Wire {
             protocol,
             index,
             calls: false,
-            params: [0; 4],
+            params: [0; 6],
         }
     }
 }
@@ -98,15 +102,24 @@ impl Wire {
 /// The system in the making.
 pub(crate) struct Builder<'m> {
     pub(crate) model: &'m Model,
-    drafts: Vec<Draft>,
-    regions: Vec<Region<String>>,
+    pub(super) drafts: Vec<Draft>,
+    pub(super) regions: Vec<Region<String>>,
     /// Bits needed in all, once they have been counted.
     counted: Option<Vec<Bits>>,
 }
 
-/// Bytes of a driver's own DMA memory: two virtqueues of 256 descriptors and
-/// a header for each buffer, rounded up to a power of two.
-const DMA_BYTES: u64 = 32 << 10;
+/// Bytes of a driver's own DMA memory: two virtqueues of 256 descriptors, and
+/// a header and a table of indirect descriptors for each buffer and each frame
+/// to be sent, rounded up to a power of two.
+const DMA_BYTES: u64 = 64 << 10;
+
+/// Bytes of the pages of this kind.
+pub(super) fn page_bytes(page: PageSize) -> u64 {
+    match page {
+        PageSize::Small => map::PAGE,
+        PageSize::Large => map::LARGE_PAGE,
+    }
+}
 
 impl<'m> Builder<'m> {
     pub(crate) fn new(model: &'m Model, counted: Option<Vec<Bits>>) -> Self {
@@ -118,6 +131,8 @@ impl<'m> Builder<'m> {
             mappings: Vec::new(),
             caps: Vec::new(),
             devices: Vec::new(),
+            keeper: None,
+            keeps: None,
             memory: Vec::new(),
             links: Vec::new(),
         };
@@ -137,6 +152,12 @@ impl<'m> Builder<'m> {
     /// Components whose address space does not suffice.
     pub(crate) fn too_large(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.drafts.len()).filter(|i| !self.drafts[*i].space.fits())
+    }
+
+    /// Components whose CSpace does not suffice, and how many slots they need.
+    pub(crate) fn too_many(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let needs = self.drafts.iter().map(|d| d.slots.count());
+        needs.enumerate().filter(|(_, n)| *n > map::MOST_SLOTS)
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Draft>, Vec<Region<String>>) {
@@ -178,6 +199,8 @@ impl<'m> Builder<'m> {
     }
 
     fn own(&mut self, component: usize, name: &str, bytes: u64, at: Option<u64>, contiguous: bool) {
+        // What a device uses by itself is nobody else's.
+        let manager = self.model.manager_of(component).filter(|_| !contiguous);
         let region = self.region(Region {
             name: format!("{}.{name}", self.name(component)),
             bytes,
@@ -186,7 +209,7 @@ impl<'m> Builder<'m> {
                 _ => PageSize::Small,
             },
             contiguous,
-            owner: Some(component as u16),
+            owner: Some(manager.unwrap_or(component) as u16),
             rings: Vec::new(),
         });
         let draft = &mut self.drafts[component];
@@ -195,6 +218,7 @@ impl<'m> Builder<'m> {
             region,
             vaddr,
             writable: true,
+            held: manager.is_some(),
         });
         draft.memory.push(Record::Memory {
             name: name.to_owned(),
@@ -237,18 +261,16 @@ impl<'m> Builder<'m> {
     }
 
     /// Maps what the component may see; a region is mapped once.
-    fn see(&mut self, component: usize, sees: Sees) -> Span {
+    pub(super) fn see(&mut self, component: usize, sees: Sees) -> Span {
         let (region, writable) = match sees {
             Sees::Nothing => return Span::default(),
             Sees::Size(region) => (region, None),
-            Sees::Reads(region) => (region, Some(false)),
-            Sees::Writes(region) => (region, Some(true)),
+            Sees::Reads(region) => (region, Some((false, false))),
+            Sees::Writes(region) => (region, Some((true, false))),
+            Sees::Has(region) => (region, Some((true, true))),
         };
-        let (bytes, page) = {
-            let region = &self.regions[region as usize];
-            (region.bytes, region.page)
-        };
-        let vaddr = writable.map_or(0, |w| self.map(component, region, (bytes, page), w));
+        let bytes = self.regions[region as usize].bytes;
+        let vaddr = writable.map_or(0, |how| self.map(component, region, how));
         Span {
             region,
             vaddr,
@@ -257,21 +279,19 @@ impl<'m> Builder<'m> {
         }
     }
 
-    fn map(&mut self, component: usize, region: u16, of: (u64, PageSize), writable: bool) -> u64 {
+    fn map(&mut self, component: usize, region: u16, (writable, held): (bool, bool)) -> u64 {
+        let Region { bytes, page, .. } = self.regions[region as usize];
         let draft = &mut self.drafts[component];
         if let Some(known) = draft.mappings.iter_mut().find(|m| m.region == region) {
             known.writable |= writable;
             return known.vaddr;
         }
-        let align = match of.1 {
-            PageSize::Small => map::PAGE,
-            PageSize::Large => map::LARGE_PAGE,
-        };
-        let vaddr = draft.space.take(of.0, align);
+        let vaddr = draft.space.take(bytes, page_bytes(page));
         draft.mappings.push(Mapping {
             region,
             vaddr,
             writable,
+            held,
         });
         vaddr
     }

@@ -1,7 +1,8 @@
 //! Which links there are: the tool's own, and those that the file asks for.
 
 use system_description::{
-    Lifecycle, PageSize, Protocol, Region, RingFormat, Role as Side, RootMonitor, map, quota,
+    Keeper, Lifecycle, PAYLOAD, PageSize, Protocol, Region, RingFormat, Role as Side, RootMonitor,
+    map, quota,
 };
 
 use super::builder::{Builder, End, Hears, Sees, Wire};
@@ -29,6 +30,9 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
         if let Some(client) = &component.client {
             builder.private(index, "sockets", socket_memory(client), None);
         }
+        if component.reserve_bytes > 0 {
+            builder.reserve(index, component.reserve_bytes);
+        }
     }
     let root_monitor = monitors(builder);
     clocks(builder);
@@ -38,7 +42,11 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
     for channel in &model.channels {
         custom(builder, channel);
     }
-    (lifecycle(builder), root_monitor)
+    let lifecycle = lifecycle(builder);
+    model
+        .with_role(Role::IoManager)
+        .for_each(|manager| builder.set_aside(manager));
+    (lifecycle, root_monitor)
 }
 
 /// Bytes of the client library's book-keeping: what it asks for at least, and
@@ -143,81 +151,103 @@ fn entropy(builder: &mut Builder<'_>) {
     }
 }
 
-/// Frames between servers and drivers, requests between managers and servers.
+/// Requests and packets between managers and servers, frames between managers
+/// and the drivers below the servers.
 fn networks(builder: &mut Builder<'_>) {
     let model = builder.model;
     for (index, component) in model.components.iter().enumerate() {
-        if let (Some(nic), Some(network)) = (component.nic, &component.network) {
+        let Some(server) = component.server else {
+            continue;
+        };
+        let below = &model.components[server];
+        let Some(network) = &below.network else {
+            continue;
+        };
+        requests(builder, index, server, network.mtu);
+        headers(builder, index, server, network.mtu);
+        if let Some(nic) = below.nic {
             frames(builder, index, nic, network.mtu);
-        }
-        if let Some(server) = component.server {
-            requests(builder, index, server);
         }
     }
 }
 
-fn frames(builder: &mut Builder<'_>, server: usize, nic: usize, mtu: u32) {
-    let rings = [
-        nic_api::RX_FILLED_OFFSET,
-        nic_api::RX_FREE_OFFSET,
-        nic_api::TX_READY_OFFSET,
-        nic_api::TX_DONE_OFFSET,
-    ];
-    let rings = rings
-        .into_iter()
-        .map(|at| ring(at, nic_api::RING))
-        .collect();
-    let (server_name, nic_name) = (builder.name(server), builder.name(nic));
-    let bytes = nic_api::CONTROL_BYTES as u64;
-    let control = builder.shared(format!("{nic_name}.rings"), bytes, rings);
-    let buffers = nic_api::region_bytes(mtu as usize) as u64;
-    let data = builder.region(Region {
-        name: format!("{nic_name}.buffers"),
-        bytes: buffers.next_multiple_of(map::PAGE),
+/// Contiguous memory that devices are told of: it stays when components die.
+fn for_devices(builder: &mut Builder<'_>, name: String, bytes: usize) -> u16 {
+    builder.region(Region {
+        name,
+        bytes: (bytes as u64).next_multiple_of(map::PAGE),
         page: PageSize::Small,
         contiguous: true,
         owner: None,
         rings: Vec::new(),
-    });
-    let side = |component, name: String| End {
-        component,
-        name,
-        control: Sees::Writes(control),
-        data: Sees::Writes(data),
-        hears: Hears::Own,
-    };
-    let mut wire = Wire::new(Protocol::Frames, 0);
-    wire.params[0] = mtu;
-    let client = side(server, "frames".to_owned());
-    builder.connect(client, side(nic, format!("frames.{server_name}")), wire);
+    })
 }
 
-fn requests(builder: &mut Builder<'_>, manager: usize, server: usize) {
-    let rings = [
-        socket_api::SERVER_REQUESTS_OFFSET,
-        socket_api::SERVER_COMPLETIONS_OFFSET,
+fn wire_with_mtu(protocol: Protocol, mtu: u32) -> Wire {
+    let mut wire = Wire::new(protocol, 0);
+    wire.params[0] = mtu;
+    wire
+}
+
+fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, mtu: u32) {
+    let rings = vec![
+        ring(nic_api::RX_FREE_OFFSET, nic_api::RX_FREE),
+        ring(nic_api::RX_FILLED_OFFSET, nic_api::RX_FILLED),
+        ring(nic_api::TX_READY_OFFSET, nic_api::TX_READY),
+        ring(nic_api::TX_DONE_OFFSET, nic_api::TX_DONE),
     ];
-    let rings = rings
-        .into_iter()
-        .map(|at| ring(at, socket_api::SERVER_RING))
-        .collect();
+    let (manager_name, nic_name) = (builder.name(manager), builder.name(nic));
+    let bytes = nic_api::CONTROL_BYTES as u64;
+    let control = builder.shared(format!("{nic_name}.rings"), bytes, rings);
+    let payload = socket_api::SERVER_PACKETS as usize * nic_api::payload_bytes(mtu as usize);
+    let payload = for_devices(builder, format!("{nic_name}.payload"), payload);
+    builder.hold(manager, payload, PAYLOAD);
+    let mut client = end(manager, "frames", Sees::Writes(control), Hears::Own);
+    client.data = Sees::Writes(payload);
+    let at_driver = format!("frames.{manager_name}");
+    let server = end(nic, at_driver, Sees::Writes(control), Hears::Own);
+    builder.connect(client, server, wire_with_mtu(Protocol::Frames, mtu));
+}
+
+fn requests(builder: &mut Builder<'_>, manager: usize, server: usize, mtu: u32) {
+    let rings = vec![
+        ring(socket_api::TO_SERVER_OFFSET, socket_api::TO_SERVER),
+        ring(socket_api::FROM_SERVER_OFFSET, socket_api::FROM_SERVER),
+        ring(socket_api::SLOTS_DONE_OFFSET, socket_api::SLOTS_DONE),
+    ];
     let name = builder.name(manager);
     let bytes = socket_api::SERVER_CONTROL_BYTES as u64;
     let control = builder.shared(format!("{name}.requests"), bytes, rings);
+    let slots = socket_api::send_slots_bytes(mtu as usize);
+    let slots = for_devices(builder, format!("{name}.send-slots"), slots);
+    let side = |component, name: String| End {
+        data: Sees::Writes(slots),
+        ..end(component, name, Sees::Writes(control), Hears::Own)
+    };
     builder.connect(
-        end(manager, "server", Sees::Writes(control), Hears::Own),
-        end(
-            server,
-            format!("server.{name}"),
-            Sees::Writes(control),
-            Hears::Own,
-        ),
-        Wire::new(Protocol::Server, 0),
+        side(manager, "server".to_owned()),
+        side(server, format!("server.{name}")),
+        wire_with_mtu(Protocol::Server, mtu),
     );
 }
 
-/// Socket requests between applications and managers; the data regions are
-/// mapped in the servers, not in the managers.
+fn headers(builder: &mut Builder<'_>, manager: usize, server: usize, mtu: u32) {
+    let name = builder.name(manager);
+    let bytes = socket_api::headers_bytes(mtu as usize);
+    let region = for_devices(builder, format!("{name}.headers"), bytes);
+    let side = |component, name: String, data| End {
+        data,
+        ..end(component, name, Sees::Nothing, Hears::Never)
+    };
+    builder.connect(
+        side(manager, "headers".to_owned(), Sees::Writes(region)),
+        side(server, format!("headers.{name}"), Sees::Reads(region)),
+        wire_with_mtu(Protocol::Headers, mtu),
+    );
+}
+
+/// Socket requests between applications and managers, and the applications'
+/// memory at the managers.
 fn clients(builder: &mut Builder<'_>) {
     let model = builder.model;
     for manager in model.with_role(Role::IoManager) {
@@ -228,7 +258,12 @@ fn clients(builder: &mut Builder<'_>) {
             .enumerate()
             .filter_map(|(i, c)| Some((i, c.client.as_ref().filter(|c| of_manager(c))?)));
         for (number, (index, client)) in clients.enumerate() {
-            sockets(builder, index, client, number as u16);
+            let keeper = Keeper {
+                manager: manager as u16,
+                client: number as u16,
+            };
+            sockets(builder, index, client, keeper.client);
+            builder.keep(keeper, index);
         }
     }
 }
@@ -247,7 +282,7 @@ fn sockets(builder: &mut Builder<'_>, index: usize, client: &Client, number: u16
         bytes: client.data_bytes,
         page: client.grain,
         contiguous: false,
-        owner: Some(index as u16),
+        owner: Some(client.manager as u16),
         rings: Vec::new(),
     });
     let mut wire = Wire::new(Protocol::Sockets, number);
@@ -255,8 +290,10 @@ fn sockets(builder: &mut Builder<'_>, index: usize, client: &Client, number: u16
     wire.params[quota::REQUESTS] = client.requests;
     wire.params[quota::QUEUED_BYTES] = client.queued_bytes;
     wire.params[quota::SHARE] = client.share;
+    wire.params[quota::RECEIVE_FRAMES] = client.receive_frames;
+    wire.params[quota::THREADS] = builder.model.components[index].threads.len() as u32;
     let mut application = end(index, "sockets", Sees::Writes(control), Hears::Own);
-    application.data = Sees::Writes(data);
+    application.data = Sees::Has(data);
     let at_manager = format!("sockets.{name}");
     let mut manager = end(
         client.manager,
@@ -266,17 +303,6 @@ fn sockets(builder: &mut Builder<'_>, index: usize, client: &Client, number: u16
     );
     manager.data = Sees::Size(data);
     builder.connect(application, manager, wire);
-    if let Some(server) = builder.model.components[client.manager].server {
-        let mut at_server = end(
-            server,
-            format!("client-data.{name}"),
-            Sees::Nothing,
-            Hears::Never,
-        );
-        at_server.data = Sees::Writes(data);
-        let wire = Wire::new(Protocol::ClientData, number);
-        builder.attach(at_server, (&name, index as u16), Side::Server, wire);
-    }
 }
 
 fn custom(builder: &mut Builder<'_>, channel: &Channel) {

@@ -7,6 +7,7 @@
 //! manager, logs at the console), and only when there are more than bits.
 
 mod builder;
+mod holding;
 mod links;
 mod space;
 
@@ -34,6 +35,8 @@ pub(crate) enum LayoutError {
     Space(usize),
     /// Start-up records exceed their page(s).
     Records(usize),
+    /// More capabilities than a CSpace can have.
+    Slots(usize, u32),
 }
 
 impl fmt::Display for LayoutError {
@@ -42,6 +45,7 @@ impl fmt::Display for LayoutError {
             Self::Bits(_, n) => write!(f, "{n} links and interrupts need a badge bit each"),
             Self::Space(_) => f.write_str("regions and devices exceed the address space"),
             Self::Records(_) => f.write_str("start-up records exceed their space"),
+            Self::Slots(_, n) => write!(f, "{n} capabilities are needed"),
         }
     }
 }
@@ -61,6 +65,10 @@ pub(crate) fn lay_out(
     let mut builder = Builder::new(model, Some(bits));
     let (lifecycle, root_monitor) = links::build(&mut builder);
     errors.extend(builder.too_large().map(LayoutError::Space));
+    let slots = builder
+        .too_many()
+        .map(|(index, n)| LayoutError::Slots(index, n));
+    errors.extend(slots);
     let description = finish(model, builder, lifecycle, root_monitor);
     errors.extend(too_long(&description));
     if errors.is_empty() {
@@ -86,11 +94,21 @@ fn too_long(description: &SystemDescription<String, Vec<u8>>) -> impl Iterator<I
         .enumerate()
         .filter_map(move |(index, component)| {
             // The root task adds a record with the configuration space for
-            // each device.
-            let room = page.len() - 512 * component.devices.len();
+            // each device, and some for each client.
+            let index16 = Some(index as u16);
+            let clients = description.components.iter();
+            let clients = clients.filter(|c| c.keeper.map(|k| k.manager) == index16);
+            let parts: usize = clients.map(parts).sum();
+            let room = page.len() - 512 * component.devices.len() - 32 * parts;
             let written = startup::write(component.records.iter().cloned(), &mut page[..room]);
             written.is_err().then_some(LayoutError::Records(index))
         })
+}
+
+/// Records that an I/O manager gets for a client: its address space, up to
+/// eight segments of its program, its stacks and regions.
+fn parts(client: &Component<String, Vec<u8>>) -> usize {
+    9 + client.threads.len() + client.mappings.len()
 }
 
 fn finish(
@@ -125,6 +143,8 @@ fn finish(
                 mappings: draft.mappings,
                 caps: draft.caps,
                 devices: draft.devices,
+                keeper: draft.keeper,
+                keeps: draft.keeps,
                 records,
             }
         })

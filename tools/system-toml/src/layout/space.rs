@@ -46,6 +46,18 @@ impl Slots {
         self.next - 1
     }
 
+    /// The first of `count` consecutive slots.
+    pub(crate) fn take_many(&mut self, count: u64) -> u32 {
+        let first = self.next;
+        self.next = first.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        first
+    }
+
+    /// How many slots there must be.
+    pub(crate) const fn count(&self) -> u32 {
+        self.next
+    }
+
     /// log2 of the slots that the CSpace needs; at least 8.
     pub(crate) fn cnode_bits(&self) -> u8 {
         let bits = self.next.next_power_of_two().trailing_zeros() as u8;

@@ -1,0 +1,344 @@
+//! Received packets: which of them we have, where their payload waits, and for
+//! whom.
+//!
+//! Problem: a packet that nobody gives back is lost to the receive ring for
+//! good, and one that a slow reader keeps is lost to everybody else.
+//! Invariant: the manager's packet is ours from [`Packets::arrive`] on; it is
+//! either given back by who took it in, or held by at least one [`Piece`], and
+//! then goes back with its last piece. How many are held is bounded for each
+//! client, for fragments, for packets that fill a whole slot, and in all.
+//!
+//! Each packet is filed as one piece. A piece is cut in two only where a later
+//! packet is put into its middle, so of `n` packets there are fewer than `2n`
+//! pieces (Davenport and Schinzel), and the table of pieces is never too small.
+
+use alloc::vec::Vec;
+
+use smoltcp::wire::Ipv4Address;
+use socket_api::SERVER_PACKETS;
+
+use crate::environment::ManagerFault;
+use crate::lists::{Links, List};
+
+/// Clients that are told apart; any more share the last place.
+pub(crate) const CLIENTS: usize = 64;
+/// Packets held in all: half of them, so that the device always has some.
+pub(crate) const MOST: u32 = SERVER_PACKETS / 2;
+/// What those may go beyond it that hold next to nothing.
+const UTMOST: u32 = SERVER_PACKETS / 4 * 3;
+/// What next to nothing is.
+const RESERVED: u16 = 8;
+/// Fragments held in all.
+const FRAGMENTS: u16 = (SERVER_PACKETS / 4) as u16;
+/// Packets held in whole slots, of which ARP and ICMP need some.
+const WHOLE: u32 = socket_api::WHOLE_SLOTS / 4;
+
+/// Bytes of a received packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub packet: u32,
+    /// The first of them, from the start of the frame.
+    pub at: u32,
+    pub len: u32,
+    /// In a stream, the sequence number of the first; in a fragment, its
+    /// offset in the datagram; in the first piece of a queued datagram, the
+    /// length of the datagram.
+    pub word: u32,
+    /// In the first piece of a queued datagram: where it came from.
+    pub from: (Ipv4Address, u16),
+    /// The last of its datagram.
+    pub last: bool,
+}
+
+impl Piece {
+    const NONE: Self = Self {
+        packet: 0,
+        at: 0,
+        len: 0,
+        word: 0,
+        from: (Ipv4Address::UNSPECIFIED, 0),
+        last: true,
+    };
+}
+
+/// For whom packets are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder(u8);
+
+impl Holder {
+    /// Datagrams being put together.
+    pub const FRAGMENTS: Self = Self(CLIENTS as u8);
+
+    /// A client.
+    pub fn client(number: u32) -> Self {
+        Self((number as usize).min(CLIENTS - 1) as u8)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Packet {
+    /// It is with us.
+    ours: bool,
+    whole: bool,
+    holder: Holder,
+    pieces: u16,
+}
+
+/// All packets and pieces.
+pub(crate) struct Packets {
+    packets: Vec<Packet>,
+    pieces: Vec<Piece>,
+    links: Links,
+    free: List,
+    /// Packets held, by holder.
+    held_by: [u16; CLIENTS + 1],
+    held: u32,
+    held_whole: u32,
+    /// Most of one client.
+    most: u16,
+}
+
+impl Packets {
+    /// No packet is ours; a client may have `most` held.
+    pub fn new(most: usize) -> Self {
+        let none = Packet {
+            ours: false,
+            whole: false,
+            holder: Holder::FRAGMENTS,
+            pieces: 0,
+        };
+        let pieces = 2 * SERVER_PACKETS as usize;
+        let (links, free) = Links::with_all(pieces);
+        Self {
+            packets: alloc::vec![none; SERVER_PACKETS as usize],
+            pieces: alloc::vec![Piece::NONE; pieces],
+            links,
+            free,
+            held_by: [0; CLIENTS + 1],
+            held: 0,
+            held_whole: 0,
+            most: most as u16,
+        }
+    }
+
+    /// Packets held.
+    pub fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// A packet has come from the manager: it is ours.
+    #[inline]
+    pub fn arrive(&mut self, id: u32, whole: bool) -> Result<(), ManagerFault> {
+        let place = (id as usize).wrapping_sub(1);
+        match self.packets.get_mut(place) {
+            Some(packet) if !packet.ours => {
+                packet.ours = true;
+                packet.whole = whole;
+                Ok(())
+            }
+            _ => Err(ManagerFault::Packet(id)),
+        }
+    }
+
+    /// A packet of which nothing is held goes back to the manager.
+    #[inline]
+    pub fn depart(&mut self, id: u32) {
+        if let Some(packet) = self.packets.get_mut((id as usize).wrapping_sub(1)) {
+            packet.ours = false;
+        }
+    }
+
+    /// Whether one more packet may be held for `holder`; `urgent` if its bytes
+    /// are asked for already.
+    #[inline]
+    pub fn may_hold(&self, holder: Holder, whole: bool, urgent: bool) -> bool {
+        let held = self.held_by[usize::from(holder.0)];
+        let most = match holder {
+            Holder::FRAGMENTS => FRAGMENTS,
+            _ => self.most,
+        };
+        let in_all = if urgent || (held < RESERVED && holder != Holder::FRAGMENTS) {
+            UTMOST
+        } else {
+            MOST
+        };
+        (held < most || urgent)
+            && self.held < in_all
+            && (!whole || self.held_whole < WHOLE)
+            && self.free.len >= 2
+    }
+
+    /// Whether as many more may be held for a client.
+    pub fn may_take_over(&self, holder: Holder, packets: u32) -> bool {
+        u32::from(self.held_by[usize::from(holder.0)]) + packets <= u32::from(self.most)
+    }
+
+    /// A piece that is on no list yet.
+    fn make(&mut self, piece: Piece, holder: Holder) -> Option<u32> {
+        let packet = self
+            .packets
+            .get_mut((piece.packet as usize).wrapping_sub(1))?;
+        let slot = self.links.pop_front(&mut self.free)?;
+        self.pieces[slot as usize] = piece;
+        packet.pieces += 1;
+        if packet.pieces == 1 {
+            packet.holder = holder;
+            self.held += 1;
+            self.held_whole += u32::from(packet.whole);
+            self.held_by[usize::from(holder.0)] += 1;
+        }
+        Some(slot)
+    }
+
+    /// Files a piece at the end of a list; false if there is no room.
+    #[inline]
+    pub fn push(&mut self, list: &mut List, piece: Piece, holder: Holder) -> bool {
+        match self.make(piece, holder) {
+            Some(slot) => {
+                self.links.push_back(list, slot);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Files a piece behind the piece in `slot`, or at the front; false if
+    /// there is no room.
+    pub fn insert_after(
+        &mut self,
+        list: &mut List,
+        slot: Option<u32>,
+        piece: Piece,
+        holder: Holder,
+    ) -> bool {
+        match self.make(piece, holder) {
+            Some(new) => {
+                self.links.insert_after(list, slot, new);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The piece in a slot.
+    #[inline]
+    pub fn piece(&self, slot: u32) -> Option<&Piece> {
+        self.pieces.get(slot as usize)
+    }
+
+    /// The piece in a slot, to change what it is of its packet.
+    #[inline]
+    pub fn piece_mut(&mut self, slot: u32) -> Option<&mut Piece> {
+        self.pieces.get_mut(slot as usize)
+    }
+
+    /// The slot behind one on its list.
+    pub fn after(&self, slot: u32) -> u32 {
+        self.links.after(slot)
+    }
+
+    /// The slot before one on its list.
+    pub fn before(&self, slot: u32) -> u32 {
+        self.links.before(slot)
+    }
+
+    /// Drops a piece. The packet, if that was its last one: it is the
+    /// manager's from now on and must be released.
+    #[inline]
+    #[must_use = "a packet that is not released is lost"]
+    pub fn remove(&mut self, list: &mut List, slot: u32) -> Option<u32> {
+        let id = self.pieces.get(slot as usize)?.packet;
+        self.links.remove(list, slot);
+        self.links.push_front(&mut self.free, slot);
+        let packet = self.packets.get_mut((id as usize).wrapping_sub(1))?;
+        packet.pieces = packet.pieces.saturating_sub(1);
+        if packet.pieces != 0 {
+            return None;
+        }
+        packet.ours = false;
+        self.held -= 1;
+        self.held_whole -= u32::from(packet.whole);
+        self.held_by[usize::from(packet.holder.0)] -= 1;
+        Some(id)
+    }
+
+    /// Moves all pieces of `from` to the end of `to`, held for `holder` now.
+    pub fn take_over(&mut self, from: &mut List, to: &mut List, holder: Holder) {
+        while let Some(slot) = self.links.pop_front(from) {
+            let id = self.pieces[slot as usize].packet;
+            if let Some(packet) = self.packets.get_mut((id as usize).wrapping_sub(1)) {
+                self.held_by[usize::from(packet.holder.0)] -= 1;
+                packet.holder = holder;
+                self.held_by[usize::from(holder.0)] += 1;
+            }
+            self.links.push_back(to, slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(packet: u32) -> Piece {
+        Piece {
+            packet,
+            ..Piece::NONE
+        }
+    }
+
+    #[test]
+    fn a_packet_goes_back_with_its_last_piece() {
+        let mut packets = Packets::new(4);
+        let mut list = List::EMPTY;
+        let holder = Holder::client(3);
+        packets.arrive(7, false).unwrap();
+        assert_eq!(packets.arrive(7, false), Err(ManagerFault::Packet(7)));
+        for _ in 0..2 {
+            assert!(packets.push(&mut list, piece(7), holder));
+        }
+        assert_eq!(packets.held(), 1);
+        let first = list.head;
+        assert_eq!(packets.remove(&mut list, first), None);
+        let last = list.head;
+        assert_eq!(packets.remove(&mut list, last), Some(7));
+        assert_eq!((packets.held(), list.len), (0, 0));
+        packets.arrive(7, false).unwrap();
+        packets.depart(7);
+        packets.arrive(7, false).unwrap();
+    }
+
+    #[test]
+    fn ids_that_cannot_be_are_refused() {
+        let mut packets = Packets::new(4);
+        for id in [0, SERVER_PACKETS + 1, u32::MAX] {
+            assert_eq!(packets.arrive(id, true), Err(ManagerFault::Packet(id)));
+            packets.depart(id);
+            let mut list = List::EMPTY;
+            assert!(!packets.push(&mut list, piece(id), Holder::client(0)));
+        }
+    }
+
+    #[test]
+    fn bounds_are_kept_apart() {
+        let mut packets = Packets::new(500);
+        let (mut id, mut lists) = (0, [List::EMPTY; CLIENTS + 2]);
+        let mut fill = |packets: &mut Packets, holder: Holder, whole| {
+            let mut count = 0;
+            while packets.may_hold(holder, whole, false) {
+                id += 1;
+                packets.arrive(id, whole).unwrap();
+                assert!(packets.push(&mut lists[usize::from(holder.0)], piece(id), holder));
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(fill(&mut packets, Holder::client(1), true), 16);
+        assert_eq!(fill(&mut packets, Holder::FRAGMENTS, false), 256);
+        assert_eq!(fill(&mut packets, Holder::client(2), false), 240);
+        // Whoever has nothing yet still gets something.
+        assert_eq!(fill(&mut packets, Holder::client(3), false), 8);
+        assert!(packets.may_hold(Holder::client(2), false, true));
+        assert_eq!(fill(&mut packets, Holder::FRAGMENTS, false), 0);
+    }
+}

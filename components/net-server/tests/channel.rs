@@ -1,0 +1,312 @@
+//! The channel against a manager that obeys, and one that does not.
+#![allow(clippy::unwrap_used, reason = "a test is to stop where it fails")]
+
+use net_server::channel::{Channel, ChannelError};
+use net_server::environment::{ManagerFault, Outgoing, PartialChecksum};
+use net_server::{Config, Counter, Environment, Server};
+use nic_api::NicInfo;
+use shared_ring::{AttachError, Consumer, Producer, RingLayout, SharedMemory};
+use socket_api::{
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, Op, Packet, Part, Release, Request, SEND_SLOTS,
+    SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER,
+    TO_SERVER_OFFSET, Transmit, headers_bytes, kind, packet_flags, send_slots_bytes,
+    whole_slot_bytes,
+};
+
+const MTU: usize = 1500;
+const INFO: NicInfo = NicInfo {
+    mac: [2; 6],
+    mtu: MTU as u32,
+    features: 0,
+};
+
+/// Memory that lives for the rest of the test process, as regions do.
+fn region(bytes: usize) -> SharedMemory {
+    let words: &'static mut [u64] = vec![0u64; bytes.div_ceil(8)].leak();
+    SharedMemory::from_static(words)
+}
+
+struct Manager {
+    control: SharedMemory,
+    headers: SharedMemory,
+    slots: SharedMemory,
+    to_server: Producer<Message>,
+    from_server: Consumer<Message>,
+    done: Producer<SlotDone>,
+}
+
+fn pair() -> (Manager, Channel) {
+    let control = region(SERVER_CONTROL_BYTES);
+    let headers = region(headers_bytes(MTU));
+    let slots = region(send_slots_bytes(MTU));
+    let ring = |offset, layout: RingLayout| {
+        let at = control.slice(offset, layout.bytes()).unwrap();
+        layout.format(&at).unwrap();
+        at
+    };
+    let manager = Manager {
+        to_server: Producer::attach(ring(TO_SERVER_OFFSET, TO_SERVER), TO_SERVER).unwrap(),
+        from_server: Consumer::attach(ring(FROM_SERVER_OFFSET, FROM_SERVER), FROM_SERVER).unwrap(),
+        done: Producer::attach(ring(SLOTS_DONE_OFFSET, SLOTS_DONE), SLOTS_DONE).unwrap(),
+        control,
+        headers,
+        slots,
+    };
+    let channel = Channel::attach(&control, headers, slots, &INFO).unwrap();
+    (manager, channel)
+}
+
+impl Manager {
+    fn say(&mut self, message: impl Into<Message>) {
+        self.to_server.push(&message.into()).unwrap();
+        let _ = self.to_server.publish();
+    }
+
+    fn give_back(&mut self, slot: u32) {
+        let done = SlotDone { slot, reserved: 0 };
+        self.done.push(&done).unwrap();
+        let _ = self.done.publish();
+    }
+}
+
+fn part(token: u64) -> Part {
+    Part {
+        token,
+        offset: 1,
+        len: 2,
+    }
+}
+
+#[test]
+fn entries_headers_and_frames_pass() {
+    let (mut manager, mut channel) = pair();
+    manager.headers.write(512, b"a header").unwrap();
+    manager.say(Packet {
+        kind: kind::PACKET,
+        id: 3,
+        ..Packet::default()
+    });
+    let packet = Packet::from(channel.next().unwrap().unwrap());
+    assert_eq!(packet.id, 3);
+    assert_eq!(channel.next(), Ok(None));
+    let mut header = [0; 8];
+    assert!(channel.read_header(512, &mut header));
+    assert_eq!(&header, b"a header");
+    let parts: Vec<_> = (0..7).map(part).collect();
+    assert!(channel.transmit(&Outgoing {
+        header: b"headers",
+        parts: &parts,
+        checksum: Some(PartialChecksum {
+            start: 34,
+            offset: 16
+        }),
+        segment: Some(1460),
+    }));
+    assert!(channel.transmit(&Outgoing::whole(b"all of it")));
+    for id in 1..=20 {
+        channel.release(id);
+    }
+    let _ = channel.publish();
+    let entry = |manager: &mut Manager| manager.from_server.pop().unwrap().unwrap();
+    let mut seen = vec![];
+    for i in 0..3 {
+        let transmit = Transmit::from(entry(&mut manager));
+        assert_eq!((transmit.slot, transmit.header_len), (0, 7));
+        assert_eq!(
+            (transmit.checksum_start, transmit.checksum_offset),
+            (34, 16)
+        );
+        assert_eq!(transmit.segment_bytes, 1460);
+        let more = transmit.flags & packet_flags::MORE != 0;
+        assert_eq!(more, i < 2);
+        seen.extend_from_slice(&transmit.parts[..usize::from(transmit.count)]);
+    }
+    assert_eq!(seen, parts);
+    let whole = Transmit::from(entry(&mut manager));
+    assert_eq!((whole.slot, whole.count, whole.header_len), (1, 0, 9));
+    let mut bytes = [0; 9];
+    manager
+        .slots
+        .read(whole_slot_bytes(MTU), &mut bytes)
+        .unwrap();
+    assert_eq!(&bytes, b"all of it");
+    let (first, second) = (
+        Release::from(entry(&mut manager)),
+        Release::from(entry(&mut manager)),
+    );
+    assert_eq!(
+        (first.kind, first.count, second.count),
+        (kind::RELEASE, 14, 6)
+    );
+    assert_eq!((first.packets[0], second.packets[5]), (1, 20));
+}
+
+#[test]
+fn slots_run_out_and_come_back() {
+    let (mut manager, mut channel) = pair();
+    let mut sent = 0;
+    while channel.transmit(&Outgoing::whole(&[0; 60])) {
+        sent += 1;
+    }
+    assert_eq!(sent, SEND_SLOTS);
+    assert!(!channel.has_room(1));
+    manager.give_back(9);
+    assert!(channel.has_room(1) && !channel.has_room(2));
+    assert!(channel.transmit(&Outgoing::whole(&[0; 60])));
+    assert!(!channel.has_room(1));
+    // What does not fit a slot takes none.
+    manager.give_back(9);
+    assert!(!channel.transmit(&Outgoing::whole(&vec![0; whole_slot_bytes(MTU) + 1])));
+    assert!(channel.has_room(1));
+}
+
+#[test]
+fn a_slot_that_the_manager_does_not_have_is_refused() {
+    let (mut manager, mut channel) = pair();
+    while channel.transmit(&Outgoing::whole(&[0; 60])) {}
+    for slot in [5, 5, SEND_SLOTS, u32::MAX] {
+        manager.give_back(slot);
+        let fault = if channel.has_room(1) {
+            assert!(channel.transmit(&Outgoing::whole(&[0; 60])));
+            None
+        } else {
+            channel.next().err()
+        };
+        match slot {
+            5 => assert_eq!(fault, None),
+            _ => assert_eq!(fault, Some(ManagerFault::NotItsSlot(slot))),
+        }
+    }
+    // The same slot twice while we have it.
+    manager.give_back(7);
+    manager.give_back(7);
+    assert!(channel.has_room(1) && !channel.has_room(2));
+    assert_eq!(channel.next(), Err(ManagerFault::NotItsSlot(7)));
+    assert_eq!(channel.next(), Ok(None));
+}
+
+#[test]
+fn an_impossible_index_ends_nothing() {
+    let (manager, mut channel) = pair();
+    for offset in [TO_SERVER_OFFSET, SLOTS_DONE_OFFSET] {
+        manager.control.store32(offset + 64, 50_000).unwrap();
+    }
+    assert!(matches!(channel.next(), Err(ManagerFault::Ring(_))));
+    while channel.transmit(&Outgoing::whole(&[0; 60])) {}
+    assert!(!channel.has_room(1));
+    assert!(matches!(channel.next(), Err(ManagerFault::Ring(_))));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_at_the_start() {
+    let (headers, slots) = (region(headers_bytes(MTU)), region(send_slots_bytes(MTU)));
+    let control = region(SERVER_CONTROL_BYTES);
+    for mtu in [9000, 65536, u32::MAX] {
+        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO });
+        assert_eq!(refused.err(), Some(ChannelError::Mtu(mtu)));
+    }
+    let unformatted = Channel::attach(&control, headers, slots, &INFO);
+    assert_eq!(
+        unformatted.err(),
+        Some(ChannelError::Ring(AttachError::Magic(0)))
+    );
+    let small = Channel::attach(&region(64), headers, slots, &INFO);
+    assert_eq!(small.err(), Some(ChannelError::Region));
+}
+
+#[test]
+fn packets_that_cannot_be_are_faults_and_go_back() {
+    let (mut manager, mut channel) = pair();
+    let mut config = Config::default();
+    config.set("ip", "10.0.0.1/24").unwrap();
+    let mut server = Server::new(config, INFO.mac, 1500, false, [1; 32]).unwrap();
+    let good = Packet {
+        kind: kind::PACKET,
+        id: 1,
+        header: 0,
+        header_len: 60,
+        len: 60,
+        ..Packet::default()
+    };
+    let whole = packet_flags::WHOLE;
+    let region = headers_bytes(MTU) as u32;
+    let bad = [
+        // No such packet.
+        Packet { id: 0, ..good },
+        Packet {
+            id: SERVER_PACKETS + 1,
+            ..good
+        },
+        Packet {
+            id: u32::MAX,
+            ..good
+        },
+        // Headers outside their region.
+        Packet {
+            header: region - 10,
+            ..good
+        },
+        Packet {
+            header: u32::MAX,
+            ..good
+        },
+        // Lengths that contradict one another, or what may be.
+        Packet {
+            header_len: 61,
+            ..good
+        },
+        Packet {
+            flags: whole,
+            header_len: 59,
+            ..good
+        },
+        Packet {
+            header_len: u32::MAX,
+            len: u32::MAX,
+            ..good
+        },
+        Packet {
+            len: 10_000,
+            ..good
+        },
+    ];
+    for (i, packet) in bad.iter().enumerate() {
+        manager.say(*packet);
+        server.poll(i as u64 * 1000, &mut channel);
+        let faults = server.counters().get(Counter::ManagerFaults);
+        assert_eq!(faults, i as u64 + 1, "{packet:?}");
+        let _ = channel.publish();
+        let released = manager.from_server.pop().unwrap().map(Release::from);
+        let id = packet.id;
+        match released {
+            Some(release) => assert_eq!((release.count, release.packets[0]), (1, id)),
+            None => assert!(id == 0 || id > SERVER_PACKETS),
+        }
+    }
+    // It still works.
+    manager.say(good);
+    manager.say(Request::new(Op::AwaitAddress, 0, 7));
+    server.poll(100_000, &mut channel);
+    let _ = channel.publish();
+    let answer = manager.from_server.pop().unwrap().unwrap();
+    assert_eq!(answer.kind(), Op::AwaitAddress as u16);
+    let release = Release::from(manager.from_server.pop().unwrap().unwrap());
+    assert_eq!((release.count, release.packets[0]), (1, 1));
+}
+
+#[test]
+fn the_manager_is_woken_for_packets_only_when_many_have_gone_back() {
+    let (mut manager, mut channel) = pair();
+    manager.from_server.arm().unwrap();
+    let mut given = 0;
+    let woken = loop {
+        for _ in 0..10 {
+            given += 1;
+            channel.release(given);
+        }
+        if channel.publish() || given > 1000 {
+            break given;
+        }
+    };
+    assert!((64..100).contains(&woken), "{woken}");
+}

@@ -1,0 +1,302 @@
+//! One simulated host: memory, NIC, manager, server, clients.
+
+use data_passing::{Costs, HoldingConfig, Memory, Mutations, Rights};
+use io_manager::{Bells, ClientConfig, Fault, Manager, NicConfig, Quota, Region, ServerConfig};
+use model_platform::{Allocator, ModelMachine, ModelNic, Physical};
+use net_server::channel::Channel;
+use net_server::{Config, Server};
+use nic_api::{NicInfo, payload_bytes};
+use shared_ring::{RingLayout, SharedMemory};
+use socket_api::{self as api, Extent, SERVER_PACKETS};
+
+/// Where a client's data region lies.
+pub const DATA: u32 = 0x4000_0000;
+/// Bytes of a client's data region.
+pub const DATA_BYTES: u32 = 2 << 20;
+/// Where its other memory of 4 KiB pages lies.
+pub const HEAP: u32 = 0x3000_0000;
+/// Bytes of that.
+pub const HEAP_BYTES: u32 = 4 << 20;
+/// Where its memory of 2 MiB pages lies.
+pub const LARGE: u32 = 0x5000_0000;
+/// Bytes of that.
+pub const LARGE_BYTES: u32 = 4 << 20;
+
+/// What a host is made with.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Threads of each client.
+    pub threads: Vec<u32>,
+    /// `nic_features` of its NIC.
+    pub features: u32,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Costs that techniques are chosen by.
+    pub costs: Costs,
+    /// What is switched off.
+    pub mutations: Mutations,
+    /// Frames in the manager's reserve.
+    pub reserve: u32,
+    /// Its address is 10.0.0.`number`.
+    pub number: u8,
+}
+
+impl HostConfig {
+    /// A host with one single-threaded and one multi-threaded client behind a
+    /// stock NIC.
+    #[must_use]
+    pub fn stock(number: u8) -> Self {
+        Self {
+            threads: vec![1, 4],
+            features: 0,
+            mtu: 1500,
+            costs: Costs::PINNED,
+            mutations: Mutations::default(),
+            reserve: 1024,
+            number,
+        }
+    }
+}
+
+/// A simulated host.
+pub struct Host {
+    /// Page tables and frames.
+    pub machine: ModelMachine,
+    /// The NIC.
+    pub nic: ModelNic,
+    /// The I/O manager.
+    pub manager: Manager<ModelMachine>,
+    /// The protocol server.
+    pub server: Server,
+    /// Rings of each client.
+    pub controls: Vec<SharedMemory>,
+    /// When the server wants to be called again, in nanoseconds.
+    pub deadline_ns: Option<u64>,
+    channel: Channel,
+}
+
+/// In the model everybody looks at every step.
+struct Silent;
+
+impl Bells for Silent {
+    fn client(&mut self, _: usize) {}
+    fn server(&mut self, _: usize) {}
+    fn driver(&mut self, _: usize) {}
+}
+
+impl Host {
+    /// Builds a host.
+    ///
+    /// # Panics
+    /// If a part refuses what it is given.
+    #[must_use]
+    pub fn new(config: &HostConfig) -> Self {
+        let mut allocator = Allocator::new(Physical::new(64 << 20));
+        let machine = ModelMachine::new(allocator.physical);
+        let mut memory = Memory::new(machine.clone(), config.costs);
+        memory.mutate(config.mutations);
+        let reserve = allocator.take(config.reserve as usize * 4096, 4096);
+        let first = machine.add_frames(reserve.paddr, config.reserve, 4096);
+        memory.add_reserve(first, config.reserve);
+        let clients: Vec<ClientConfig> = config
+            .threads
+            .iter()
+            .enumerate()
+            .map(|(n, threads)| client(&mut allocator, &machine, n as u16, *threads))
+            .collect();
+        let server = server(&mut allocator, &machine, config.mtu);
+        let info = NicInfo {
+            mac: [2, 0, 0, 0, 0, config.number],
+            mtu: config.mtu,
+            features: config.features,
+        };
+        let nic = ModelNic::new(allocator.physical, server.nic.control, info);
+        let mut manager =
+            Manager::new(memory, &clients, &[server], None).expect("rings that were formatted");
+        manager.turn(&mut Silent);
+        let (headers, slots) = (server.headers.memory, server.send_slots.memory);
+        let channel = Channel::attach(&server.control, headers, slots, &info);
+        Self {
+            machine,
+            nic,
+            manager,
+            server: protocol_server(config),
+            controls: clients.iter().map(|c| c.control).collect(),
+            deadline_ns: None,
+            channel: channel.expect("rings that were formatted"),
+        }
+    }
+
+    /// Lets everybody work once; frames that leave, at most `frames`, are on
+    /// the NIC's wire then. True if somebody did something.
+    pub fn step(&mut self, now_ns: u64, frames: usize) -> bool {
+        let mut busy = self.nic.tick(frames);
+        while self.manager.turn(&mut Silent) {
+            busy = true;
+        }
+        busy |= !self.manager.arm(&mut Silent);
+        let wakeup = self.server.poll(now_ns, &mut self.channel);
+        busy |= self.channel.publish() | wakeup.more;
+        self.deadline_ns = wakeup.deadline_ns;
+        busy |= self.nic.queued() != 0;
+        while self.manager.turn(&mut Silent) {
+            busy = true;
+        }
+        busy
+    }
+
+    /// Writes as a client does, with the manager resolving faults.
+    ///
+    /// # Errors
+    /// The faults that it does not resolve, or not now.
+    pub fn store(&mut self, client: u16, address: u32, bytes: &[u8]) -> Result<(), Fault> {
+        let mut done = 0;
+        while let Err((n, fault)) =
+            self.machine
+                .store(client, address + done as u32, &bytes[done..])
+        {
+            done += n;
+            self.resolve(client, fault.address, true)?;
+        }
+        Ok(())
+    }
+
+    /// Reads as a client does.
+    ///
+    /// # Errors
+    /// As [`Host::store`].
+    pub fn load(&mut self, client: u16, address: u32, into: &mut [u8]) -> Result<(), Fault> {
+        while let Err(fault) = self.machine.load(client, address, into) {
+            self.resolve(client, fault.address, false)?;
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, client: u16, address: u32, write: bool) -> Result<(), Fault> {
+        match self.manager.fault(usize::from(client), address, write) {
+            Fault::Resolved => Ok(()),
+            fault => Err(fault),
+        }
+    }
+}
+
+fn rings(memory: SharedMemory, rings: &[(usize, RingLayout)]) -> SharedMemory {
+    for (at, layout) in rings {
+        let ring = memory
+            .slice(*at, layout.bytes())
+            .expect("room for the ring");
+        layout.format(&ring).expect("a legal ring");
+    }
+    memory
+}
+
+fn zeroed(allocator: &mut Allocator, bytes: usize) -> (SharedMemory, u64) {
+    let block = allocator.take(bytes.next_multiple_of(4096), 4096);
+    block.memory.clear(0, bytes).expect("its own bytes");
+    (block.memory, block.paddr)
+}
+
+fn client(
+    allocator: &mut Allocator,
+    machine: &ModelMachine,
+    number: u16,
+    threads: u32,
+) -> ClientConfig {
+    let control = zeroed(allocator, api::CLIENT_CONTROL_BYTES).0;
+    let both = [api::REQUESTS_OFFSET, api::COMPLETIONS_OFFSET].map(|at| (at, api::CLIENT_RING));
+    let regions = [
+        (DATA, DATA_BYTES, false),
+        (HEAP, HEAP_BYTES, false),
+        (LARGE, LARGE_BYTES, true),
+    ];
+    let holding = |(address, bytes, large): (u32, u32, bool)| {
+        let page = if large { 2 << 20 } else { 4096 };
+        let block = allocator.take(bytes as usize, page as usize);
+        block
+            .memory
+            .clear(0, bytes as usize)
+            .expect("its own bytes");
+        let first = machine.add_frames(block.paddr, bytes / page, page);
+        for n in 0..bytes / page {
+            let frame = data_passing::FrameId(first.0 + n);
+            machine.preset(number, address + n * page, frame, Rights::Write);
+        }
+        HoldingConfig {
+            address,
+            bytes,
+            large,
+            writable: true,
+            first,
+        }
+    };
+    ClientConfig {
+        name: "client",
+        control: rings(control, &both),
+        quota: quota(),
+        threads,
+        holdings: regions.map(holding).to_vec(),
+    }
+}
+
+/// What a client may use.
+#[must_use]
+pub fn quota() -> Quota {
+    Quota {
+        sockets: 32,
+        requests: 256,
+        queued_bytes: 8 << 20,
+        share: 64,
+        receive_frames: 256,
+    }
+}
+
+fn server(allocator: &mut Allocator, machine: &ModelMachine, mtu: u32) -> ServerConfig {
+    let control = zeroed(allocator, api::SERVER_CONTROL_BYTES).0;
+    let server = [
+        (api::TO_SERVER_OFFSET, api::TO_SERVER),
+        (api::FROM_SERVER_OFFSET, api::FROM_SERVER),
+        (api::SLOTS_DONE_OFFSET, api::SLOTS_DONE),
+    ];
+    let nic = [
+        (nic_api::RX_FREE_OFFSET, nic_api::RX_FREE),
+        (nic_api::RX_FILLED_OFFSET, nic_api::RX_FILLED),
+        (nic_api::TX_READY_OFFSET, nic_api::TX_READY),
+        (nic_api::TX_DONE_OFFSET, nic_api::TX_DONE),
+    ];
+    let nic_control = zeroed(allocator, nic_api::CONTROL_BYTES).0;
+    let mut region = |bytes: usize| {
+        let (memory, paddr) = zeroed(allocator, bytes);
+        let pages = bytes.div_ceil(4096) as u32;
+        Region {
+            memory,
+            paddr,
+            first: machine.add_frames(paddr, pages, 4096),
+        }
+    };
+    let mtu_bytes = mtu as usize;
+    ServerConfig {
+        control: rings(control, &server),
+        headers: region(api::headers_bytes(mtu_bytes)),
+        send_slots: region(api::send_slots_bytes(mtu_bytes)),
+        nic: NicConfig {
+            control: rings(nic_control, &nic),
+            payload: region(SERVER_PACKETS as usize * payload_bytes(mtu_bytes)),
+            mtu,
+        },
+    }
+}
+
+fn protocol_server(host: &HostConfig) -> Server {
+    let mut config = Config::default();
+    let set = config.set("ip", &format!("10.0.0.{}/24", host.number));
+    set.expect("a legal address");
+    let seed = [host.number; 32];
+    let mac = [2, 0, 0, 0, 0, host.number];
+    Server::new(config, mac, host.mtu, false, seed).expect("a legal configuration")
+}
+
+/// The data region of every client.
+pub const DATA_EXTENT: Extent = Extent {
+    address: DATA,
+    len: DATA_BYTES,
+};

@@ -1,0 +1,231 @@
+//! Two hosts on one wire.
+//!
+//! Invariant: nothing happens but in [`World::step`], so a run is determined by
+//! what the test does and by the seed of the wire's faults.
+
+use std::sync::{Mutex, MutexGuard};
+
+use ioipc::{Platform, Settings, Stack};
+use shared_ring::{Region, SharedMemory};
+use socket_api::Extent;
+
+use crate::host::{DATA_EXTENT, Host, HostConfig, quota};
+
+/// What the wire does to frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wire {
+    /// One frame in so many is lost; 0 for none.
+    pub lose: u32,
+    /// One frame in so many overtakes the one before; 0 for none.
+    pub swap: u32,
+    /// State of the generator.
+    pub seed: u64,
+}
+
+impl Wire {
+    fn one_in(&mut self, n: u32) -> bool {
+        // Knuth's MMIX generator.
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        n != 0 && (self.seed >> 33) % u64::from(n) == 0
+    }
+}
+
+/// Both hosts, the wire and the time.
+pub struct Inner {
+    /// The hosts.
+    pub hosts: [Host; 2],
+    /// The wire.
+    pub wire: Wire,
+    /// Frames that leave each NIC in a step.
+    pub frames: usize,
+    /// The time.
+    pub now_ns: u64,
+}
+
+/// Two hosts on one wire, for ever.
+pub struct World {
+    inner: Mutex<Inner>,
+}
+
+impl World {
+    /// Builds two hosts.
+    #[must_use]
+    pub fn new(configs: [HostConfig; 2]) -> &'static Self {
+        let inner = Inner {
+            hosts: [Host::new(&configs[0]), Host::new(&configs[1])],
+            wire: Wire::default(),
+            frames: 64,
+            now_ns: 1_000_000,
+        };
+        Box::leak(Box::new(Self {
+            inner: Mutex::new(inner),
+        }))
+    }
+
+    /// Everything.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A test that panicked has failed already.
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Lets everybody work once; true if somebody did something.
+    pub fn step(&self) -> bool {
+        self.lock().step()
+    }
+
+    /// Steps until nothing happens any more, or so often.
+    pub fn settle(&self, most: usize) {
+        for _ in 0..most {
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    /// The sockets of a client on a host.
+    ///
+    /// # Panics
+    /// If the library refuses its memory.
+    #[must_use]
+    pub fn stack(&'static self, host: usize, client: usize, settings: Settings) -> &'static Stack {
+        let mut inner = self.lock();
+        let control = inner.hosts[host].controls[client];
+        let memory = inner.hosts[host].manager.memory();
+        let single = memory.is_single_threaded(client as u16);
+        drop(inner);
+        let platform: &'static ModelPlatform = Box::leak(Box::new(ModelPlatform {
+            world: self,
+            host,
+            client: client as u16,
+            control,
+            single,
+        }));
+        let bytes = ioipc::bookkeeping_bytes(32, 256) + 16 * (DATA_EXTENT.len as usize >> 11);
+        let memory = Box::leak(vec![0u64; bytes.div_ceil(8) + 1].into_boxed_slice());
+        let memory = zeroed_bytes(memory);
+        let stack = Stack::new(platform, memory, settings).expect("enough memory");
+        Box::leak(Box::new(stack))
+    }
+}
+
+/// The words as bytes.
+fn zeroed_bytes(words: &'static mut [u64]) -> &'static mut [u8] {
+    zerocopy::IntoBytes::as_mut_bytes(words)
+}
+
+impl Inner {
+    fn step(&mut self) -> bool {
+        let mut busy = false;
+        for host in &mut self.hosts {
+            busy |= host.step(self.now_ns, self.frames);
+        }
+        for from in 0..2 {
+            busy |= self.carry(from);
+        }
+        self.now_ns += if busy { 10_000 } else { self.rest() };
+        busy
+    }
+
+    /// How long until somebody wants to be called.
+    fn rest(&self) -> u64 {
+        let deadlines = self.hosts.iter().filter_map(|h| h.deadline_ns);
+        let next = deadlines.min().unwrap_or(self.now_ns + 1_000_000);
+        next.saturating_sub(self.now_ns)
+            .clamp(10_000, 1_000_000_000)
+    }
+
+    /// Carries what host `from` has sent to the other.
+    fn carry(&mut self, from: usize) -> bool {
+        let mut frames: Vec<Vec<u8>> = self.hosts[from].nic.wire.drain(..).collect();
+        let busy = !frames.is_empty();
+        for n in 1..frames.len() {
+            if self.wire.one_in(self.wire.swap) {
+                frames.swap(n - 1, n);
+            }
+        }
+        for frame in frames {
+            if !self.wire.one_in(self.wire.lose) {
+                self.hosts[1 - from].nic.receive(&frame);
+            }
+        }
+        busy
+    }
+}
+
+/// A client's platform: its memory is the model's, its waiting is the world's
+/// going on.
+pub struct ModelPlatform {
+    world: &'static World,
+    host: usize,
+    client: u16,
+    control: SharedMemory,
+    single: bool,
+}
+
+impl Platform for ModelPlatform {
+    fn control(&self) -> SharedMemory {
+        self.control
+    }
+
+    fn data(&self) -> Extent {
+        DATA_EXTENT
+    }
+
+    fn region(&self) -> Option<Region> {
+        None
+    }
+
+    fn quota(&self) -> ioipc::Quota {
+        let quota = quota();
+        ioipc::Quota {
+            sockets: quota.sockets,
+            requests: quota.requests,
+            queued_bytes: quota.queued_bytes,
+        }
+    }
+
+    fn signal_manager(&self) {}
+
+    fn now_ns(&self) -> u64 {
+        self.world.lock().now_ns
+    }
+
+    fn resolution_ns(&self) -> u64 {
+        1
+    }
+
+    fn wait(&self, _: usize, _: bool, _: Option<u64>) {
+        self.world.step();
+    }
+
+    fn wake(&self, _: usize) {}
+
+    fn yield_now(&self) {
+        self.world.step();
+    }
+
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
+    fn is_single_threaded(&self) -> bool {
+        self.single
+    }
+
+    fn read(&self, address: u32, into: &mut [u8]) -> bool {
+        let mut inner = self.world.lock();
+        inner.hosts[self.host]
+            .load(self.client, address, into)
+            .is_ok()
+    }
+
+    fn write(&self, address: u32, from: &[u8]) -> bool {
+        let mut inner = self.world.lock();
+        inner.hosts[self.host]
+            .store(self.client, address, from)
+            .is_ok()
+    }
+}

@@ -1,0 +1,57 @@
+//! A system built to be booted under the instruction counter.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use insn_count::Counter;
+use tempfile::TempDir;
+
+use super::{Bench, BenchError, plugin};
+use crate::{Error, Home, Options, Prepared, Running, prepare};
+
+/// How long the system may take to boot under the counter.
+const BOOT: Duration = Duration::from_secs(120);
+/// The counter's file among the scratch files.
+const COUNTS: &str = "insn.bin";
+
+/// A system that is built, and where its counter will count.
+pub(super) struct Counted {
+    /// The release image.
+    pub prepared: Prepared,
+    scratch: TempDir,
+}
+
+impl Counted {
+    /// Builds counter and system: the release image, whatever `options` say.
+    pub fn prepare(bench: &Bench, mut options: Options) -> Result<Self, Error> {
+        let plugin = match &bench.plugin {
+            Some(path) => path.clone(),
+            None => plugin::build(&Home::find()?)?,
+        };
+        let scratch = tempfile::tempdir().map_err(Error::io("make", "a scratch directory"))?;
+        let mut argument = OsString::from(plugin);
+        argument.push(",counts=");
+        argument.push(scratch.path().join(COUNTS));
+        options.release = true;
+        options.qemu_args.extend(["-plugin".into(), argument]);
+        Ok(Self {
+            prepared: prepare(&options)?,
+            scratch,
+        })
+    }
+
+    /// Where files may be put that are gone afterwards.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Boots it and waits until it echoes.
+    pub fn boot(&self) -> Result<(Running, Counter), Error> {
+        let mut running = self.prepared.boot()?;
+        running.wait_ready(BOOT)?;
+        let counts = self.scratch().join(COUNTS);
+        let counter = Counter::open(&counts).map_err(BenchError::Counter)?;
+        Ok((running, counter))
+    }
+}
