@@ -62,6 +62,29 @@ impl Output {
         self.exposed
     }
 
+    #[inline]
+    fn new(
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        technique: Technique,
+        strong: bool,
+    ) -> Self {
+        let own = technique == Technique::Reference && extent.len != 0;
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique,
+            how: if strong { Use::Strong } else { Use::Weak },
+            frames: FrameList::default(),
+            grain: holding.grain,
+            exposed: own && strong && holding.writable,
+            base: 0,
+            start: 0,
+        }
+    }
+
     fn extent(&self) -> Extent {
         Extent {
             address: self.address,
@@ -122,25 +145,8 @@ impl<M: Machine> Memory<M> {
             None => self.choose_output(&case),
         };
         let technique = technique.ok_or(PassingError::Technique)?;
-        let how = match passing.semantics.is_strong() {
-            true => Use::Strong,
-            false => Use::Weak,
-        };
-        let mut output = Output {
-            client,
-            address: extent.address,
-            len: extent.len,
-            technique,
-            how,
-            frames: FrameList::default(),
-            grain: holding.grain,
-            exposed: technique == Technique::Reference
-                && how == Use::Strong
-                && holding.writable
-                && extent.len != 0,
-            base: 0,
-            start: 0,
-        };
+        let strong = passing.semantics.is_strong();
+        let mut output = Output::new(client, &holding, extent, technique, strong);
         let begun = match technique {
             Technique::CopyOut => self.copy_out(&mut output, extent),
             _ => self.refer(&mut output, &holding, extent),
@@ -188,6 +194,7 @@ impl<M: Machine> Memory<M> {
             written |= self.frames.is_written(page.frame);
         }
         let fault_rate = match space.protected {
+            _ if blocked => 0,
             0 => 256,
             all => (u64::from(space.faulted) * 256 / u64::from(all)).min(256) as u32,
         };
@@ -360,9 +367,8 @@ impl<M: Machine> Memory<M> {
         {
             space.no_longer_relies_on(output.extent());
         }
-        for frame in output.frames.iter() {
-            self.frames.release(frame, output.how);
-        }
+        let frames = &mut self.frames;
+        output.frames.for_each(|f| frames.release(f, output.how));
     }
 }
 
