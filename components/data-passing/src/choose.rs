@@ -115,6 +115,12 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
     let pages = u64::from(case.pages);
     let (map, unmap) = (u64::from(costs.map), u64::from(costs.unmap));
     let each = u64::from(costs.reference);
+    // What the device could not write to its place.
+    let late = if case.early {
+        0
+    } else {
+        costs.copying(case.len)
+    };
     match technique {
         Technique::InPlace => pages * each,
         Technique::Swap => {
@@ -127,22 +133,8 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
             u64::from(whole) * (map + unmap + each) + partial
         }
         Technique::CopyIn => costs.copying(case.len),
-        Technique::Create => {
-            pages * (map + each)
-                + if case.early {
-                    0
-                } else {
-                    costs.copying(case.len)
-                }
-        }
-        _ => {
-            let copied = if case.early {
-                0
-            } else {
-                costs.copying(case.len)
-            };
-            pages * (map + unmap) + copied
-        }
+        Technique::Create => pages * (map + each) + late,
+        _ => pages * (map + unmap) + late,
     }
 }
 

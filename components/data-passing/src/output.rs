@@ -151,13 +151,11 @@ impl<M: Machine> Memory<M> {
             Technique::CopyOut => self.copy_out(&mut output, extent),
             _ => self.refer(&mut output, &holding, extent),
         };
-        match begun {
-            Ok(()) => Ok(output),
-            Err(error) => {
-                self.end_output(output);
-                Err(error)
-            }
+        if let Err(error) = begun {
+            self.let_go(&output);
+            return Err(error);
         }
+        Ok(output)
     }
 
     /// The cheapest technique for which there are frames.
@@ -179,10 +177,8 @@ impl<M: Machine> Memory<M> {
         passing: Passing,
         blocked: bool,
     ) -> Result<OutputCase, PassingError> {
-        let Some(space) = self.spaces.get(usize::from(client)) else {
-            return Err(PassingError::Extent);
-        };
-        let pages = holding.pages_of(extent);
+        let space = self.spaces.get(usize::from(client));
+        let space = space.ok_or(PassingError::Extent)?;
         // What is to be copied in is awaited where it cannot be kept apart later.
         let mut written = holding.grain != SMALL && space.awaits(extent);
         let mut protected = 0;
@@ -193,20 +189,15 @@ impl<M: Machine> Memory<M> {
             protected += u32::from(page.state == PageState::Protected);
             written |= self.frames.is_written(page.frame);
         }
-        let fault_rate = match space.protected {
-            _ if blocked => 0,
-            0 => 256,
-            all => (u64::from(space.faulted) * 256 / u64::from(all)).min(256) as u32,
-        };
         Ok(OutputCase {
             semantics: passing.semantics,
             len: extent.len,
-            pages,
+            pages: holding.pages_of(extent),
             small_pages: holding.grain == SMALL,
             writable: holding.writable,
             blocked,
             aligned: extent.address & ((1 << holding.grain) - 1) == 0,
-            fault_rate,
+            fault_rate: if blocked { 0 } else { space.fault_rate() },
             protected,
             written,
         })
@@ -340,9 +331,9 @@ impl<M: Machine> Memory<M> {
         output.frames = list;
         (output.how, output.grain, output.exposed) = (Use::Weak, SMALL, false);
         (output.base, output.start) = (from, 0);
-        if let Some(space) = self.space(output.client) {
-            space.account.copied_tail += u64::from(rest);
-        }
+        self.book(output.client, |account| {
+            account.copied_tail += u64::from(rest)
+        });
         Ok(())
     }
 

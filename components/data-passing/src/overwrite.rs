@@ -57,13 +57,13 @@ impl<M: Machine> Memory<M> {
             let (number, offset) = holding.page_of(address);
             let len = left.min((1 << holding.grain) - offset);
             let page = self.page(client, number)?;
-            let part = Part {
-                number,
-                offset,
-                len,
-                reach,
-            };
             if self.must_be_replaced(&holding, page) {
+                let part = Part {
+                    number,
+                    offset,
+                    len,
+                    reach,
+                };
                 self.overwrite_replaced(client, &holding, part, &mut put)?;
             } else {
                 let frame = page.frame;
@@ -123,9 +123,7 @@ impl<M: Machine> Memory<M> {
                 true => this.clear_around(client, at, len),
                 false => {
                     let copied = this.copy_around(old.frame, at, len);
-                    if let Some(space) = this.space(client) {
-                        space.account.copied_tcow += u64::from(copied);
-                    }
+                    this.book(client, |account| account.copied_tcow += u64::from(copied));
                 }
             }
         })?;
@@ -225,8 +223,6 @@ impl<M: Machine> Memory<M> {
                 self.machine.clear(Place { offset, ..at }, len);
             }
         }
-        if let Some(space) = self.space(client) {
-            space.account.cleared += u64::from(4096 - len);
-        }
+        self.book(client, |account| account.cleared += u64::from(4096 - len));
     }
 }
