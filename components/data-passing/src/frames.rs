@@ -5,6 +5,7 @@
 //! free, in the reserve. It becomes free only when nothing refers to it, so a
 //! device that still reads or writes it never sees another owner's bytes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::machine::FrameId;
@@ -186,22 +187,38 @@ impl Frames {
 #[derive(Debug, Default)]
 pub(crate) struct FrameList {
     first: [u32; 2],
-    rest: Vec<u32>,
     len: u32,
+    #[allow(clippy::box_collection, reason = "rarely there, so small when it is not")]
+    rest: Option<Box<Vec<u32>>>,
 }
 
 impl FrameList {
+    /// One frame.
+    #[inline]
+    pub fn one(id: FrameId) -> Self {
+        Self {
+            first: [id.0, NO_FRAME],
+            len: 1,
+            rest: None,
+        }
+    }
+
     #[inline]
     pub fn push(&mut self, id: FrameId) {
         match self.first.get_mut(self.len as usize) {
             Some(slot) => *slot = id.0,
-            None => self.rest.push(id.0),
+            None => self.rest.get_or_insert_default().push(id.0),
         }
         self.len += 1;
     }
 
+    #[inline]
     pub fn len(&self) -> u32 {
         self.len
+    }
+
+    fn rest(&self) -> &[u32] {
+        self.rest.as_ref().map_or(&[], |rest| rest.as_slice())
     }
 
     #[inline]
@@ -210,15 +227,17 @@ impl FrameList {
             return None;
         }
         let index = index as usize;
-        let found = self.first.get(index).or_else(|| self.rest.get(index - 2));
-        found.copied().map(FrameId)
+        let found = self.first.get(index);
+        found.or_else(|| self.rest().get(index - 2)).copied().map(FrameId)
     }
 
     pub fn set(&mut self, index: u32, id: FrameId) {
         let index = index as usize;
         if let Some(slot) = self.first.get_mut(index) {
             *slot = id.0;
-        } else if let Some(slot) = self.rest.get_mut(index - 2) {
+        } else if let Some(rest) = &mut self.rest
+            && let Some(slot) = rest.get_mut(index - 2)
+        {
             *slot = id.0;
         }
     }
@@ -226,12 +245,14 @@ impl FrameList {
     /// Calls `each` with the frames, without places that were left empty.
     #[inline]
     pub fn for_each(&self, mut each: impl FnMut(FrameId)) {
-        let near = self.first.iter().take(self.len as usize);
-        for &id in near.filter(|id| **id != NO_FRAME) {
-            each(FrameId(id));
+        for &id in self.first.iter().take(self.len as usize) {
+            if id != NO_FRAME {
+                each(FrameId(id));
+            }
         }
-        for &id in self.rest.iter().filter(|id| **id != NO_FRAME) {
-            each(FrameId(id));
+        if self.rest.is_some() {
+            let rest = self.rest().iter();
+            rest.filter(|id| **id != NO_FRAME).for_each(|id| each(FrameId(*id)));
         }
     }
 }

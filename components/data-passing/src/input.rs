@@ -94,6 +94,28 @@ impl Input {
         }
     }
 
+    /// Of room in small pages, without anything posted.
+    #[inline]
+    pub(crate) fn in_page(client: u16, extent: Extent, technique: Technique) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            filled: 0,
+            technique,
+            posted: FrameList::default(),
+            start: extent.address & 4095,
+            grain: SMALL,
+        }
+    }
+
+    /// Whether nothing is done when it ends.
+    #[inline]
+    fn leaves_nothing(&self) -> bool {
+        self.technique == Technique::CopyIn && self.grain == SMALL && !self.is_posted()
+    }
+
+    #[inline]
     pub(crate) fn rest(&self) -> Extent {
         Extent {
             address: self.address.wrapping_add(self.filled),
@@ -148,7 +170,22 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been replaced by others with the same bytes.
+    #[inline]
     pub fn begin_input(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        (blocked, early): (bool, bool),
+    ) -> Result<Input, PassingError> {
+        if !early && let Some(input) = self.plain_input(client, extent, passing) {
+            return Ok(input);
+        }
+        self.begin_any_input(client, extent, passing, (blocked, early))
+    }
+
+    #[inline(never)]
+    fn begin_any_input(
         &mut self,
         client: u16,
         extent: Extent,
@@ -333,7 +370,14 @@ impl<M: Machine> Memory<M> {
     /// far as it was filled. No device may be using what was posted.
     #[inline]
     pub fn end_input(&mut self, input: Input) {
-        self.withdraw(&input);
+        if !input.leaves_nothing() {
+            self.end_any_input(&input);
+        }
+    }
+
+    #[inline(never)]
+    fn end_any_input(&mut self, input: &Input) {
+        self.withdraw(input);
         let Some(awaited) = input.awaited() else {
             return;
         };
@@ -344,7 +388,7 @@ impl<M: Machine> Memory<M> {
         let Some(holding) = space.find(input.extent()).filter(|_| input.hides()) else {
             return;
         };
-        let shown = self.each_page(&input, &holding, |this, number, state| {
+        let shown = self.each_page(input, &holding, |this, number, state| {
             if state == PageState::Hidden {
                 let frame = this.page(input.client, number)?.frame;
                 let address = holding.address_of(number);

@@ -19,6 +19,7 @@
 //! | [`choose`] | which techniques are legal, and which is cheapest |
 //! | [`costs`] | what things cost |
 //! | `output`, `input`, `deliver` | what is done before, while and after bytes travel |
+//! | `plain` | the same for what nearly every packet finds |
 //! | `overwrite`, `fault` | what a write to a page in use does |
 //! | `frames`, `space` | who has which frame, and where |
 //! | [`machine`] | what is asked of the machine |
@@ -39,6 +40,7 @@ pub mod machine;
 mod memory;
 mod output;
 mod overwrite;
+mod plain;
 mod space;
 
 pub use costs::{Cost, Costs};

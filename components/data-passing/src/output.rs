@@ -85,6 +85,39 @@ impl Output {
         }
     }
 
+    /// By reference, with weak integrity, of bytes in a small frame that is
+    /// counted as in use.
+    #[inline]
+    pub(crate) fn in_frame(client: u16, extent: Extent, at: Place) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique: Technique::Reference,
+            how: Use::Weak,
+            frames: FrameList::one(at.frame),
+            grain: SMALL,
+            exposed: false,
+            base: 0,
+            start: at.offset,
+        }
+    }
+
+    /// Where `len` bytes from `offset` on are, if they are there, and within a
+    /// frame.
+    #[inline]
+    #[must_use]
+    pub fn piece(&self, offset: u32, len: u32) -> Option<Place> {
+        if offset < self.base || offset > self.len || len > self.len - offset {
+            return None;
+        }
+        let at = self.start + (offset - self.base);
+        let frame = self.frames.get(at >> self.grain)?;
+        let bytes = 1 << self.grain;
+        let offset = at & (bytes - 1);
+        (len <= bytes - offset).then_some(Place { frame, offset })
+    }
+
     fn extent(&self) -> Extent {
         Extent {
             address: self.address,
@@ -128,7 +161,22 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been protected.
+    #[inline]
     pub fn begin_output(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        blocked: bool,
+    ) -> Result<Output, PassingError> {
+        match self.plain_output(client, extent, passing) {
+            Some(output) => Ok(output),
+            None => self.begin_any_output(client, extent, passing, blocked),
+        }
+    }
+
+    #[inline(never)]
+    fn begin_any_output(
         &mut self,
         client: u16,
         extent: Extent,
@@ -354,7 +402,11 @@ impl<M: Machine> Memory<M> {
 
     /// The ones' complement sum of bytes being sent, as [`Machine::sum`].
     #[must_use]
+    #[inline]
     pub fn sum_output(&self, output: &Output, offset: u32, len: u32) -> u16 {
+        if let Some(at) = output.piece(offset, len) {
+            return self.machine.sum(at, len);
+        }
         let mut sum = Sum::default();
         output.pieces(offset, len, |place, len| {
             sum.add(self.machine.sum(place, len), len);
@@ -363,10 +415,12 @@ impl<M: Machine> Memory<M> {
     }
 
     /// Ends it: nobody uses the bytes any more.
+    #[inline]
     pub fn end_output(&mut self, output: Output) {
         self.let_go(&output);
     }
 
+    #[inline]
     fn let_go(&mut self, output: &Output) {
         if output.relies_on_large()
             && let Some(space) = self.space(output.client)

@@ -58,7 +58,7 @@ pub(crate) struct Holding {
 
 impl Holding {
     #[inline]
-    fn contains(&self, extent: Extent) -> bool {
+    pub fn contains(&self, extent: Extent) -> bool {
         let at = extent.address.wrapping_sub(self.address);
         at <= self.bytes && extent.len <= self.bytes - at
     }
@@ -156,6 +156,12 @@ impl Space {
         }
         self.last = self.holdings.iter().position(|h| h.contains(extent))?;
         self.holdings.get(self.last).copied()
+    }
+
+    /// The holding found last.
+    #[inline]
+    pub fn last_found(&self) -> Option<&Holding> {
+        self.holdings.get(self.last)
     }
 
     /// The pages that the bytes touch.

@@ -15,85 +15,118 @@ use crate::client::client_at;
 use crate::forward::passing;
 use crate::progress::Core;
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding};
+use crate::steer::NOT_STEERED;
+use crate::tokens::Data;
 
 /// Bytes of the headers of a datagram: IPv4 without options, and UDP.
 const DATAGRAM_HEADERS: u32 = 28;
 /// Entries of the server's ring that must be free before a name is written.
 const KEPT_FROM_NAMES: u32 = SERVER_REQUESTS + SERVER_PACKETS + 8;
 
+/// What was begun for a request.
+pub(crate) struct Begun {
+    /// Its bytes.
+    pub data: Data,
+    /// More flags and the argument for the server.
+    pub flags: u16,
+    pub arg: u64,
+    /// See [`Outstanding`](crate::tokens::Outstanding).
+    pub open: bool,
+    pub steered: u16,
+}
+
+impl Begun {
+    /// Nothing.
+    pub const NOTHING: Self = Self {
+        data: Data::None,
+        flags: 0,
+        arg: 0,
+        open: false,
+        steered: NOT_STEERED,
+    };
+}
+
 impl<M: Machine> Core<M> {
     /// Takes the bytes of a `Send`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_send(
         &mut self,
         server: &Server,
         index: usize,
+        socket: u16,
         request: &Request,
-        (remembered, onward): (&mut Outstanding, &mut Request),
-    ) -> Result<(), Refusal> {
-        let blocked = request.flags & flags::BLOCKED != 0;
-        let passing = passing(request);
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return Err(Refusal::SERVER_GONE);
-        };
-        let datagram = client.sockets.is_datagram(remembered.socket);
-        let hold =
-            blocked && !datagram && passing.semantics.is_strong() && client.tokens.may_hold_more();
+    ) -> Result<Begun, Refusal> {
+        let Self {
+            memory,
+            clients,
+            counters,
+            ..
+        } = self;
+        let client = client_at(clients, index).ok_or(Refusal::SERVER_GONE)?;
+        let mut begun = Begun::NOTHING;
         let len = request.extent.len;
+        let datagram = client.sockets.is_datagram(socket);
         let completed = server.nic.offers(nic_features::CHECKSUM)
             && len.saturating_add(DATAGRAM_HEADERS) <= server.nic.mtu;
-        if datagram && !completed {
-            onward.flags |= flags::SUMMED;
+        let summed = datagram && !completed;
+        if summed {
+            begun.flags = flags::SUMMED;
         }
-        if len != 0 {
-            let number = index as u16;
-            let output = self
-                .memory
-                .begin_output(number, request.extent, passing, blocked)
-                .map_err(Refusal::passing)?;
-            self.counters.output(output.technique()).add(1);
-            if datagram && !completed {
-                onward.arg = u64::from(self.memory.sum_output(&output, 0, len));
-            }
-            // With weak integrity too, what is written later is not sent.
-            let weak = !passing.semantics.is_strong();
-            let referred = output.technique() == Technique::Reference;
-            remembered.open = output.is_exposed() || (weak && referred);
-            remembered.data = Data::Output(output);
+        let blocked = request.flags & flags::BLOCKED != 0;
+        let passing = passing(request);
+        let weak = !passing.semantics.is_strong();
+        if blocked && !datagram && !weak && client.tokens.may_hold_more() {
+            begun.flags |= flags::MAY_HOLD;
         }
-        if hold {
-            onward.flags |= flags::MAY_HOLD;
-            remembered.may_hold = true;
+        if len == 0 {
+            return Ok(begun);
         }
-        Ok(())
+        let output = memory
+            .begin_output(index as u16, request.extent, passing, blocked)
+            .map_err(Refusal::passing)?;
+        counters.output(output.technique()).add(1);
+        if summed {
+            begun.arg = memory.sum_output(&output, 0, len).into();
+        }
+        // With weak integrity too, what is written later is not sent.
+        let referred = output.technique() == Technique::Reference;
+        begun.open = output.is_exposed() || (weak && referred);
+        begun.data = Data::Output(output);
+        Ok(begun)
     }
 
     /// Takes the room of a `Recv`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_recv(
         &mut self,
         server: &mut Server,
         index: usize,
+        socket: u16,
         request: &Request,
-        remembered: &mut Outstanding,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Begun, Refusal> {
         if request.extent.len == 0 {
-            return Ok(());
+            return Ok(Begun::NOTHING);
+        }
+        if server.nic.offers(nic_features::STEERING)
+            && let Some(begun) = self.begin_steered(&mut server.nic, index, socket, request)
+        {
+            return Ok(begun);
         }
         let blocked = request.flags & flags::BLOCKED != 0;
-        if self.begin_early(server, index, request, remembered) {
-            return Ok(());
-        }
-        let number = index as u16;
-        let passing = passing(request);
         let input = self
             .memory
-            .begin_input(number, request.extent, passing, (blocked, false))
+            .begin_input(
+                index as u16,
+                request.extent,
+                passing(request),
+                (blocked, false),
+            )
             .map_err(Refusal::passing)?;
         self.counters.input(input.technique()).add(1);
-        remembered.data = Data::Input(input);
-        Ok(())
+        Ok(Begun {
+            data: Data::Input(input),
+            ..Begun::NOTHING
+        })
     }
 
     /// Writes the name of a `Resolve` to the server's ring, right before the
@@ -104,8 +137,7 @@ impl<M: Machine> Core<M> {
         server: &mut Server,
         index: usize,
         request: &Request,
-        remembered: &mut Outstanding,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Begun, Refusal> {
         let Extent { address, len } = request.extent;
         let mut name = [0; 256];
         // It was checked to be short.
@@ -129,8 +161,6 @@ impl<M: Machine> Core<M> {
             // There is room.
             server.to.push(&part.into()).ok();
         }
-        remembered.address = address;
-        remembered.len = request.arg as u32;
-        Ok(())
+        Ok(Begun::NOTHING)
     }
 }

@@ -9,7 +9,7 @@
 use core::mem::offset_of;
 
 use data_passing::PassingError;
-use socket_api::{Account, Extent, Op, Passing, Request, SocketKind, Status, WireAddress, flags};
+use socket_api::{Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags};
 
 /// Most connections that may wait for an `Accept`.
 const MOST_BACKLOG: u64 = 1024;
@@ -17,6 +17,8 @@ const MOST_BACKLOG: u64 = 1024;
 const MOST_NAME: u32 = 253;
 /// Room that `Resolve` needs for its answer, in bytes.
 const LEAST_ROOM: u64 = 16;
+/// What client libraries ask for with their own buffers.
+pub(crate) const SHARED: u32 = Passing::new(Semantics::EmulatedShare).word();
 /// Client addresses end here.
 const ADDRESS_END: u64 = 1 << 32;
 
@@ -70,15 +72,17 @@ macro_rules! refuse_unless {
     };
 }
 
-/// Checks `request`, in a system with `servers` servers.
-#[inline]
-pub(crate) fn check(request: &Request, servers: usize) -> Result<Op, Refusal> {
+/// What is asked for, if clients may.
+pub(crate) fn operation(request: &Request) -> Result<Op, Refusal> {
     let op = Op::from_number(request.op).filter(|op| *op != Op::DropClient);
-    let Some(op) = op else {
-        return Err(Refusal::field(offset_of!(Request, op)));
-    };
+    op.ok_or(Refusal::field(offset_of!(Request, op)))
+}
+
+/// Checks `request` for `op`, in a system with `servers` servers.
+#[inline(always)]
+pub(crate) fn check(op: Op, request: &Request, servers: usize) -> Result<(), Refusal> {
     if cfg!(feature = "mutation-no-validation") {
-        return Ok(op);
+        return Ok(());
     }
     refuse_unless!(request.flags & !legal_flags(op) == 0, flags);
     refuse_unless!(request.client == 0, client);
@@ -87,16 +91,16 @@ pub(crate) fn check(request: &Request, servers: usize) -> Result<Op, Refusal> {
     refuse_unless!(legal_extent(op, &request.extent), extent);
     refuse_unless!(legal_address(op, &request.address, servers), address);
     refuse_unless!(legal_arg(op, request), arg);
-    Ok(op)
+    Ok(())
 }
 
 /// Whether the operation is one on an open socket.
-#[inline]
+#[inline(always)]
 pub(crate) fn uses_socket(op: Op) -> bool {
     !matches!(op, Op::Open | Op::Resolve | Op::AwaitAddress | Op::Account)
 }
 
-#[inline]
+#[inline(always)]
 fn legal_flags(op: Op) -> u16 {
     match op {
         Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET | flags::BLOCKED,
@@ -107,16 +111,16 @@ fn legal_flags(op: Op) -> u16 {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_passing(op: Op, word: u32) -> bool {
     match op {
         _ if word == 0 => true,
-        Op::Send | Op::Recv => Passing::from_word(word).is_some(),
+        Op::Send | Op::Recv => word == SHARED || Passing::from_word(word).is_some(),
         _ => false,
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_extent(op: Op, extent: &Extent) -> bool {
     match op {
         Op::Send | Op::Recv => extent.end() <= ADDRESS_END,
@@ -126,7 +130,7 @@ fn legal_extent(op: Op, extent: &Extent) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_address(op: Op, address: &WireAddress, servers: usize) -> bool {
     match op {
         Op::Send if address.family == 0 => is_none(address),
@@ -140,12 +144,12 @@ fn legal_address(op: Op, address: &WireAddress, servers: usize) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn is_none(address: &WireAddress) -> bool {
     *address == WireAddress::NONE
 }
 
-#[inline]
+#[inline(always)]
 fn is_address(address: &WireAddress) -> bool {
     match address.family {
         4 => address.octets[4..] == [0; 12],
@@ -154,7 +158,7 @@ fn is_address(address: &WireAddress) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_arg(op: Op, request: &Request) -> bool {
     let arg = request.arg;
     match op {

@@ -7,15 +7,21 @@
 
 use data_passing::Machine;
 use shared_ring::RingError;
-use socket_api::{Account, Op, Passing, Request, SocketKind, flags};
+use socket_api::{Account, Extent, Op, Passing, Request, Semantics, SocketKind, flags};
 use zerocopy::IntoBytes;
 
-use crate::check::{Refusal, check, uses_socket};
+use crate::begin::Begun;
+use crate::check::{Refusal, SHARED, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
+use crate::steer::NOT_STEERED;
 use crate::tokens::Outstanding;
+
+/// Operations by number.
+const SEND: u16 = Op::Send as u16;
+const RECV: u16 = Op::Recv as u16;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
@@ -45,8 +51,9 @@ impl<M: Machine> Core<M> {
         let Some((Standing::Served, share)) = served else {
             return false;
         };
+        let mut request = Request::default();
         for _ in 0..share {
-            match self.take_request(servers, index) {
+            match self.take_request(servers, index, &mut request) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
@@ -61,144 +68,148 @@ impl<M: Machine> Core<M> {
 
     /// Takes one request; false if there is none, or no room for its answer.
     #[inline]
-    fn take_request(&mut self, servers: &mut [Server], index: usize) -> Result<bool, RingError> {
+    fn take_request(
+        &mut self,
+        servers: &mut [Server],
+        index: usize,
+        request: &mut Request,
+    ) -> Result<bool, RingError> {
         let Some(client) = client_at(&mut self.clients, index) else {
             return Ok(false);
         };
         // Its slots may be taken by `Send`s that devices hold up.
         let starved = client.tokens.is_allowed() && !client.tokens.has_slot();
         client.stalled = starved || !client.can_answer_one_more()?;
-        if client.stalled {
+        if client.stalled || !client.requests.pop_into(request)? {
             return Ok(false);
         }
-        let Some(request) = client.requests.pop()? else {
-            return Ok(false);
-        };
         client.traffic.requests += 1;
-        let refusal = match self.forward(servers, index, &request) {
-            Ok(true) => {
-                self.counters.requests.add(1);
-                return Ok(true);
-            }
-            Ok(false) => return Ok(true),
-            Err(refusal) => refusal,
+        // Each of the two has the code that is its own.
+        let forwarded = match request.op {
+            SEND => self.forward(servers, index, request, Op::Send),
+            RECV => self.forward(servers, index, request, Op::Recv),
+            _ => self.forward_other(servers, index, request),
         };
+        if let Err(refusal) = forwarded {
+            self.refuse_request(index, request, refusal);
+        }
+        Ok(true)
+    }
+
+    #[cold]
+    fn refuse_request(&mut self, index: usize, request: &Request, refusal: Refusal) {
         self.counters.refused(refusal.status);
         self.counters.completions.add(1);
         let mut completion = request.complete(refusal.status);
         completion.arg = refusal.arg;
         if let Some(client) = client_at(&mut self.clients, index) {
-            // There is room: it was asked for above.
+            // There is room: it was asked for before the request was taken.
             client.tell(&completion, false);
         }
-        Ok(true)
+    }
+
+    /// As `forward`, for what is rare.
+    #[inline(never)]
+    fn forward_other(
+        &mut self,
+        servers: &mut [Server],
+        index: usize,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        match operation(request)? {
+            Op::Account => self.write_account(servers.len(), index, request),
+            op => self.forward(servers, index, request, op),
+        }
     }
 
     /// Checks one request and passes it on, with the server's words in place of
-    /// the client's; false if it is answered already.
-    #[inline]
+    /// the client's.
+    #[inline(always)]
     fn forward(
         &mut self,
         servers: &mut [Server],
         index: usize,
         request: &Request,
-    ) -> Result<bool, Refusal> {
-        let op = check(request, servers.len())?;
-        if op == Op::Account {
-            self.write_account(index, request)?;
-            return Ok(false);
-        }
+        op: Op,
+    ) -> Result<(), Refusal> {
+        check(op, request, servers.len())?;
         let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
         let route = route(client, servers, op, request)?;
-        let number = |index: u16| match index {
-            NO_SOCKET => 0,
-            index => client.sockets.number(index),
-        };
-        let mut onward = Request {
-            op: request.op,
-            flags: request.flags & PASSED_ON,
-            socket: number(match op {
-                Op::Open => route.new_socket,
-                _ => route.socket,
-            }),
-            address: request.address,
-            arg: request.arg,
-            client: index as u32,
-            ..Request::default()
-        };
-        match op {
-            Op::Accept => onward.arg = u64::from(number(route.new_socket)),
-            Op::Cancel => {
-                let token = client.tokens.search(route.socket, request.arg);
-                onward.arg = token.ok_or(Refusal::NOT_FOUND)?;
-            }
-            _ => {}
-        }
+        let arg = argument(client, route, op, request)?;
         let server = servers.get_mut(usize::from(route.server));
         let server = server.ok_or(Refusal::SERVER_GONE)?;
-        let mut remembered = Outstanding {
-            handle: request.socket,
-            len: request.extent.len,
-            socket: route.socket,
-            new_socket: route.new_socket,
-            quiet: request.flags & flags::QUIET != 0,
-            ..Outstanding::new(op, route.server, request.user_data)
+        let begun = match op {
+            Op::Send => self.begin_send(server, index, route.socket, request)?,
+            Op::Recv => self.begin_recv(server, index, route.socket, request)?,
+            Op::Resolve => self.begin_resolve(server, index, request)?,
+            _ => Begun::NOTHING,
         };
-        onward.extent.len = request.extent.len;
-        match op {
-            Op::Send => self.begin_send(server, index, request, (&mut remembered, &mut onward))?,
-            Op::Recv => self.begin_recv(server, index, request, &mut remembered)?,
-            Op::Resolve => self.begin_resolve(server, index, request, &mut remembered)?,
-            _ => {}
-        }
-        self.push(server, index, remembered, onward)?;
-        Ok(true)
+        self.push(server, index, request, (op, route, arg), begun)
     }
 
     /// Remembers a request and writes it to the server's ring.
-    #[inline]
+    #[inline(always)]
     fn push(
         &mut self,
         server: &mut Server,
         index: usize,
-        remembered: Outstanding,
-        mut onward: Request,
+        request: &Request,
+        (op, route, arg): (Op, Route, u64),
+        begun: Begun,
     ) -> Result<(), Refusal> {
-        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
-        let (op, socket, len) = (remembered.op, remembered.socket, remembered.len);
-        match client.tokens.insert(remembered) {
-            Ok(token) => onward.user_data = token,
-            Err(refused) => {
-                self.end_refused(refused);
-                return Err(Refusal::quota(quota::REQUESTS));
-            }
-        }
-        client.sockets.begin(socket);
+        let Self {
+            clients, counters, ..
+        } = self;
+        let client = client_at(clients, index).ok_or(Refusal::SERVER_GONE)?;
+        let socket = match op {
+            Op::Open => route.new_socket,
+            _ => route.socket,
+        };
+        let socket = client.sockets.number_or_none(socket);
+        let (flags, begun_arg) = (request.flags & PASSED_ON | begun.flags, begun.arg);
+        let Some(vacancy) = client.tokens.vacancy() else {
+            self.end_data(begun.data);
+            return Err(Refusal::quota(quota::REQUESTS));
+        };
+        let token = vacancy.fill(remembered(request, (op, route), begun));
+        client.sockets.begin(route.socket);
+        let len = request.extent.len;
         match op {
             Op::Send => client.queued_bytes += len,
-            Op::Close => client.sockets.close(socket),
+            Op::Close => client.sockets.close(route.socket),
             _ => {}
         }
+        let onward = Request {
+            op: op as u16,
+            flags,
+            socket,
+            user_data: token,
+            extent: Extent { address: 0, len },
+            address: request.address,
+            arg: if op == Op::Send { begun_arg } else { arg },
+            client: index as u32,
+            passing: 0,
+        };
         // The ring is as long as all clients' quotas together: should it be
         // full, the server has stopped taking requests in order, and its
         // completions, or its death, will tell.
-        let forwarded = server.to.push(&onward.into());
-        server.overrun |= forwarded.is_err();
+        server.overrun |= server.to.push(&onward.into()).is_err();
+        counters.requests.add(1);
         if op == Op::Recv {
-            self.post_room(server, index, onward.user_data as u16);
+            self.post_room(server, index, token as u16);
         }
         Ok(())
     }
 
-    /// Gives back what was begun for a request that is refused after all.
-    #[cold]
-    fn end_refused(&mut self, refused: Outstanding) {
-        self.end_data(refused.data);
-    }
-
     /// Answers `Op::Account`.
     #[cold]
-    fn write_account(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+    fn write_account(
+        &mut self,
+        servers: usize,
+        index: usize,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        check(Op::Account, request, servers)?;
         let account = self.account(index);
         let address = request.extent.address;
         let written = self
@@ -229,14 +240,52 @@ impl<M: Machine> Core<M> {
 }
 
 /// The passing word of a checked request.
-#[inline]
+#[inline(always)]
 pub(crate) fn passing(request: &Request) -> Passing {
-    Passing::from_word(request.passing).unwrap_or(Passing::DEFAULT)
+    match request.passing {
+        SHARED => Passing::new(Semantics::EmulatedShare),
+        word => Passing::from_word(word).unwrap_or(Passing::DEFAULT),
+    }
+}
+
+/// The argument that the server sees.
+#[inline(always)]
+fn argument(client: &Client, route: Route, op: Op, request: &Request) -> Result<u64, Refusal> {
+    match op {
+        Op::Accept => Ok(client.sockets.number_or_none(route.new_socket).into()),
+        Op::Cancel => {
+            let token = client.tokens.search(route.socket, request.arg);
+            token.ok_or(Refusal::NOT_FOUND)
+        }
+        _ => Ok(request.arg),
+    }
+}
+
+/// What is remembered of a request.
+#[inline(always)]
+fn remembered(request: &Request, (op, route): (Op, Route), begun: Begun) -> Outstanding {
+    let Extent { address, len } = request.extent;
+    // The answer of a `Resolve` goes where the name is.
+    let resolve = op == Op::Resolve;
+    Outstanding {
+        handle: request.socket,
+        address: if resolve { address } else { 0 },
+        len: if resolve { request.arg as u32 } else { len },
+        socket: route.socket,
+        new_socket: route.new_socket,
+        steered: begun.steered,
+        posted: begun.steered != NOT_STEERED,
+        quiet: request.flags & flags::QUIET != 0,
+        open: begun.open,
+        may_hold: begun.flags & flags::MAY_HOLD != 0,
+        data: begun.data,
+        ..Outstanding::new(op, route.server, request.user_data)
+    }
 }
 
 /// Finds the sockets and the server that a request concerns, and holds it
 /// against the quotas; takes nothing unless it succeeds.
-#[inline]
+#[inline(always)]
 fn route(
     client: &mut Client,
     servers: &[Server],

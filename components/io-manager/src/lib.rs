@@ -16,6 +16,7 @@
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
 //! * `steer`: buffers that the NIC keeps for one flow.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
+//! * [`Windows`]: frames, as a machine finds them.
 //! * `departure`: parties that are cut off, given up, or dead.
 //!
 //! The cost of a message is a handful of table look-ups by index: no hashing,
@@ -51,9 +52,11 @@ mod sockets;
 mod steer;
 mod tokens;
 mod transmit;
+mod windows;
 
 pub use books::{Books, ClientBooks, NicBooks};
 pub use config::{ClientConfig, NicConfig, Quota, Region, ServerConfig};
 pub use counters::Counters;
 pub use data_passing::Fault;
 pub use manager::{Bells, Manager};
+pub use windows::Windows;

@@ -41,6 +41,8 @@ pub(crate) struct Nic {
     /// What the driver says about it, once it does.
     pub info: Option<NicInfo>,
     pub alive: bool,
+    /// What it can, while it is there.
+    features: u32,
     faults: u32,
     /// The driver's ring for buffers was full, which it cannot be.
     broken: bool,
@@ -86,6 +88,7 @@ impl Nic {
             done: Consumer::attach(ring(TX_DONE_OFFSET, TX_DONE)?, TX_DONE)?,
             info: None,
             alive: true,
+            features: 0,
             faults: 0,
             broken: false,
             mtu,
@@ -109,6 +112,7 @@ impl Nic {
             return false;
         };
         self.mtu = self.mtu.min(info.mtu);
+        self.features = info.features;
         self.info = Some(NicInfo {
             mtu: self.mtu,
             ..info
@@ -132,7 +136,13 @@ impl Nic {
     /// Whether the NIC is there and has a feature.
     #[inline]
     pub fn offers(&self, feature: u32) -> bool {
-        self.alive && self.info.is_some_and(|i| i.features & feature != 0)
+        self.features & feature != 0
+    }
+
+    /// Nothing goes to it, or is taken from it, any more.
+    pub fn give_up(&mut self) {
+        self.alive = false;
+        self.features = 0;
     }
 
     /// Counts a violation of the driver; true if there have been too many.

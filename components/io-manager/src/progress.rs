@@ -154,12 +154,13 @@ impl<M: Machine> Core<M> {
             return;
         };
         let drained = client.tokens.get(index).is_some_and(|r| r.in_flight == 0);
-        if drained && let Some(request) = client.tokens.free(index) {
-            self.end_data(request.data);
+        if drained && let Some(data) = client.tokens.free(index) {
+            self.end_data(data);
         }
     }
 
     /// Nobody uses the bytes of a request any more.
+    #[inline]
     pub(crate) fn end_data(&mut self, data: Data) {
         match data {
             Data::Output(output) => self.memory.end_output(output),
@@ -240,13 +241,16 @@ impl<M: Machine> Core<M> {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let Some(request) = client.tokens.free(index) else {
+        let Some(request) = client.tokens.get(index) else {
             return;
         };
-        self.end_data(request.data);
+        let (delayed, socket) = (request.delayed, request.socket);
+        if let Some(data) = client.tokens.free(index) {
+            self.end_data(data);
+        }
         self.give(number, completion, false);
-        if request.delayed {
-            self.let_on(number, request.socket);
+        if delayed {
+            self.let_on(number, socket);
         }
     }
 

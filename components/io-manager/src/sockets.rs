@@ -91,6 +91,15 @@ impl Sockets {
         self.base + u32::from(index)
     }
 
+    /// The same, or 0 for [`NO_SOCKET`].
+    #[inline]
+    pub fn number_or_none(&self, index: u16) -> u32 {
+        match index {
+            NO_SOCKET => 0,
+            index => self.number(index),
+        }
+    }
+
     /// The client's name for the socket.
     #[inline]
     pub fn handle(&self, index: u16) -> u32 {

@@ -17,13 +17,14 @@ use nic_api::{
 };
 use socket_api::{Completion, Request, Status, flags};
 
+use crate::begin::Begun;
 use crate::client::{Standing, client_at};
 use crate::forward::passing;
 use crate::nic::Nic;
 use crate::progress::Core;
 use crate::receive::{end_of_datagram, pass};
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding, Stage};
+use crate::tokens::{Data, Stage};
 
 /// No buffer, in [`Outstanding::steered`].
 pub(crate) const NOT_STEERED: u16 = u16::MAX;
@@ -120,31 +121,19 @@ fn id_of(n: u16) -> u32 {
 }
 
 impl<M: Machine> Core<M> {
-    /// Begins a `Recv` whose room a NIC may be given; false if that cannot be.
-    #[inline]
-    pub(crate) fn begin_early(
-        &mut self,
-        server: &mut Server,
-        index: usize,
-        request: &Request,
-        remembered: &mut Outstanding,
-    ) -> bool {
-        server.nic.offers(nic_features::STEERING)
-            && self.begin_steered(&mut server.nic, index, request, remembered)
-    }
-
+    /// Begins a `Recv` whose room a NIC may be given; `None` if that cannot be.
     #[cold]
-    fn begin_steered(
+    pub(crate) fn begin_steered(
         &mut self,
         nic: &mut Nic,
         number: usize,
+        socket: u16,
         request: &Request,
-        remembered: &mut Outstanding,
-    ) -> bool {
+    ) -> Option<Begun> {
         let client = client_at(&mut self.clients, number);
-        let flow = client.and_then(|c| c.sockets.flow(remembered.socket));
+        let flow = client.and_then(|c| c.sockets.flow(socket));
         let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
-            return false;
+            return None;
         };
         // Others than the peer may send to the port: what they send must not
         // be seen in the room of a `Recv` with strong integrity.
@@ -153,9 +142,8 @@ impl<M: Machine> Core<M> {
         let begun =
             self.memory
                 .begin_input(number as u16, request.extent, passing, (blocked, true));
-        let Ok(input) = begun else {
-            return false;
-        };
+        let input = begun.ok()?;
+        let mut steered = NOT_STEERED;
         if input.is_posted() {
             let mut pieces = 0;
             input.posted(|_, _| pieces += 1);
@@ -164,15 +152,17 @@ impl<M: Machine> Core<M> {
             let kept = nic.buffers() + u32::from(STEERED);
             if !matches!(nic.free.has_room(pieces + kept), Ok(true)) {
                 self.memory.end_input(input);
-                return false;
+                return None;
             }
             nic.steering.free.pop();
-            remembered.steered = n;
-            remembered.posted = true;
+            steered = n;
         }
         self.counters.input(input.technique()).add(1);
-        remembered.data = Data::Input(input);
-        true
+        Some(Begun {
+            data: Data::Input(input),
+            steered,
+            ..Begun::NOTHING
+        })
     }
 
     /// Gives the room of a `Recv` to the NIC, if it is to have it.

@@ -19,6 +19,11 @@ use crate::steer::NOT_STEERED;
 
 /// No slot.
 const NONE: u16 = u16::MAX;
+/// The server of a slot without a request.
+const NO_SERVER: u8 = u8::MAX;
+/// One generation in a token, which is its upper half, and the first.
+const GENERATION: u64 = 1 << 32;
+const FIRST_GENERATION: u64 = GENERATION;
 /// Slots beyond twice the quota, for `Send`s that are answered and whose bytes
 /// a device or server still needs.
 const SPARE: u16 = 64;
@@ -107,6 +112,7 @@ pub(crate) struct Outstanding {
 
 impl Outstanding {
     /// A request without anything.
+    #[inline]
     pub fn new(op: Op, server: u8, user_data: u64) -> Self {
         Self {
             user_data,
@@ -160,10 +166,12 @@ impl Outstanding {
     }
 }
 
+/// A slot. A free one has a request of [`NO_SERVER`], without bytes.
 #[derive(Debug)]
 struct Slot {
-    request: Option<Outstanding>,
-    generation: u32,
+    /// What names the request in it, or will name the next.
+    token: u64,
+    request: Outstanding,
     next_free: u16,
 }
 
@@ -171,7 +179,6 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     slots: Box<[Slot]>,
-    client: u16,
     free: u16,
     /// How many the client has not been told of.
     unanswered: u16,
@@ -180,6 +187,26 @@ pub(crate) struct Tokens {
     own: u16,
     /// How many could outlive the answer to the client.
     holdable: u16,
+}
+
+/// A slot for one more request; nothing is taken before [`Vacancy::fill`].
+pub(crate) struct Vacancy<'a> {
+    slot: &'a mut Slot,
+    free: &'a mut u16,
+    unanswered: &'a mut u16,
+    holdable: &'a mut u16,
+}
+
+impl Vacancy<'_> {
+    /// Remembers a request; its token.
+    #[inline]
+    pub fn fill(self, request: Outstanding) -> u64 {
+        *self.holdable += u16::from(request.may_hold);
+        *self.unanswered += 1;
+        *self.free = self.slot.next_free;
+        self.slot.request = request;
+        self.slot.token
+    }
 }
 
 /// The client number in a token.
@@ -194,13 +221,12 @@ impl Tokens {
     pub fn new(client: u16, quota: u16, servers: u16) -> Self {
         let own = 2 * quota + SPARE;
         let slots = (0..own + servers).map(|n| Slot {
-            request: None,
-            generation: 1,
+            token: FIRST_GENERATION | u64::from(client) << 16 | u64::from(n),
+            request: Outstanding::new(Op::DropClient, NO_SERVER, 0),
             next_free: if n + 1 < own { n + 1 } else { NONE },
         });
         Self {
             slots: slots.collect(),
-            client,
             free: 0,
             unanswered: 0,
             quota,
@@ -217,7 +243,8 @@ impl Tokens {
 
     /// Slots in use.
     pub fn used(&self) -> usize {
-        self.slots.iter().filter(|s| s.request.is_some()).count()
+        let used = |s: &&Slot| s.request.server != NO_SERVER;
+        self.slots.iter().filter(used).count()
     }
 
     /// Whether the client's quota allows one more.
@@ -238,30 +265,23 @@ impl Tokens {
         self.holdable < self.quota
     }
 
-    /// Remembers a request; its token, or the request if there is no slot.
+    /// A slot for one more request.
     #[inline]
-    #[allow(
-        clippy::result_large_err,
-        reason = "its bytes must be ended by whoever began them"
-    )]
-    pub fn insert(&mut self, request: Outstanding) -> Result<u64, Outstanding> {
-        let index = self.free;
-        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
-            return Err(request);
-        };
-        self.free = slot.next_free;
-        self.holdable += u16::from(request.may_hold);
-        slot.request = Some(request);
-        self.unanswered += 1;
-        Ok(token(slot.generation, self.client, index))
+    pub fn vacancy(&mut self) -> Option<Vacancy<'_>> {
+        Some(Vacancy {
+            slot: self.slots.get_mut(usize::from(self.free))?,
+            free: &mut self.free,
+            unanswered: &mut self.unanswered,
+            holdable: &mut self.holdable,
+        })
     }
 
     /// Remembers the manager's own `DropClient` to `server`.
     pub fn insert_drop(&mut self, server: u8) -> Option<u64> {
         let index = self.own + u16::from(server);
         let slot = self.slots.get_mut(usize::from(index))?;
-        slot.request = Some(Outstanding::new(Op::DropClient, server, 0));
-        Some(token(slot.generation, self.client, index))
+        slot.request = Outstanding::new(Op::DropClient, server, 0);
+        Some(slot.token)
     }
 
     /// The slot of a token that `server` was given.
@@ -269,14 +289,24 @@ impl Tokens {
     pub fn find(&self, token: u64, server: u8) -> Option<u16> {
         let index = token as u16;
         let slot = self.slots.get(usize::from(index))?;
-        let asked = slot.request.as_ref()?.server;
-        (u64::from(slot.generation) == token >> 32 && asked == server).then_some(index)
+        (slot.token == token && slot.request.server == server).then_some(index)
+    }
+
+    /// The request that a token stands for which `server` was given, and its
+    /// slot.
+    #[inline]
+    pub fn named(&mut self, token: u64, server: u8) -> Option<(u16, &mut Outstanding)> {
+        let index = token as u16;
+        let slot = self.slots.get_mut(usize::from(index))?;
+        let found = slot.token == token && slot.request.server == server;
+        found.then_some((index, &mut slot.request))
     }
 
     /// The request in a slot.
     #[inline]
     pub fn get(&mut self, index: u16) -> Option<&mut Outstanding> {
-        self.slots.get_mut(usize::from(index))?.request.as_mut()
+        let request = &mut self.slots.get_mut(usize::from(index))?.request;
+        (request.server != NO_SERVER).then_some(request)
     }
 
     /// The client is told of a request, or never will be.
@@ -285,26 +315,28 @@ impl Tokens {
         self.unanswered -= 1;
     }
 
-    /// Forgets the request in a slot, whose token is void from now on.
+    /// Forgets the request in a slot, whose token is void from now on; what it
+    /// had of bytes.
     #[inline]
-    pub fn free(&mut self, index: u16) -> Option<Outstanding> {
+    pub fn free(&mut self, index: u16) -> Option<Data> {
         let slot = self.slots.get_mut(usize::from(index))?;
-        let request = slot.request.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        if core::mem::replace(&mut slot.request.server, NO_SERVER) == NO_SERVER {
+            return None;
+        }
+        slot.token = slot.token.wrapping_add(GENERATION);
         if index < self.own {
             slot.next_free = self.free;
             self.free = index;
-            self.holdable -= u16::from(request.may_hold);
+            self.holdable -= u16::from(slot.request.may_hold);
         }
-        Some(request)
+        Some(core::mem::replace(&mut slot.request.data, Data::None))
     }
 
     /// The first slot from `from` on whose request `which` picks.
     pub fn position(&self, from: u16, which: impl Fn(&Outstanding) -> bool) -> Option<u16> {
         let slots = self.slots.get(usize::from(from)..)?;
-        let found = slots
-            .iter()
-            .position(|s| s.request.as_ref().is_some_and(&which))?;
+        let picked = |s: &Slot| s.request.server != NO_SERVER && which(&s.request);
+        let found = slots.iter().position(picked)?;
         Some(from + found as u16)
     }
 
@@ -315,12 +347,6 @@ impl Tokens {
             r.socket == socket && r.user_data == user_data && r.stage == Stage::Waiting
         };
         let index = self.position(0, wanted)?;
-        let generation = self.slots.get(usize::from(index))?.generation;
-        Some(token(generation, self.client, index))
+        Some(self.slots.get(usize::from(index))?.token)
     }
-}
-
-#[inline]
-fn token(generation: u32, client: u16, index: u16) -> u64 {
-    u64::from(generation) << 32 | u64::from(client) << 16 | u64::from(index)
 }

@@ -43,10 +43,10 @@ pub trait RingMemory {
     fn store(&self, word: Word, value: u32, order: Ordering);
     /// Orders what came before against what comes after, loads included.
     fn fence(&self);
-    /// Copies entry `slot` (below the capacity) out.
-    fn read_entry(&self, slot: u32, into: &mut [u8]);
-    /// Copies `from` into entry `slot` (below the capacity).
-    fn write_entry(&self, slot: u32, from: &[u8]);
+    /// Copies the entry that an index, modulo the capacity, stands for out.
+    fn read_entry(&self, index: u32, into: &mut [u8]);
+    /// Copies `from` into the entry of an index.
+    fn write_entry(&self, index: u32, from: &[u8]);
 }
 
 /// Values of [`Word::WantsSignal`].
@@ -92,7 +92,7 @@ impl core::error::Error for Full {}
 
 /// The end that writes entries.
 #[derive(Debug)]
-pub struct Producer<T, M = SharedRing> {
+pub struct Producer<T, M = SharedRing<T>> {
     memory: M,
     tail: u32,
     head: u32,
@@ -110,7 +110,7 @@ impl<T: Entry> Producer<T> {
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
         Ok(Self::over(
-            SharedRing::attach::<T>(at, layout)?,
+            SharedRing::attach(at, layout)?,
             layout.capacity,
         ))
     }
@@ -195,11 +195,10 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// [`push`]: Producer::push
     #[inline]
     pub fn push_quietly(&mut self, entry: &T) -> Result<(), Full> {
-        if !matches!(self.room(), Ok(1..)) {
+        if !matches!(self.has_room(1), Ok(true)) {
             return Err(Full);
         }
-        self.memory
-            .write_entry(self.tail & (self.capacity - 1), entry.as_bytes());
+        self.memory.write_entry(self.tail, entry.as_bytes());
         self.tail = self.tail.wrapping_add(1);
         Ok(())
     }
@@ -252,7 +251,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
 
 /// The end that reads entries.
 #[derive(Debug)]
-pub struct Consumer<T, M = SharedRing> {
+pub struct Consumer<T, M = SharedRing<T>> {
     memory: M,
     head: u32,
     tail: u32,
@@ -267,7 +266,7 @@ impl<T: Entry> Consumer<T> {
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
         Ok(Self::over(
-            SharedRing::attach::<T>(at, layout)?,
+            SharedRing::attach(at, layout)?,
             layout.capacity,
         ))
     }
@@ -318,8 +317,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// Takes the next entry, which there is.
     #[inline]
     fn take(&mut self, entry: &mut T) {
-        self.memory
-            .read_entry(self.head & (self.capacity - 1), entry.as_mut_bytes());
+        self.memory.read_entry(self.head, entry.as_mut_bytes());
         self.head = self.head.wrapping_add(1);
         self.memory.store(Word::Head, self.head, Ordering::Release);
     }
@@ -376,33 +374,33 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     }
 }
 
-/// A ring in shared pages.
+/// A ring of entries `T` in shared pages.
 #[derive(Clone, Copy, Debug)]
-pub struct SharedRing {
+pub struct SharedRing<T> {
     tail: &'static AtomicU32,
     head: &'static AtomicU32,
     wants_signal: &'static AtomicU32,
-    /// The first of `mask + 1` entries of `entry_bytes` each, all in a span
-    /// that stays mapped for good.
+    /// The first of `mask + 1` entries, all in a span that stays mapped for
+    /// good.
     entries: SharedMemory,
-    entry_bytes: usize,
     mask: u32,
+    entry: PhantomData<fn() -> T>,
 }
 
-impl SharedRing {
-    fn attach<T: Entry>(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        if size_of::<T>() != layout.entry_bytes as usize {
+impl<T: Entry> SharedRing<T> {
+    fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
+        let entry_bytes = size_of::<T>();
+        if entry_bytes != layout.entry_bytes as usize {
             return Err(AttachError::BadLayout);
         }
         layout.verify(&at)?;
-        let entry_bytes = layout.entry_bytes as usize;
         Ok(Self {
             tail: at.word32(TAIL)?,
             head: at.word32(HEAD)?,
             wants_signal: at.word32(WANTS_SIGNAL)?,
             entries: at.slice(HEADER_BYTES, entry_bytes * layout.capacity as usize)?,
-            entry_bytes,
             mask: layout.capacity - 1,
+            entry: PhantomData,
         })
     }
 
@@ -417,15 +415,15 @@ impl SharedRing {
 
     /// The first byte of an entry.
     #[inline]
-    fn entry(&self, slot: u32) -> *mut u8 {
-        let offset = (slot & self.mask) as usize * self.entry_bytes;
+    fn entry(&self, index: u32) -> *mut u8 {
+        let offset = (index & self.mask) as usize * size_of::<T>();
         // SAFETY: the slot is below the capacity, and `attach` took a slice
         // of that many entries.
         unsafe { self.entries.base().as_ptr().add(offset) }
     }
 }
 
-impl RingMemory for SharedRing {
+impl<T: Entry> RingMemory for SharedRing<T> {
     #[inline]
     fn load(&self, word: Word, order: Ordering) -> u32 {
         self.word(word).load(order)
@@ -442,19 +440,19 @@ impl RingMemory for SharedRing {
     }
 
     #[inline]
-    fn read_entry(&self, slot: u32, into: &mut [u8]) {
-        if into.len() <= self.entry_bytes {
+    fn read_entry(&self, index: u32, into: &mut [u8]) {
+        if into.len() <= size_of::<T>() {
             // SAFETY: an entry has that many bytes; `into` is private, which
             // shared memory never overlaps.
-            unsafe { copy_entry(self.entry(slot), into.as_mut_ptr(), into.len()) };
+            unsafe { copy_entry(self.entry(index), into.as_mut_ptr(), into.len()) };
         }
     }
 
     #[inline]
-    fn write_entry(&self, slot: u32, from: &[u8]) {
-        if from.len() <= self.entry_bytes {
+    fn write_entry(&self, index: u32, from: &[u8]) {
+        if from.len() <= size_of::<T>() {
             // SAFETY: as in `read_entry`, the other way round.
-            unsafe { copy_entry(from.as_ptr(), self.entry(slot), from.len()) };
+            unsafe { copy_entry(from.as_ptr(), self.entry(index), from.len()) };
         }
     }
 }

@@ -1,0 +1,111 @@
+//! What nearly every packet finds: bytes in one small page that is mapped, to
+//! be passed in the one way that is legal.
+//!
+//! Problem: looking at all that could be is most of what passing a packet
+//! costs. Invariant: what is begun here is what [`Memory::begin_output`] and
+//! [`Memory::begin_input`] would begin otherwise; whatever is not plain, errors
+//! included, is left to them.
+
+use socket_api::{Extent, Passing, Semantics, Technique};
+
+use crate::frames::Use;
+use crate::input::Input;
+use crate::machine::{Machine, Place};
+use crate::memory::Memory;
+use crate::output::Output;
+use crate::space::{PageState, SMALL, Space};
+
+/// Whether an output with this wish goes by reference whatever its pages are.
+#[inline]
+const fn is_by_reference(passing: Passing) -> bool {
+    matches!(
+        passing.semantics,
+        Semantics::Share | Semantics::EmulatedShare
+    ) && passing.forced.is_none()
+}
+
+/// Whether an input with this wish, for which no NIC keeps buffers, is copied
+/// whatever its pages are.
+#[inline]
+const fn is_copied(passing: Passing) -> bool {
+    !passing.semantics.is_system_allocated() && passing.forced.is_none()
+}
+
+impl Space {
+    /// Where the bytes are, if they lie in one small page of the holding that
+    /// was found last, which the client reads and writes.
+    #[inline]
+    fn plain_place(&self, extent: Extent) -> Option<Place> {
+        let holding = self.last_found()?;
+        if holding.grain != SMALL || extent.len == 0 || !holding.contains(extent) {
+            return None;
+        }
+        let at = extent.address - holding.address;
+        let offset = at & 4095;
+        if extent.len > 4096 - offset {
+            return None;
+        }
+        let page = self.pages.get((holding.first_page + (at >> SMALL)) as usize)?;
+        let frame = page.frame;
+        (page.state == PageState::Open).then_some(Place { frame, offset })
+    }
+}
+
+impl<M: Machine> Memory<M> {
+    /// A plain output.
+    #[inline]
+    pub(crate) fn plain_output(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+    ) -> Option<Output> {
+        if !is_by_reference(passing) {
+            return None;
+        }
+        let space = self.spaces.get_mut(usize::from(client))?;
+        let place = space.plain_place(extent)?;
+        if !self.frames.refer(place.frame, Use::Weak) {
+            return None;
+        }
+        space.account.referenced_out += u64::from(extent.len);
+        Some(Output::in_frame(client, extent, place))
+    }
+
+    /// A plain input.
+    #[inline]
+    pub(crate) fn plain_input(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+    ) -> Option<Input> {
+        if !is_copied(passing) {
+            return None;
+        }
+        let space = self.spaces.get(usize::from(client))?;
+        space.plain_place(extent)?;
+        Some(Input::in_page(client, extent, Technique::CopyIn))
+    }
+
+    /// Delivers `len` bytes, if they come to lie in one small page that no
+    /// output relies on; whether it has.
+    #[inline]
+    pub(crate) fn deliver_plain(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
+        let rest = input.rest();
+        let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {
+            return false;
+        };
+        let extent = Extent { len, ..rest };
+        let Some(to) = space.plain_place(extent).filter(|_| len <= rest.len) else {
+            return false;
+        };
+        if self.frames.is_strong(to.frame) {
+            return false;
+        }
+        self.machine.copy(from, to, len);
+        space.account.copied_in += u64::from(len);
+        input.filled += len;
+        true
+    }
+}
