@@ -170,22 +170,7 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been replaced by others with the same bytes.
-    #[inline]
     pub fn begin_input(
-        &mut self,
-        client: u16,
-        extent: Extent,
-        passing: Passing,
-        (blocked, early): (bool, bool),
-    ) -> Result<Input, PassingError> {
-        if !early && let Some(input) = self.plain_input(client, extent, passing) {
-            return Ok(input);
-        }
-        self.begin_any_input(client, extent, passing, (blocked, early))
-    }
-
-    #[inline(never)]
-    fn begin_any_input(
         &mut self,
         client: u16,
         extent: Extent,

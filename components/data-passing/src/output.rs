@@ -161,22 +161,7 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been protected.
-    #[inline]
     pub fn begin_output(
-        &mut self,
-        client: u16,
-        extent: Extent,
-        passing: Passing,
-        blocked: bool,
-    ) -> Result<Output, PassingError> {
-        match self.plain_output(client, extent, passing) {
-            Some(output) => Ok(output),
-            None => self.begin_any_output(client, extent, passing, blocked),
-        }
-    }
-
-    #[inline(never)]
-    fn begin_any_output(
         &mut self,
         client: u16,
         extent: Extent,

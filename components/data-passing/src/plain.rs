@@ -6,7 +6,7 @@
 //! [`Memory::begin_input`] would begin otherwise; whatever is not plain, errors
 //! included, is left to them.
 
-use socket_api::{Extent, Passing, Semantics, Technique};
+use socket_api::{Extent, Technique};
 
 use crate::frames::Use;
 use crate::input::Input;
@@ -15,26 +15,10 @@ use crate::memory::Memory;
 use crate::output::Output;
 use crate::space::{PageState, SMALL, Space};
 
-/// Whether an output with this wish goes by reference whatever its pages are.
-#[inline]
-const fn is_by_reference(passing: Passing) -> bool {
-    matches!(
-        passing.semantics,
-        Semantics::Share | Semantics::EmulatedShare
-    ) && passing.forced.is_none()
-}
-
-/// Whether an input with this wish, for which no NIC keeps buffers, is copied
-/// whatever its pages are.
-#[inline]
-const fn is_copied(passing: Passing) -> bool {
-    !passing.semantics.is_system_allocated() && passing.forced.is_none()
-}
-
 impl Space {
     /// Where the bytes are, if they lie in one small page of the holding that
     /// was found last, which the client reads and writes.
-    #[inline]
+    #[inline(always)]
     fn plain_place(&self, extent: Extent) -> Option<Place> {
         let holding = self.last_found()?;
         if holding.grain != SMALL || extent.len == 0 || !holding.contains(extent) {
@@ -52,37 +36,25 @@ impl Space {
 }
 
 impl<M: Machine> Memory<M> {
-    /// A plain output.
-    #[inline]
-    pub(crate) fn plain_output(
-        &mut self,
-        client: u16,
-        extent: Extent,
-        passing: Passing,
-    ) -> Option<Output> {
-        if !is_by_reference(passing) {
-            return None;
-        }
+    /// Begins an output with weak integrity and no other wish, and says where
+    /// the bytes are; `None` if it is not plain, as [`Memory::begin_output`]
+    /// will see.
+    #[inline(always)]
+    pub fn shared_output(&mut self, client: u16, extent: Extent) -> Option<(Output, Place)> {
         let space = self.spaces.get_mut(usize::from(client))?;
         let place = space.plain_place(extent)?;
         if !self.frames.refer(place.frame, Use::Weak) {
             return None;
         }
         space.account.referenced_out += u64::from(extent.len);
-        Some(Output::in_frame(client, extent, place))
+        Some((Output::in_frame(client, extent, place), place))
     }
 
-    /// A plain input.
-    #[inline]
-    pub(crate) fn plain_input(
-        &mut self,
-        client: u16,
-        extent: Extent,
-        passing: Passing,
-    ) -> Option<Input> {
-        if !is_copied(passing) {
-            return None;
-        }
+    /// Begins an input of application-allocated semantics and no other wish,
+    /// for which no NIC keeps buffers; `None` if it is not plain, as
+    /// [`Memory::begin_input`] will see.
+    #[inline(always)]
+    pub fn copied_input(&mut self, client: u16, extent: Extent) -> Option<Input> {
         let space = self.spaces.get(usize::from(client))?;
         space.plain_place(extent)?;
         Some(Input::in_page(client, extent, Technique::CopyIn))
@@ -90,7 +62,7 @@ impl<M: Machine> Memory<M> {
 
     /// Delivers `len` bytes, if they come to lie in one small page that no
     /// output relies on; whether it has.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver_plain(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
         let rest = input.rest();
         let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {

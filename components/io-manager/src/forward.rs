@@ -5,19 +5,19 @@
 //! that were checked go on. Its bytes are taken into use before the server
 //! hears of it.
 
-use data_passing::Machine;
+use data_passing::{Machine, Memory};
 use shared_ring::RingError;
-use socket_api::{Account, Extent, Op, Passing, Request, Semantics, SocketKind, flags};
-use zerocopy::IntoBytes;
+use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, flags};
+use zerocopy::{IntoBytes, transmute_ref};
 
-use crate::begin::Begun;
+use crate::begin::Kept;
 use crate::check::{Refusal, SHARED, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
+use crate::counters::Counters;
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
-use crate::steer::NOT_STEERED;
-use crate::tokens::Outstanding;
+use crate::steer::post_steered;
 
 /// Operations by number.
 const SEND: u16 = Op::Send as u16;
@@ -34,26 +34,32 @@ mod quota {
 /// Flags that a server sees.
 const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
 
-/// Where an operation goes: the socket, the one reserved for its result, the
-/// server.
+/// The socket that an operation is about, and the one reserved for its result.
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
     pub socket: u16,
     pub new_socket: u16,
-    pub server: u8,
 }
 
 impl<M: Machine> Core<M> {
     /// Takes up to its share of requests from client `index`; true if there
     /// may be more.
     pub(crate) fn serve(&mut self, servers: &mut [Server], index: usize) -> bool {
-        let served = client_at(&mut self.clients, index).map(|c| (c.standing, c.quota.share));
-        let Some((Standing::Served, share)) = served else {
+        let Some(client) = client_at(&mut self.clients, index) else {
             return false;
         };
+        if client.standing != Standing::Served {
+            return false;
+        }
+        let mut desk = Desk {
+            memory: &mut self.memory,
+            counters: &self.counters,
+            client,
+            index,
+        };
         let mut request = Request::default();
-        for _ in 0..share {
-            match self.take_request(servers, index, &mut request) {
+        for _ in 0..desk.client.quota.share {
+            match desk.take_request(servers, &mut request) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
@@ -66,17 +72,32 @@ impl<M: Machine> Core<M> {
         true
     }
 
+    /// What a client's data passing has cost so far.
+    pub(crate) fn account(&mut self, index: usize) -> Account {
+        let client = client_at(&mut self.clients, index);
+        client.map_or(Account::default(), |client| {
+            account(&mut self.memory, client, index)
+        })
+    }
+}
+
+/// Where one client's requests are taken.
+struct Desk<'a, M> {
+    memory: &'a mut Memory<M>,
+    counters: &'a Counters,
+    client: &'a mut Client,
+    index: usize,
+}
+
+impl<M: Machine> Desk<'_, M> {
     /// Takes one request; false if there is none, or no room for its answer.
     #[inline]
     fn take_request(
         &mut self,
         servers: &mut [Server],
-        index: usize,
         request: &mut Request,
     ) -> Result<bool, RingError> {
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return Ok(false);
-        };
+        let client = &mut *self.client;
         // Its slots may be taken by `Send`s that devices hold up.
         let starved = client.tokens.is_allowed() && !client.tokens.has_slot();
         client.stalled = starved || !client.can_answer_one_more()?;
@@ -84,158 +105,146 @@ impl<M: Machine> Core<M> {
             return Ok(false);
         }
         client.traffic.requests += 1;
-        // Each of the two has the code that is its own.
         let forwarded = match request.op {
-            SEND => self.forward(servers, index, request, Op::Send),
-            RECV => self.forward(servers, index, request, Op::Recv),
-            _ => self.forward_other(servers, index, request),
+            SEND => self.forward_send(servers, request),
+            RECV => self.forward_recv(servers, request),
+            _ => self.forward_other(servers, request),
         };
         if let Err(refusal) = forwarded {
-            self.refuse_request(index, request, refusal);
+            self.refuse(request, refusal);
         }
         Ok(true)
     }
 
     #[cold]
-    fn refuse_request(&mut self, index: usize, request: &Request, refusal: Refusal) {
+    fn refuse(&mut self, request: &Request, refusal: Refusal) {
         self.counters.refused(refusal.status);
         self.counters.completions.add(1);
         let mut completion = request.complete(refusal.status);
         completion.arg = refusal.arg;
-        if let Some(client) = client_at(&mut self.clients, index) {
-            // There is room: it was asked for before the request was taken.
-            client.tell(&completion, false);
-        }
+        // There is room: it was asked for before the request was taken.
+        self.client.tell(&completion, false);
     }
 
-    /// As `forward`, for what is rare.
+    // Each of these has the code that is its own.
+
+    #[inline(never)]
+    fn forward_send(
+        &mut self,
+        servers: &mut [Server],
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        self.forward(servers, request, Op::Send)
+    }
+
+    #[inline(never)]
+    fn forward_recv(
+        &mut self,
+        servers: &mut [Server],
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        self.forward(servers, request, Op::Recv)
+    }
+
     #[inline(never)]
     fn forward_other(
         &mut self,
         servers: &mut [Server],
-        index: usize,
-        request: &Request,
+        request: &mut Request,
     ) -> Result<(), Refusal> {
         match operation(request)? {
-            Op::Account => self.write_account(servers.len(), index, request),
-            op => self.forward(servers, index, request, op),
+            Op::Account => self.write_account(servers.len(), request),
+            op => self.forward(servers, request, op),
         }
     }
 
     /// Checks one request and passes it on, with the server's words in place of
-    /// the client's.
+    /// the client's. A request that is refused is as it was.
     #[inline(always)]
     fn forward(
         &mut self,
         servers: &mut [Server],
-        index: usize,
-        request: &Request,
+        request: &mut Request,
         op: Op,
     ) -> Result<(), Refusal> {
         check(op, request, servers.len())?;
-        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
-        let route = route(client, servers, op, request)?;
-        let arg = argument(client, route, op, request)?;
-        let server = servers.get_mut(usize::from(route.server));
-        let server = server.ok_or(Refusal::SERVER_GONE)?;
-        let begun = match op {
-            Op::Send => self.begin_send(server, index, route.socket, request)?,
-            Op::Recv => self.begin_recv(server, index, route.socket, request)?,
-            Op::Resolve => self.begin_resolve(server, index, request)?,
-            _ => Begun::NOTHING,
+        let client = &mut *self.client;
+        let (route, server) = route(client, servers, op, request)?;
+        let number = number(client, op, route);
+        let mut arg = argument(client, op, route, request)?;
+        let kept = Kept {
+            memory: self.memory,
+            counters: self.counters,
+            sockets: &client.sockets,
+            may_hold: client.tokens.may_hold_more(),
+            client: self.index as u16,
         };
-        self.push(server, index, request, (op, route, arg), begun)
-    }
-
-    /// Remembers a request and writes it to the server's ring.
-    #[inline(always)]
-    fn push(
-        &mut self,
-        server: &mut Server,
-        index: usize,
-        request: &Request,
-        (op, route, arg): (Op, Route, u64),
-        begun: Begun,
-    ) -> Result<(), Refusal> {
-        let Self {
-            clients, counters, ..
-        } = self;
-        let client = client_at(clients, index).ok_or(Refusal::SERVER_GONE)?;
-        let socket = match op {
-            Op::Open => route.new_socket,
-            _ => route.socket,
+        let vacancy = client.tokens.vacancy();
+        let vacancy = vacancy.ok_or(Refusal::quota(quota::REQUESTS))?;
+        let noted = &mut *vacancy.request;
+        noted.note(op, request, (route.socket, route.new_socket));
+        let more = match op {
+            Op::Send => kept.begin_send(&server.nic, request, noted, &mut arg)?,
+            Op::Recv => kept.begin_recv(&mut server.nic, request, noted)?,
+            Op::Resolve => kept.begin_resolve(server, request, noted)?,
+            _ => 0,
         };
-        let socket = client.sockets.number_or_none(socket);
-        let (flags, begun_arg) = (request.flags & PASSED_ON | begun.flags, begun.arg);
-        let Some(vacancy) = client.tokens.vacancy() else {
-            self.end_data(begun.data);
-            return Err(Refusal::quota(quota::REQUESTS));
-        };
-        let token = vacancy.fill(remembered(request, (op, route), begun));
+        let steered = op == Op::Recv && noted.is_posted();
+        let token = vacancy.fill(server.index);
         client.sockets.begin(route.socket);
-        let len = request.extent.len;
         match op {
-            Op::Send => client.queued_bytes += len,
+            Op::Send => client.queued_bytes += request.extent.len,
             Op::Close => client.sockets.close(route.socket),
             _ => {}
         }
-        let onward = Request {
-            op: op as u16,
-            flags,
-            socket,
-            user_data: token,
-            extent: Extent { address: 0, len },
-            address: request.address,
-            arg: if op == Op::Send { begun_arg } else { arg },
-            client: index as u32,
-            passing: 0,
-        };
+        request.flags = request.flags & PASSED_ON | more;
+        request.socket = number;
+        request.user_data = token;
+        request.extent.address = 0;
+        request.arg = arg;
+        request.client = self.index as u32;
+        request.passing = 0;
         // The ring is as long as all clients' quotas together: should it be
         // full, the server has stopped taking requests in order, and its
         // completions, or its death, will tell.
-        server.overrun |= server.to.push(&onward.into()).is_err();
-        counters.requests.add(1);
-        if op == Op::Recv {
-            self.post_room(server, index, token as u16);
+        server.overrun |= server.to.push(transmute_ref!(request)).is_err();
+        self.counters.requests.add(1);
+        if steered {
+            post_steered(self.memory, client, &mut server.nic, token);
         }
         Ok(())
     }
 
     /// Answers `Op::Account`.
     #[cold]
-    fn write_account(
-        &mut self,
-        servers: usize,
-        index: usize,
-        request: &Request,
-    ) -> Result<(), Refusal> {
+    fn write_account(&mut self, servers: usize, request: &Request) -> Result<(), Refusal> {
         check(Op::Account, request, servers)?;
-        let account = self.account(index);
+        let account = account(self.memory, self.client, self.index);
         let address = request.extent.address;
         let written = self
             .memory
-            .write_client(index as u16, address, account.as_bytes());
+            .write_client(self.index as u16, address, account.as_bytes());
         written.map_err(Refusal::passing)?;
         self.counters.completions.add(1);
         let mut completion = request.complete(socket_api::Status::Ok);
         completion.len = size_of::<Account>() as u32;
-        if let Some(client) = client_at(&mut self.clients, index) {
-            client.tell(&completion, false);
-        }
+        self.client.tell(&completion, false);
         Ok(())
     }
+}
 
-    /// What a client's data passing has cost so far.
-    pub(crate) fn account(&mut self, index: usize) -> Account {
-        let account = self.memory.account(index as u16).map(|a| *a);
-        let traffic = client_at(&mut self.clients, index).map(|c| c.traffic);
-        let traffic = traffic.unwrap_or_default();
-        Account {
-            signals: traffic.signals,
-            requests: traffic.requests,
-            completions: traffic.completions,
-            ..account.unwrap_or_default()
-        }
+/// What a client's data passing has cost so far.
+pub(crate) fn account<M: Machine>(
+    memory: &mut Memory<M>,
+    client: &Client,
+    index: usize,
+) -> Account {
+    let account = memory.account(index as u16).map(|a| *a);
+    Account {
+        signals: client.traffic.signals,
+        requests: client.traffic.requests,
+        completions: client.traffic.completions,
+        ..account.unwrap_or_default()
     }
 }
 
@@ -248,11 +257,21 @@ pub(crate) fn passing(request: &Request) -> Passing {
     }
 }
 
+/// The number at the server of the socket that a request is about.
+#[inline(always)]
+fn number(client: &Client, op: Op, route: Route) -> u32 {
+    match op {
+        Op::Open => client.sockets.number(route.new_socket),
+        op if uses_socket(op) => client.sockets.number(route.socket),
+        _ => 0,
+    }
+}
+
 /// The argument that the server sees.
 #[inline(always)]
-fn argument(client: &Client, route: Route, op: Op, request: &Request) -> Result<u64, Refusal> {
+fn argument(client: &Client, op: Op, route: Route, request: &Request) -> Result<u64, Refusal> {
     match op {
-        Op::Accept => Ok(client.sockets.number_or_none(route.new_socket).into()),
+        Op::Accept => Ok(client.sockets.number(route.new_socket).into()),
         Op::Cancel => {
             let token = client.tokens.search(route.socket, request.arg);
             token.ok_or(Refusal::NOT_FOUND)
@@ -261,58 +280,37 @@ fn argument(client: &Client, route: Route, op: Op, request: &Request) -> Result<
     }
 }
 
-/// What is remembered of a request.
-#[inline(always)]
-fn remembered(request: &Request, (op, route): (Op, Route), begun: Begun) -> Outstanding {
-    let Extent { address, len } = request.extent;
-    // The answer of a `Resolve` goes where the name is.
-    let resolve = op == Op::Resolve;
-    Outstanding {
-        handle: request.socket,
-        address: if resolve { address } else { 0 },
-        len: if resolve { request.arg as u32 } else { len },
-        socket: route.socket,
-        new_socket: route.new_socket,
-        steered: begun.steered,
-        posted: begun.steered != NOT_STEERED,
-        quiet: request.flags & flags::QUIET != 0,
-        open: begun.open,
-        may_hold: begun.flags & flags::MAY_HOLD != 0,
-        data: begun.data,
-        ..Outstanding::new(op, route.server, request.user_data)
-    }
-}
-
 /// Finds the sockets and the server that a request concerns, and holds it
 /// against the quotas; takes nothing unless it succeeds.
 #[inline(always)]
-fn route(
+fn route<'a>(
     client: &mut Client,
-    servers: &[Server],
+    servers: &'a mut [Server],
     op: Op,
     request: &Request,
-) -> Result<Route, Refusal> {
+) -> Result<(Route, &'a mut Server), Refusal> {
     let (socket, server) = if uses_socket(op) {
-        client
-            .sockets
-            .find(request.socket)
-            .ok_or(Refusal::BAD_SOCKET)?
+        let found = client.sockets.find(request.socket);
+        found.ok_or(Refusal::BAD_SOCKET)?
     } else {
         (NO_SOCKET, request.address.nic as u8)
     };
-    if !servers.get(usize::from(server)).is_some_and(|s| s.alive) {
+    let alive = servers.get_mut(usize::from(server)).filter(|s| s.alive);
+    let Some(server) = alive else {
         if op == Op::Close {
             // Nobody is left to tell; the client's number is free again.
             client.sockets.release(socket);
         }
         return Err(Refusal::SERVER_GONE);
-    }
+    };
     if !client.tokens.is_allowed() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
-    let over = |bytes: u32| u64::from(bytes) > u64::from(client.quota.queued_bytes);
-    if op == Op::Send && over(client.queued_bytes.saturating_add(request.extent.len)) {
-        return Err(Refusal::quota(quota::QUEUED_BYTES));
+    if op == Op::Send {
+        let queued = client.queued_bytes.saturating_add(request.extent.len);
+        if queued > client.quota.queued_bytes {
+            return Err(Refusal::quota(quota::QUEUED_BYTES));
+        }
     }
     let kind = match op {
         Op::Open => SocketKind::from_number(request.arg as u16),
@@ -322,13 +320,9 @@ fn route(
     let new_socket = match kind {
         Some(kind) => client
             .sockets
-            .reserve(server, kind)
+            .reserve(server.index, kind)
             .ok_or(Refusal::quota(quota::SOCKETS))?,
         None => NO_SOCKET,
     };
-    Ok(Route {
-        socket,
-        new_socket,
-        server,
-    })
+    Ok((Route { socket, new_socket }, server))
 }

@@ -91,15 +91,6 @@ impl Sockets {
         self.base + u32::from(index)
     }
 
-    /// The same, or 0 for [`NO_SOCKET`].
-    #[inline]
-    pub fn number_or_none(&self, index: u16) -> u32 {
-        match index {
-            NO_SOCKET => 0,
-            index => self.number(index),
-        }
-    }
-
     /// The client's name for the socket.
     #[inline]
     pub fn handle(&self, index: u16) -> u32 {
@@ -108,7 +99,7 @@ impl Sockets {
     }
 
     /// The open socket that `handle` names, and its server.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, handle: u32) -> Option<(u16, u8)> {
         let index = handle as u16;
         let slot = self.slots.get(index as usize)?;

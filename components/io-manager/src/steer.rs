@@ -11,20 +11,19 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use data_passing::Machine;
+use data_passing::{Input, Machine, Memory};
 use nic_api::{
     HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, nic_features, udp_flow,
 };
 use socket_api::{Completion, Request, Status, flags};
 
-use crate::begin::Begun;
-use crate::client::{Standing, client_at};
+use crate::client::{Client, Standing, client_at};
 use crate::forward::passing;
 use crate::nic::Nic;
 use crate::progress::Core;
 use crate::receive::{end_of_datagram, pass};
 use crate::server::Server;
-use crate::tokens::{Data, Stage};
+use crate::tokens::{Data, Outstanding, Stage, client_of};
 
 /// No buffer, in [`Outstanding::steered`].
 pub(crate) const NOT_STEERED: u16 = u16::MAX;
@@ -120,95 +119,84 @@ fn id_of(n: u16) -> u32 {
     STEERED_FIRST + u32::from(n)
 }
 
-impl<M: Machine> Core<M> {
-    /// Begins a `Recv` whose room a NIC may be given; `None` if that cannot be.
-    #[cold]
-    pub(crate) fn begin_steered(
-        &mut self,
-        nic: &mut Nic,
-        number: usize,
-        socket: u16,
-        request: &Request,
-    ) -> Option<Begun> {
-        let client = client_at(&mut self.clients, number);
-        let flow = client.and_then(|c| c.sockets.flow(socket));
-        let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
+/// Begins a `Recv` of a socket with a `flow`, whose room the NIC may be given;
+/// `None` if that cannot be.
+#[cold]
+pub(crate) fn begin_steered<M: Machine>(
+    memory: &mut Memory<M>,
+    (nic, flow): (&mut Nic, Option<(u16, bool)>),
+    client: u16,
+    request: &Request,
+    noted: &mut Outstanding,
+) -> Option<Input> {
+    let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
+        return None;
+    };
+    // Others than the peer may send to the port: what they send must not
+    // be seen in the room of a `Recv` with strong integrity.
+    let blocked = request.flags & flags::BLOCKED != 0 && !connected;
+    let passing = passing(request);
+    let begun = memory.begin_input(client, request.extent, passing, (blocked, true));
+    let input = begun.ok()?;
+    if input.is_posted() {
+        let mut pieces = 0;
+        input.posted(|_, _| pieces += 1);
+        // Every other buffer must find room to come back, and every
+        // request to do so.
+        let kept = nic.buffers() + u32::from(STEERED);
+        if !matches!(nic.free.has_room(pieces + kept), Ok(true)) {
+            memory.end_input(input);
             return None;
-        };
-        // Others than the peer may send to the port: what they send must not
-        // be seen in the room of a `Recv` with strong integrity.
-        let blocked = request.flags & flags::BLOCKED != 0 && !connected;
-        let passing = passing(request);
-        let begun =
-            self.memory
-                .begin_input(number as u16, request.extent, passing, (blocked, true));
-        let input = begun.ok()?;
-        let mut steered = NOT_STEERED;
-        if input.is_posted() {
-            let mut pieces = 0;
-            input.posted(|_, _| pieces += 1);
-            // Every other buffer must find room to come back, and every
-            // request to do so.
-            let kept = nic.buffers() + u32::from(STEERED);
-            if !matches!(nic.free.has_room(pieces + kept), Ok(true)) {
-                self.memory.end_input(input);
-                return None;
-            }
-            nic.steering.free.pop();
-            steered = n;
         }
-        self.counters.input(input.technique()).add(1);
-        Some(Begun {
-            data: Data::Input(input),
-            steered,
-            ..Begun::NOTHING
-        })
+        nic.steering.free.pop();
+        noted.steered = n;
+        noted.posted = true;
     }
+    Some(input)
+}
 
-    /// Gives the room of a `Recv` to the NIC, if it is to have it.
-    #[inline]
-    pub(crate) fn post_room(&mut self, server: &mut Server, number: usize, index: u16) {
-        if server.nic.offers(nic_features::STEERING) {
-            self.post_steered(&mut server.nic, number, index);
-        }
+/// Gives the room of the `Recv` that `token` stands for to the NIC, as
+/// [`begin_steered`] has prepared.
+#[cold]
+pub(crate) fn post_steered<M: Machine>(
+    memory: &Memory<M>,
+    client: &mut Client,
+    nic: &mut Nic,
+    token: u64,
+) {
+    let (number, index) = (client_of(token) as u16, token as u16);
+    let Some(request) = client.tokens.get(index) else {
+        return;
+    };
+    let (n, socket) = (request.steered, request.socket);
+    let (true, Data::Input(input)) = (request.posted, &request.data) else {
+        return;
+    };
+    let mut pieces = Vec::new();
+    input.posted(|at, len| pieces.push((memory.machine_ref().paddr(at), len)));
+    let port = client.sockets.flow(socket).map_or(0, |(port, _)| port);
+    if let Some(buffer) = nic.steering.get(n) {
+        buffer.state = State::Posted;
+        (buffer.client, buffer.index) = (number, index);
     }
-
-    #[cold]
-    fn post_steered(&mut self, nic: &mut Nic, number: usize, index: u16) {
-        let Some(client) = client_at(&mut self.clients, number) else {
-            return;
+    let id = id_of(n);
+    nic.packets.post(id);
+    let last = pieces.len().saturating_sub(1);
+    for (at, (payload, payload_len)) in pieces.into_iter().enumerate() {
+        let more = if at < last { MORE_PAYLOAD } else { 0 };
+        let entry = ReceiveBuffer {
+            header: nic.headers.paddr + u64::from(nic.header_at(id)),
+            payload,
+            payload_len,
+            id,
+            flow: udp_flow(port) | more,
         };
-        let Some(request) = client.tokens.get(index) else {
-            return;
-        };
-        let (n, socket) = (request.steered, request.socket);
-        let (true, Data::Input(input)) = (request.posted, &request.data) else {
-            return;
-        };
-        let mut pieces = Vec::new();
-        input.posted(|at, len| pieces.push((self.memory.machine_ref().paddr(at), len)));
-        let port = client.sockets.flow(socket).map_or(0, |(port, _)| port);
-        if let Some(buffer) = nic.steering.get(n) {
-            buffer.state = State::Posted;
-            (buffer.client, buffer.index) = (number as u16, index);
-        }
-        let id = id_of(n);
-        nic.packets.post(id);
-        let last = pieces.len().saturating_sub(1);
-        for (at, (payload, payload_len)) in pieces.into_iter().enumerate() {
-            let more = if at < last { MORE_PAYLOAD } else { 0 };
-            let entry = ReceiveBuffer {
-                header: nic.headers.paddr + u64::from(nic.header_at(id)),
-                payload,
-                payload_len,
-                id,
-                flow: udp_flow(port) | more,
-            };
-            // There is room: `begin_steered` asked.
-            nic.free.push(&entry).ok();
-        }
+        // There is room: `begin_steered` asked.
+        nic.free.push(&entry).ok();
     }
+}
 
+impl<M: Machine> Core<M> {
     /// A frame came in a buffer kept for its flow, or the buffer came back;
     /// false if the driver broke the protocol with it.
     #[cold]

@@ -12,7 +12,7 @@
 use alloc::boxed::Box;
 
 use data_passing::{Input, Output};
-use socket_api::{Completion, Op, Status};
+use socket_api::{Completion, Op, Request, Status, flags};
 
 use crate::sockets::NO_SOCKET;
 use crate::steer::NOT_STEERED;
@@ -139,6 +139,28 @@ impl Outstanding {
         }
     }
 
+    /// Notes a request of the client's in a free slot, without its bytes; the
+    /// rest of the slot is as it was left.
+    #[inline(always)]
+    pub fn note(&mut self, op: Op, request: &Request, (socket, new_socket): (u16, u16)) {
+        self.user_data = request.user_data;
+        self.handle = request.socket;
+        self.len = request.extent.len;
+        (self.socket, self.new_socket) = (socket, new_socket);
+        (self.in_flight, self.steered) = (0, NOT_STEERED);
+        (self.op, self.stage) = (op, Stage::Waiting);
+        self.quiet = request.flags & flags::QUIET != 0;
+        (self.open, self.may_hold, self.posted) = (false, false, false);
+        (self.ended, self.delayed, self.failed) = (false, false, None);
+    }
+
+    /// Notes its bytes; there were none.
+    #[inline(always)]
+    pub fn keep(&mut self, data: Data) {
+        // A free slot has no bytes that would have to be dropped.
+        core::mem::forget(core::mem::replace(&mut self.data, data));
+    }
+
     /// The completion that tells the client its answer.
     #[inline]
     pub fn completion(&self) -> Completion {
@@ -191,21 +213,24 @@ pub(crate) struct Tokens {
 
 /// A slot for one more request; nothing is taken before [`Vacancy::fill`].
 pub(crate) struct Vacancy<'a> {
-    slot: &'a mut Slot,
+    /// What is to be remembered, as [`Outstanding::note`] has it.
+    pub request: &'a mut Outstanding,
+    token: u64,
+    next_free: u16,
     free: &'a mut u16,
     unanswered: &'a mut u16,
     holdable: &'a mut u16,
 }
 
 impl Vacancy<'_> {
-    /// Remembers a request; its token.
+    /// Remembers the request, which goes to `server`; its token.
     #[inline]
-    pub fn fill(self, request: Outstanding) -> u64 {
-        *self.holdable += u16::from(request.may_hold);
+    pub fn fill(self, server: u8) -> u64 {
+        self.request.server = server;
+        *self.holdable += u16::from(self.request.may_hold);
         *self.unanswered += 1;
-        *self.free = self.slot.next_free;
-        self.slot.request = request;
-        self.slot.token
+        *self.free = self.next_free;
+        self.token
     }
 }
 
@@ -268,8 +293,11 @@ impl Tokens {
     /// A slot for one more request.
     #[inline]
     pub fn vacancy(&mut self) -> Option<Vacancy<'_>> {
+        let slot = self.slots.get_mut(usize::from(self.free))?;
         Some(Vacancy {
-            slot: self.slots.get_mut(usize::from(self.free))?,
+            request: &mut slot.request,
+            token: slot.token,
+            next_free: slot.next_free,
             free: &mut self.free,
             unanswered: &mut self.unanswered,
             holdable: &mut self.holdable,

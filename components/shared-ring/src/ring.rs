@@ -147,11 +147,17 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     ///
     /// # Errors
     /// As [`Producer::room`].
-    #[inline]
+    #[inline(always)]
     pub fn has_room(&mut self, entries: u32) -> Result<bool, RingError> {
-        if self.known_room() >= entries {
-            return Ok(true);
+        match self.known_room() >= entries {
+            true => Ok(true),
+            false => self.ask_for_room(entries),
         }
+    }
+
+    /// As [`Producer::has_room`], when it is not known.
+    #[inline(never)]
+    fn ask_for_room(&mut self, entries: u32) -> Result<bool, RingError> {
         let peer = self.memory.load(Word::Head, Ordering::Acquire);
         if self.tail.wrapping_sub(peer) > self.capacity {
             return Err(RingError::IndexJump {
@@ -164,7 +170,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     }
 
     /// Room as of the last look at the peer's index.
-    #[inline]
+    #[inline(always)]
     fn known_room(&self) -> u32 {
         self.capacity - self.tail.wrapping_sub(self.head)
     }
@@ -178,7 +184,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// [`Full`] if there is no room.
     ///
     /// [`publish`]: Producer::publish
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, entry: &T) -> Result<(), Full> {
         self.push_quietly(entry)?;
         self.loud = true;
@@ -193,7 +199,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// As [`push`].
     ///
     /// [`push`]: Producer::push
-    #[inline]
+    #[inline(always)]
     pub fn push_quietly(&mut self, entry: &T) -> Result<(), Full> {
         if !matches!(self.has_room(1), Ok(true)) {
             return Err(Full);
@@ -290,7 +296,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// # Errors
     /// [`RingError`] if the producer's index is impossible; the ring stays as
     /// it was, and the caller should cut the peer off.
-    #[inline]
+    #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
         if self.head == self.tail && !self.refresh()? {
             return Ok(None);
@@ -305,7 +311,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     ///
     /// # Errors
     /// As [`Consumer::pop`].
-    #[inline]
+    #[inline(always)]
     pub fn pop_into(&mut self, entry: &mut T) -> Result<bool, RingError> {
         if self.head == self.tail && !self.refresh()? {
             return Ok(false);
@@ -315,7 +321,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     }
 
     /// Takes the next entry, which there is.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, entry: &mut T) {
         self.memory.read_entry(self.head, entry.as_mut_bytes());
         self.head = self.head.wrapping_add(1);
@@ -360,7 +366,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
             .store(Word::WantsSignal, NEVER, Ordering::Relaxed);
     }
 
-    #[inline]
+    #[inline(never)]
     fn refresh(&mut self) -> Result<bool, RingError> {
         let peer = self.memory.load(Word::Tail, Ordering::Acquire);
         if peer.wrapping_sub(self.head) > self.capacity {
@@ -404,7 +410,7 @@ impl<T: Entry> SharedRing<T> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, word: Word) -> &'static AtomicU32 {
         match word {
             Word::Tail => self.tail,
@@ -414,7 +420,7 @@ impl<T: Entry> SharedRing<T> {
     }
 
     /// The first byte of an entry.
-    #[inline]
+    #[inline(always)]
     fn entry(&self, index: u32) -> *mut u8 {
         let offset = (index & self.mask) as usize * size_of::<T>();
         // SAFETY: the slot is below the capacity, and `attach` took a slice
@@ -424,12 +430,12 @@ impl<T: Entry> SharedRing<T> {
 }
 
 impl<T: Entry> RingMemory for SharedRing<T> {
-    #[inline]
+    #[inline(always)]
     fn load(&self, word: Word, order: Ordering) -> u32 {
         self.word(word).load(order)
     }
 
-    #[inline]
+    #[inline(always)]
     fn store(&self, word: Word, value: u32, order: Ordering) {
         self.word(word).store(value, order);
     }
@@ -439,7 +445,7 @@ impl<T: Entry> RingMemory for SharedRing<T> {
         fence(Ordering::SeqCst);
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_entry(&self, index: u32, into: &mut [u8]) {
         if into.len() <= size_of::<T>() {
             // SAFETY: an entry has that many bytes; `into` is private, which
@@ -448,7 +454,7 @@ impl<T: Entry> RingMemory for SharedRing<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_entry(&self, index: u32, from: &[u8]) {
         if from.len() <= size_of::<T>() {
             // SAFETY: as in `read_entry`, the other way round.
