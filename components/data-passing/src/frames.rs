@@ -188,7 +188,10 @@ impl Frames {
 pub(crate) struct FrameList {
     first: [u32; 2],
     len: u32,
-    #[allow(clippy::box_collection, reason = "rarely there, so small when it is not")]
+    #[allow(
+        clippy::box_collection,
+        reason = "rarely there, so small when it is not"
+    )]
     rest: Option<Box<Vec<u32>>>,
 }
 
@@ -201,6 +204,13 @@ impl FrameList {
             len: 1,
             rest: None,
         }
+    }
+
+    /// The frame, if there is one only.
+    #[inline]
+    pub fn sole(&self) -> Option<FrameId> {
+        let id = FrameId(self.first[0]);
+        (self.len == 1 && id.0 != NO_FRAME).then_some(id)
     }
 
     #[inline]
@@ -228,7 +238,10 @@ impl FrameList {
         }
         let index = index as usize;
         let found = self.first.get(index);
-        found.or_else(|| self.rest().get(index - 2)).copied().map(FrameId)
+        found
+            .or_else(|| self.rest().get(index - 2))
+            .copied()
+            .map(FrameId)
     }
 
     pub fn set(&mut self, index: u32, id: FrameId) {
@@ -252,7 +265,8 @@ impl FrameList {
         }
         if self.rest.is_some() {
             let rest = self.rest().iter();
-            rest.filter(|id| **id != NO_FRAME).for_each(|id| each(FrameId(*id)));
+            rest.filter(|id| **id != NO_FRAME)
+                .for_each(|id| each(FrameId(*id)));
         }
     }
 }

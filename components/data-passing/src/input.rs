@@ -96,7 +96,7 @@ impl Input {
 
     /// Of room in small pages, without anything posted.
     #[inline]
-    pub(crate) fn in_page(client: u16, extent: Extent, technique: Technique) -> Self {
+    pub(crate) fn in_pages(client: u16, extent: Extent, technique: Technique) -> Self {
         Self {
             client,
             address: extent.address,
@@ -111,7 +111,8 @@ impl Input {
 
     /// Whether nothing is done when it ends.
     #[inline]
-    fn leaves_nothing(&self) -> bool {
+    #[must_use]
+    pub fn leaves_nothing(&self) -> bool {
         self.technique == Technique::CopyIn && self.grain == SMALL && !self.is_posted()
     }
 

@@ -13,7 +13,7 @@ use socket_api::{Extent, Passing, Technique};
 
 use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
 use crate::frames::{FrameList, Use};
-use crate::machine::{Machine, Place, Rights};
+use crate::machine::{FrameId, Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
 use crate::space::{Holding, PageState, SMALL};
 
@@ -105,7 +105,7 @@ impl Output {
 
     /// Where `len` bytes from `offset` on are, if they are there, and within a
     /// frame.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn piece(&self, offset: u32, len: u32) -> Option<Place> {
         if offset < self.base || offset > self.len || len > self.len - offset {
@@ -118,6 +118,12 @@ impl Output {
         (len <= bytes - offset).then_some(Place { frame, offset })
     }
 
+    /// Its frame, if it is one and nothing else is to be let go of.
+    #[inline(always)]
+    fn sole_frame(&self) -> Option<FrameId> {
+        self.frames.sole().filter(|_| !self.relies_on_large())
+    }
+
     fn extent(&self) -> Extent {
         Extent {
             address: self.address,
@@ -126,6 +132,7 @@ impl Output {
     }
 
     /// Whether it relies on bytes of large pages, which cannot be replaced.
+    #[inline]
     fn relies_on_large(&self) -> bool {
         self.grain != SMALL && self.how == Use::Strong && self.len != 0
     }
@@ -397,6 +404,17 @@ impl<M: Machine> Memory<M> {
             sum.add(self.machine.sum(place, len), len);
         });
         sum.value()
+    }
+
+    /// As [`Memory::end_output`], leaving an output of no bytes.
+    #[inline(always)]
+    pub fn empty_output(&mut self, output: &mut Output) {
+        match output.sole_frame() {
+            Some(frame) => self.frames.release(frame, output.how),
+            None => self.let_go(output),
+        }
+        output.frames = FrameList::default();
+        output.len = 0;
     }
 
     /// Ends it: nobody uses the bytes any more.

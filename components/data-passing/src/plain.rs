@@ -1,5 +1,5 @@
-//! What nearly every packet finds: bytes in one small page that is mapped, to
-//! be passed in the one way that is legal.
+//! What nearly every packet finds: bytes in small pages that are mapped, to be
+//! passed in the one way that is legal.
 //!
 //! Problem: looking at all that could be is most of what passing a packet
 //! costs. Invariant: what is begun here is what [`Memory::begin_output`] and
@@ -29,7 +29,9 @@ impl Space {
         if extent.len > 4096 - offset {
             return None;
         }
-        let page = self.pages.get((holding.first_page + (at >> SMALL)) as usize)?;
+        let page = self
+            .pages
+            .get((holding.first_page + (at >> SMALL)) as usize)?;
         let frame = page.frame;
         (page.state == PageState::Open).then_some(Place { frame, offset })
     }
@@ -38,7 +40,7 @@ impl Space {
 impl<M: Machine> Memory<M> {
     /// Begins an output with weak integrity and no other wish, and says where
     /// the bytes are; `None` if it is not plain, as [`Memory::begin_output`]
-    /// will see.
+    /// will see. One of a system-allocated region must begin with a page.
     #[inline(always)]
     pub fn shared_output(&mut self, client: u16, extent: Extent) -> Option<(Output, Place)> {
         let space = self.spaces.get_mut(usize::from(client))?;
@@ -56,14 +58,19 @@ impl<M: Machine> Memory<M> {
     #[inline(always)]
     pub fn copied_input(&mut self, client: u16, extent: Extent) -> Option<Input> {
         let space = self.spaces.get(usize::from(client))?;
-        space.plain_place(extent)?;
-        Some(Input::in_page(client, extent, Technique::CopyIn))
+        let holding = space.last_found()?;
+        let plain = holding.grain == SMALL
+            && holding.writable
+            && holding.contains(extent)
+            && extent.len != 0
+            && space.away == 0;
+        plain.then(|| Input::in_pages(client, extent, Technique::CopyIn))
     }
 
     /// Delivers `len` bytes, if they come to lie in one small page that no
-    /// output relies on; whether it has.
+    /// output relies on; whether it has. If not, [`Memory::deliver`] may.
     #[inline(always)]
-    pub(crate) fn deliver_plain(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
+    pub fn deliver_plain(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
         let rest = input.rest();
         let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {
             return false;

@@ -93,7 +93,10 @@ impl Holding {
 #[derive(Debug)]
 pub(crate) struct Space {
     holdings: Vec<Holding>,
+    /// Changed by [`Space::set_page`] only.
     pub pages: Vec<Page>,
+    /// How many of them are away.
+    pub away: u32,
     /// Whether the client can have one thread only.
     pub single_threaded: bool,
     pub account: Account,
@@ -115,6 +118,7 @@ impl Space {
         Self {
             holdings: Vec::new(),
             pages: Vec::new(),
+            away: 0,
             single_threaded,
             account: Account::default(),
             protected: 0,
@@ -144,6 +148,13 @@ impl Space {
             state,
         };
         self.pages.extend(frames.map(page));
+    }
+
+    /// Changes a page, of which there is one.
+    pub fn set_page(&mut self, number: u32, page: Page) {
+        let old = core::mem::replace(&mut self.pages[number as usize], page);
+        self.away += u32::from(page.state.is_away());
+        self.away -= u32::from(old.state.is_away());
     }
 
     /// The holding in which all of `extent` lies.

@@ -8,9 +8,7 @@
 //! ```
 
 use data_passing::{Costs, FrameId, HoldingConfig, Machine, MachineError, Memory, Place, Rights};
-use io_manager::{
-    Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig, Windows,
-};
+use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig, Windows};
 use monitor_api::CounterPage;
 use nic_api as nic;
 use nic_api::{NicInfo, ReceiveBuffer, Received, SendFrame, Sent, payload_bytes};
@@ -26,7 +24,7 @@ const WINDOW: usize = 64;
 const ROUNDS: usize = 200;
 const BYTES: u32 = 64;
 const DATA: u32 = 0x10_0000;
-const SLOT: u32 = 2048;
+const SLOT: u32 = 16384;
 
 /// Page operations never happen here.
 struct Host(Windows);
@@ -198,7 +196,7 @@ impl World {
         for (n, &control) in controls.iter().enumerate() {
             ring(&control, api::REQUESTS_OFFSET, api::CLIENT_RING);
             ring(&control, api::COMPLETIONS_OFFSET, api::CLIENT_RING);
-            let bytes = 512 << 10;
+            let bytes = 2 << 20;
             let data = region(&mut windows, bytes, (16 + n as u64) << 24);
             let holding = HoldingConfig {
                 address: DATA,
@@ -314,7 +312,7 @@ impl World {
         };
         request.flags = flags::QUIET;
         request.address = to;
-        request.passing = Passing::new(Semantics::EmulatedShare).word();
+        request.passing = Passing::new(Semantics::EmulatedWeakMove).word();
         self.client.requests.push(&request).unwrap();
     }
 
@@ -376,7 +374,11 @@ impl World {
             self.send_slots.memory.write(at, &header()).unwrap();
             let mut entry = Transmit {
                 kind: kind::TRANSMIT,
-                flags: if send.flags & flags::SUMMED != 0 { 0 } else { packet_flags::CHECKSUM },
+                flags: if send.flags & flags::SUMMED != 0 {
+                    0
+                } else {
+                    packet_flags::CHECKSUM
+                },
                 slot,
                 header_len: 42,
                 count: 1,
@@ -399,7 +401,12 @@ impl World {
         let _ = self.from.publish();
         turn_send_done(&mut self.manager);
         while let Some(frame) = self.ready.pop().unwrap() {
-            self.done.push(&Sent { id: frame.id, reserved: 0 }).unwrap();
+            self.done
+                .push(&Sent {
+                    id: frame.id,
+                    reserved: 0,
+                })
+                .unwrap();
         }
         let _ = self.done.publish();
         turn_sent(&mut self.manager);

@@ -10,7 +10,7 @@ use socket_api::{
     Extent, NAME_BYTES, Name, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
 };
 
-use crate::check::{Refusal, SHARED};
+use crate::check::{MOVED, Refusal, SHARED};
 use crate::counters::Counters;
 use crate::forward::passing;
 use crate::nic::Nic;
@@ -23,6 +23,17 @@ use crate::tokens::{Data, Outstanding};
 const DATAGRAM_HEADERS: u32 = 28;
 /// Entries of the server's ring that must be free before a name is written.
 const KEPT_FROM_NAMES: u32 = SERVER_REQUESTS + SERVER_PACKETS + 8;
+
+/// Whether bytes that lie in one mapped page, to which the client writes, go by
+/// reference and cannot go otherwise.
+#[inline(always)]
+fn is_by_reference(request: &Request) -> bool {
+    match request.passing {
+        SHARED => true,
+        MOVED => request.extent.address.is_multiple_of(4096),
+        _ => false,
+    }
+}
 
 /// Where bytes are taken into use, for a client.
 pub(crate) struct Kept<'a, M> {
@@ -48,10 +59,10 @@ impl<M: Machine> Kept<'_, M> {
     ) -> Result<u16, Refusal> {
         let len = request.extent.len;
         let datagram = self.sockets.is_datagram(noted.socket);
-        let completed = nic.offers(nic_features::CHECKSUM)
-            && len.saturating_add(DATAGRAM_HEADERS) <= nic.mtu;
+        let completed =
+            nic.offers(nic_features::CHECKSUM) && len.saturating_add(DATAGRAM_HEADERS) <= nic.mtu;
         let summed = datagram && !completed;
-        if request.passing == SHARED
+        if is_by_reference(request)
             && let Some((output, at)) = self.memory.shared_output(self.client, request.extent)
         {
             self.counters.output_reference.add(1);

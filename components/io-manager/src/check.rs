@@ -9,7 +9,9 @@
 use core::mem::offset_of;
 
 use data_passing::PassingError;
-use socket_api::{Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags};
+use socket_api::{
+    Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags,
+};
 
 /// Most connections that may wait for an `Accept`.
 const MOST_BACKLOG: u64 = 1024;
@@ -17,8 +19,9 @@ const MOST_BACKLOG: u64 = 1024;
 const MOST_NAME: u32 = 253;
 /// Room that `Resolve` needs for its answer, in bytes.
 const LEAST_ROOM: u64 = 16;
-/// What client libraries ask for with their own buffers.
+/// What client libraries ask for with slots, and with whole buffers.
 pub(crate) const SHARED: u32 = Passing::new(Semantics::EmulatedShare).word();
+pub(crate) const MOVED: u32 = Passing::new(Semantics::EmulatedWeakMove).word();
 /// Client addresses end here.
 const ADDRESS_END: u64 = 1 << 32;
 
@@ -115,7 +118,7 @@ fn legal_flags(op: Op) -> u16 {
 fn legal_passing(op: Op, word: u32) -> bool {
     match op {
         _ if word == 0 => true,
-        Op::Send | Op::Recv => word == SHARED || Passing::from_word(word).is_some(),
+        Op::Send | Op::Recv => matches!(word, SHARED | MOVED) || Passing::from_word(word).is_some(),
         _ => false,
     }
 }

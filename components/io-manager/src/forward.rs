@@ -14,14 +14,11 @@ use crate::begin::Kept;
 use crate::check::{Refusal, SHARED, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
+use crate::plain::{RECV, SEND};
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
 use crate::steer::post_steered;
-
-/// Operations by number.
-const SEND: u16 = Op::Send as u16;
-const RECV: u16 = Op::Recv as u16;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.

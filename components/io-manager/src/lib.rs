@@ -14,6 +14,7 @@
 //!   to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
+//! * `plain`: what nearly every entry of a server or driver is.
 //! * `steer`: buffers that the NIC keeps for one flow.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
 //! * [`Windows`]: frames, as a machine finds them.
@@ -44,6 +45,7 @@ mod forward;
 mod manager;
 mod nic;
 mod packets;
+mod plain;
 mod progress;
 mod receive;
 mod sends;

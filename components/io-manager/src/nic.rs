@@ -133,6 +133,12 @@ impl Nic {
         }
     }
 
+    /// Whether frames can be given to the driver.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.alive && self.info.is_some()
+    }
+
     /// Whether the NIC is there and has a feature.
     #[inline]
     pub fn offers(&self, feature: u32) -> bool {
@@ -214,6 +220,14 @@ impl Nic {
         };
         // There is room for every buffer, unless the driver broke the ring.
         self.broken |= self.free.push(&buffer).is_err();
+    }
+
+    /// Gives a buffer with which the server is done to the driver.
+    #[inline]
+    pub fn recycle(&mut self, id: u32) {
+        if self.packets.release(id + 1).is_some() {
+            self.post(id);
+        }
     }
 
     /// Delivers bytes of a frame, which lie inside it, to the room of a

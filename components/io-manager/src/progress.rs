@@ -136,7 +136,7 @@ impl<M: Machine> Core<M> {
 
     /// One request of a socket less that a device holds up; the last one lets
     /// the `Close` on.
-    fn let_on(&mut self, number: usize, socket: u16) {
+    pub(crate) fn let_on(&mut self, number: usize, socket: u16) {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };

@@ -18,36 +18,82 @@ pub(crate) struct Reference {
     pub index: u16,
 }
 
+/// Nobody, in [`References::first`].
+const NOBODY: Reference = Reference {
+    client: u16::MAX,
+    index: u16::MAX,
+};
+
 /// Requests with bytes in a frame; two of them without the heap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct References {
-    first: [Option<Reference>; 2],
-    rest: Vec<Reference>,
+    first: [Reference; 2],
+    #[allow(
+        clippy::box_collection,
+        reason = "rarely there, so small when it is not"
+    )]
+    rest: Option<Box<Vec<Reference>>>,
+}
+
+impl Default for References {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            first: [NOBODY; 2],
+            rest: None,
+        }
+    }
 }
 
 impl References {
     /// Adds one; false if it was the one before too.
     #[inline]
-    pub fn push(&mut self, reference: Reference) -> bool {
-        let new = Some(reference);
-        match &mut self.first {
-            [first @ None, _] => *first = new,
-            [first, None] if *first == new => return false,
-            [_, second @ None] => *second = new,
-            [_, second] => {
-                if self.rest.last().copied().or(*second) == new {
-                    return false;
-                }
-                self.rest.push(reference);
-            }
+    pub fn push(&mut self, new: Reference) -> bool {
+        let [first, second] = &mut self.first;
+        if *first == NOBODY {
+            *first = new;
+            return true;
         }
+        if *second == NOBODY {
+            if *first == new {
+                return false;
+            }
+            *second = new;
+            return true;
+        }
+        let last = self.rest.as_ref().and_then(|rest| rest.last());
+        if *last.unwrap_or(second) == new {
+            return false;
+        }
+        self.rest.get_or_insert_default().push(new);
         true
     }
 
-    /// All of them; none are left.
-    pub fn take(&mut self) -> impl Iterator<Item = Reference> + use<> {
-        let this = mem::take(self);
-        this.first.into_iter().flatten().chain(this.rest)
+    /// Calls `each` with all of them.
+    #[inline]
+    pub fn each(&self, mut each: impl FnMut(Reference)) {
+        for &reference in &self.first {
+            if reference != NOBODY {
+                each(reference);
+            }
+        }
+        if let Some(rest) = &self.rest {
+            rest.iter().for_each(|reference| each(*reference));
+        }
+    }
+
+    /// Calls `each` with all of them; none are left.
+    #[inline]
+    pub fn drain(&mut self, mut each: impl FnMut(Reference)) {
+        let Self { first, rest } = mem::take(self);
+        for reference in first {
+            if reference != NOBODY {
+                each(reference);
+            }
+        }
+        if let Some(rest) = rest {
+            rest.into_iter().for_each(each);
+        }
     }
 }
 

@@ -154,10 +154,10 @@ impl Outstanding {
         (self.ended, self.delayed, self.failed) = (false, false, None);
     }
 
-    /// Notes its bytes; there were none.
+    /// Notes its bytes; there were none that own memory.
     #[inline(always)]
     pub fn keep(&mut self, data: Data) {
-        // A free slot has no bytes that would have to be dropped.
+        // So nothing would have to be dropped.
         core::mem::forget(core::mem::replace(&mut self.data, data));
     }
 
@@ -345,19 +345,27 @@ impl Tokens {
 
     /// Forgets the request in a slot, whose token is void from now on; what it
     /// had of bytes.
-    #[inline]
     pub fn free(&mut self, index: u16) -> Option<Data> {
-        let slot = self.slots.get_mut(usize::from(index))?;
-        if core::mem::replace(&mut slot.request.server, NO_SERVER) == NO_SERVER {
-            return None;
-        }
+        let request = self.get(index)?;
+        let data = core::mem::replace(&mut request.data, Data::None);
+        self.forget(index);
+        Some(data)
+    }
+
+    /// As [`Tokens::free`], of a request of whose bytes nothing is left to end.
+    #[inline]
+    pub fn forget(&mut self, index: u16) {
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return;
+        };
+        slot.request.server = NO_SERVER;
+        slot.request.keep(Data::None);
         slot.token = slot.token.wrapping_add(GENERATION);
         if index < self.own {
             slot.next_free = self.free;
             self.free = index;
             self.holdable -= u16::from(slot.request.may_hold);
         }
-        Some(core::mem::replace(&mut slot.request.data, Data::None))
     }
 
     /// The first slot from `from` on whose request `which` picks.

@@ -109,10 +109,7 @@ impl<T: Entry> Producer<T> {
     /// # Errors
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        Ok(Self::over(
-            SharedRing::attach(at, layout)?,
-            layout.capacity,
-        ))
+        Ok(Self::over(SharedRing::attach(at, layout)?, layout.capacity))
     }
 }
 
@@ -271,10 +268,7 @@ impl<T: Entry> Consumer<T> {
     /// # Errors
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        Ok(Self::over(
-            SharedRing::attach(at, layout)?,
-            layout.capacity,
-        ))
+        Ok(Self::over(SharedRing::attach(at, layout)?, layout.capacity))
     }
 }
 
