@@ -119,6 +119,7 @@ impl Frames {
         self.release_loose(id);
     }
 
+    #[inline(never)]
     fn release_loose(&mut self, id: FrameId) {
         let next = self.free;
         let frame = self.get(id);
@@ -131,7 +132,7 @@ impl Frames {
     }
 
     /// An operation uses the frame; false if too many do.
-    #[inline]
+    #[inline(always)]
     pub fn refer(&mut self, id: FrameId, how: Use) -> bool {
         let Some(frame) = self.frames.get_mut(id.0 as usize) else {
             return false;
@@ -146,7 +147,7 @@ impl Frames {
     }
 
     /// The operation is over.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, id: FrameId, how: Use) {
         let Some(frame) = self.frames.get_mut(id.0 as usize) else {
             return;
@@ -167,7 +168,7 @@ impl Frames {
     }
 
     /// Whether an operation relies on the frame's not changing.
-    #[inline]
+    #[inline(always)]
     pub fn is_strong(&self, id: FrameId) -> bool {
         self.frames
             .get(id.0 as usize)
@@ -197,7 +198,7 @@ pub(crate) struct FrameList {
 
 impl FrameList {
     /// One frame.
-    #[inline]
+    #[inline(always)]
     pub fn one(id: FrameId) -> Self {
         Self {
             first: [id.0, NO_FRAME],
@@ -207,7 +208,7 @@ impl FrameList {
     }
 
     /// The frame, if there is one only.
-    #[inline]
+    #[inline(always)]
     pub fn sole(&self) -> Option<FrameId> {
         let id = FrameId(self.first[0]);
         (self.len == 1 && id.0 != NO_FRAME).then_some(id)

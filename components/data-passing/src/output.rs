@@ -464,7 +464,7 @@ pub struct Sum {
 
 impl Sum {
     /// Adds the sum of the next `len` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, sum: u16, len: u32) {
         // A byte at an odd place is the other half of its pair.
         let sum = if self.odd { sum.swap_bytes() } else { sum };

@@ -30,7 +30,7 @@ const SLOT: u32 = 16384;
 struct Host(Windows);
 
 impl Machine for Host {
-    #[inline]
+    #[inline(always)]
     fn copy(&mut self, from: Place, to: Place, len: u32) {
         self.0.copy(from, to, len);
     }
@@ -45,11 +45,11 @@ impl Machine for Host {
     fn clear(&mut self, at: Place, len: u32) {
         self.0.clear(at, len);
     }
-    #[inline]
+    #[inline(always)]
     fn sum(&self, at: Place, len: u32) -> u16 {
         self.0.sum(at, len)
     }
-    #[inline]
+    #[inline(always)]
     fn paddr(&self, at: Place) -> u64 {
         self.0.paddr(at)
     }

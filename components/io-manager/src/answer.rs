@@ -310,7 +310,7 @@ pub(crate) fn legal(request: &Outstanding, sockets: &Sockets, completion: &Compl
 }
 
 /// Whether the completion's flags fit the request.
-#[inline]
+#[inline(always)]
 fn legal_flags(request: &Outstanding, completion: &Completion) -> bool {
     if completion.flags == 0 {
         return true;

@@ -125,7 +125,7 @@ impl Nic {
 
     /// Buffers that any frame may come in; the numbers behind them are for
     /// those that are kept for a flow.
-    #[inline]
+    #[inline(always)]
     pub fn buffers(&self) -> u32 {
         match self.offers(nic_features::STEERING) {
             true => STEERED_FIRST,
@@ -134,13 +134,13 @@ impl Nic {
     }
 
     /// Whether frames can be given to the driver.
-    #[inline]
+    #[inline(always)]
     pub fn is_ready(&self) -> bool {
         self.alive && self.info.is_some()
     }
 
     /// Whether the NIC is there and has a feature.
-    #[inline]
+    #[inline(always)]
     pub fn offers(&self, feature: u32) -> bool {
         self.features & feature != 0
     }
@@ -182,7 +182,7 @@ impl Nic {
     }
 
     /// Where in the header region the header slot of a buffer is.
-    #[inline]
+    #[inline(always)]
     pub const fn header_at(&self, id: u32) -> u32 {
         id * HEADER_SLOT_BYTES as u32
     }
@@ -194,19 +194,19 @@ impl Nic {
     }
 
     /// Where in the payload region a buffer is.
-    #[inline]
+    #[inline(always)]
     pub const fn payload_at(&self, id: u32) -> u32 {
         id * self.payload_stride
     }
 
     /// Where in the region of send slots one is.
-    #[inline]
+    #[inline(always)]
     pub const fn send_at(&self, slot: u16) -> u32 {
         slot as u32 * self.slot_stride
     }
 
     /// Gives a buffer that is kept here to the driver.
-    #[inline]
+    #[inline(always)]
     pub fn post(&mut self, id: u32) {
         if !self.alive || !self.packets.post(id) {
             return;
@@ -223,7 +223,7 @@ impl Nic {
     }
 
     /// Gives a buffer with which the server is done to the driver.
-    #[inline]
+    #[inline(always)]
     pub fn recycle(&mut self, id: u32) {
         if self.packets.release(id + 1).is_some() {
             self.post(id);

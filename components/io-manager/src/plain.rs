@@ -114,7 +114,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// One frame less with bytes of a request.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn landed(&mut self, nic_alive: bool, reference: Reference) {
         let Reference { client, index } = reference;
         let number = usize::from(client);
@@ -131,7 +131,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// Goes on with a request: as `proceed`.
-    #[inline]
+    #[inline(always)]
     fn conclude(&mut self, number: usize, index: u16, nic_alive: bool) {
         if self.conclude_send(number, index).is_none() {
             self.proceed(number, index, nic_alive);
@@ -260,7 +260,7 @@ impl<M: Machine> Core<M> {
 }
 
 /// Whether it is a `Recv` that waits, and nothing else is to be thought of.
-#[inline]
+#[inline(always)]
 fn is_plain_recv(request: &Outstanding) -> bool {
     request.op as u16 == RECV
         && request.stage == Stage::Waiting
@@ -273,7 +273,7 @@ fn is_plain_recv(request: &Outstanding) -> bool {
 
 /// Where the bytes are, if all of them are in a payload buffer that any frame
 /// may come in, and in one frame of memory.
-#[inline]
+#[inline(always)]
 fn piece(nic: &Nic, id: u32, offset: u32, len: u32) -> Option<Place> {
     if id >= nic.buffers() || offset < HEADER_SPLIT || nic.packets.whole(id) != NO_SLOT {
         return None;

@@ -129,7 +129,7 @@ impl Sel4 {
 }
 
 impl Machine for Sel4 {
-    #[inline]
+    #[inline(always)]
     fn copy(&mut self, from: Place, to: Place, len: u32) {
         self.windows.copy(from, to, len);
     }
@@ -148,12 +148,12 @@ impl Machine for Sel4 {
         self.windows.clear(at, len);
     }
 
-    #[inline]
+    #[inline(always)]
     fn sum(&self, at: Place, len: u32) -> u16 {
         self.windows.sum(at, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn paddr(&self, at: Place) -> u64 {
         self.windows.paddr(at)
     }

@@ -47,7 +47,7 @@ impl Default for References {
 
 impl References {
     /// Adds one; false if it was the one before too.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, new: Reference) -> bool {
         let [first, second] = &mut self.first;
         if *first == NOBODY {
@@ -70,7 +70,7 @@ impl References {
     }
 
     /// Calls `each` with all of them.
-    #[inline]
+    #[inline(always)]
     pub fn each(&self, mut each: impl FnMut(Reference)) {
         for &reference in &self.first {
             if reference != NOBODY {
@@ -83,7 +83,7 @@ impl References {
     }
 
     /// Calls `each` with all of them; none are left.
-    #[inline]
+    #[inline(always)]
     pub fn drain(&mut self, mut each: impl FnMut(Reference)) {
         let Self { first, rest } = mem::take(self);
         for reference in first {
@@ -127,14 +127,14 @@ impl Sends {
     }
 
     /// Whether the slot is the server's.
-    #[inline]
+    #[inline(always)]
     pub fn is_servers(&self, slot: u16) -> bool {
         let away = |s: &Slot| s.away && !cfg!(feature = "mutation-no-validation");
         self.slots.get(usize::from(slot)).is_some_and(|s| !away(s))
     }
 
     /// The slot goes away with bytes of `references`.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, slot: u16, references: References) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
             slot.away = true;
@@ -144,7 +144,7 @@ impl Sends {
     }
 
     /// The device has let go of the frame with the slot; `None` if it has none.
-    #[inline]
+    #[inline(always)]
     pub fn done(&mut self, id: u32) -> Option<References> {
         let slot = self.slots.get_mut(id as usize)?;
         if !slot.away {

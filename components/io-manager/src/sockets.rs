@@ -86,7 +86,7 @@ impl Sockets {
     }
 
     /// The socket's number at its server.
-    #[inline]
+    #[inline(always)]
     pub fn number(&self, index: u16) -> u32 {
         self.base + u32::from(index)
     }
@@ -133,7 +133,7 @@ impl Sockets {
     }
 
     /// Whether the socket is one for datagrams.
-    #[inline]
+    #[inline(always)]
     pub fn is_datagram(&self, index: u16) -> bool {
         let slot = self.slots.get(index as usize);
         slot.is_some_and(|s| s.kind == SocketKind::Udp)
@@ -155,6 +155,7 @@ impl Sockets {
     }
 
     /// One more request that only a device holds up.
+    #[inline(always)]
     pub fn hold_up(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.waiting += 1;
@@ -200,7 +201,7 @@ impl Sockets {
     }
 
     /// Counts a request on its way.
-    #[inline]
+    #[inline(always)]
     pub fn begin(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.outstanding += 1;
@@ -208,7 +209,7 @@ impl Sockets {
     }
 
     /// Counts a request as answered.
-    #[inline]
+    #[inline(always)]
     pub fn end(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.outstanding = slot.outstanding.saturating_sub(1);

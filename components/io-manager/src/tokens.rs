@@ -162,7 +162,7 @@ impl Outstanding {
     }
 
     /// The completion that tells the client its answer.
-    #[inline]
+    #[inline(always)]
     pub fn completion(&self) -> Completion {
         Completion {
             op: self.op as u16,
@@ -182,7 +182,7 @@ impl Outstanding {
     }
 
     /// Whether the server may send its bytes.
-    #[inline]
+    #[inline(always)]
     pub const fn is_sendable(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Holding | Stage::Held)
     }
@@ -322,7 +322,7 @@ impl Tokens {
 
     /// The request that a token stands for which `server` was given, and its
     /// slot.
-    #[inline]
+    #[inline(always)]
     pub fn named(&mut self, token: u64, server: u8) -> Option<(u16, &mut Outstanding)> {
         let index = token as u16;
         let slot = self.slots.get_mut(usize::from(index))?;
@@ -331,14 +331,14 @@ impl Tokens {
     }
 
     /// The request in a slot.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, index: u16) -> Option<&mut Outstanding> {
         let request = &mut self.slots.get_mut(usize::from(index))?.request;
         (request.server != NO_SERVER).then_some(request)
     }
 
     /// The client is told of a request, or never will be.
-    #[inline]
+    #[inline(always)]
     pub fn told(&mut self) {
         self.unanswered -= 1;
     }
@@ -353,7 +353,7 @@ impl Tokens {
     }
 
     /// As [`Tokens::free`], of a request of whose bytes nothing is left to end.
-    #[inline]
+    #[inline(always)]
     pub fn forget(&mut self, index: u16) {
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return;

@@ -43,20 +43,20 @@ impl Windows {
         id
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, id: FrameId) -> Option<&Frame> {
         self.frames.get(id.0 as usize)
     }
 
     /// The window of a frame that can be written to.
-    #[inline]
+    #[inline(always)]
     fn writable(&self, id: FrameId) -> Option<&SharedMemory> {
         let frame = self.get(id)?;
         (frame.paddr & WRITABLE != 0).then_some(&frame.window)
     }
 
     /// As [`Machine::copy`](data_passing::Machine::copy).
-    #[inline]
+    #[inline(always)]
     pub fn copy(&self, from: Place, to: Place, len: u32) {
         if let Some(source) = self.get(from.frame)
             && let Some(target) = self.writable(to.frame)
@@ -90,7 +90,7 @@ impl Windows {
     }
 
     /// As [`Machine::sum`](data_passing::Machine::sum).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn sum(&self, at: Place, len: u32) -> u16 {
         let sum = |f: &Frame| f.window.sum(at.offset as usize, len as usize);
@@ -98,7 +98,7 @@ impl Windows {
     }
 
     /// As [`Machine::paddr`](data_passing::Machine::paddr).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn paddr(&self, at: Place) -> u64 {
         let paddr = |f: &Frame| (f.paddr & !WRITABLE) + u64::from(at.offset);
