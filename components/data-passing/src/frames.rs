@@ -214,6 +214,15 @@ impl FrameList {
         (self.len == 1 && id.0 != NO_FRAME).then_some(id)
     }
 
+    /// Empties it.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        if self.len > 2 {
+            self.rest = None;
+        }
+        self.len = 0;
+    }
+
     #[inline]
     pub fn push(&mut self, id: FrameId) {
         match self.first.get_mut(self.len as usize) {

@@ -413,7 +413,7 @@ impl<M: Machine> Memory<M> {
             Some(frame) => self.frames.release(frame, output.how),
             None => self.let_go(output),
         }
-        output.frames = FrameList::default();
+        output.frames.clear();
         output.len = 0;
     }
 

@@ -6,12 +6,12 @@
 //! which also knows what to do about it. So no check is missing here that the
 //! general way makes.
 
-use data_passing::{Machine, Place, Sum};
+use data_passing::{Machine, Memory, Place, Sum};
 use nic_api::{HEADER_SPLIT, SendFrame, Span, frame_flags, nic_features};
 use socket_api::{Completion, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
 
 use crate::answer::legal;
-use crate::client::{Standing, client_at};
+use crate::client::{Client, Standing, client_at};
 use crate::nic::{ETHERNET, Nic};
 use crate::packets::NO_SLOT;
 use crate::progress::Core;
@@ -35,10 +35,7 @@ impl<M: Machine> Core<M> {
         completion: &mut Completion,
     ) -> Option<()> {
         let Self {
-            memory,
-            clients,
-            counters,
-            ..
+            memory, clients, ..
         } = self;
         let number = client_of(completion.user_data);
         let client = client_at(clients, number)?;
@@ -72,7 +69,6 @@ impl<M: Machine> Core<M> {
         client.sockets.end(socket);
         client.tokens.forget(index);
         client.tokens.told();
-        counters.completions.add(1);
         client.traffic.completions += 1;
         if client.completions.push(completion).is_err() {
             self.cut_off_without_room(number);
@@ -106,7 +102,7 @@ impl<M: Machine> Core<M> {
             client.sockets.end(socket);
         }
         if request.in_flight == 0 || !request.open || !server.nic.alive {
-            self.conclude(number, index, server.nic.alive);
+            self.conclude(number, index, 0, server.nic.alive);
         } else if !core::mem::replace(&mut request.delayed, true) {
             client.sockets.hold_up(socket);
         }
@@ -116,69 +112,23 @@ impl<M: Machine> Core<M> {
     /// One frame less with bytes of a request.
     #[inline(always)]
     pub(crate) fn landed(&mut self, nic_alive: bool, reference: Reference) {
-        let Reference { client, index } = reference;
-        let number = usize::from(client);
+        self.conclude(usize::from(reference.client), reference.index, 1, nic_alive);
+    }
+
+    /// Goes on with a request, as `proceed`, once `landed` frames less with its
+    /// bytes are in flight: none, if a client waits for that.
+    #[inline(always)]
+    fn conclude(&mut self, number: usize, index: u16, landed: u16, nic_alive: bool) {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let Some(request) = client.tokens.get(index) else {
-            return;
-        };
-        request.in_flight -= 1;
-        if request.in_flight == 0 {
-            self.conclude(number, index, nic_alive);
+        let memory = &mut self.memory;
+        match conclude_send(memory, client, index, landed) {
+            Concluded::Done => {}
+            Concluded::Closed(socket, close) => self.finish_close(number, socket, close),
+            Concluded::NoRoom => self.cut_off_without_room(number),
+            Concluded::Rare => self.proceed(number, index, nic_alive),
         }
-    }
-
-    /// Goes on with a request: as `proceed`.
-    #[inline(always)]
-    fn conclude(&mut self, number: usize, index: u16, nic_alive: bool) {
-        if self.conclude_send(number, index).is_none() {
-            self.proceed(number, index, nic_alive);
-        }
-    }
-
-    /// Tells the client of a `Send` with which server and device are done, and
-    /// forgets it; `None` if nothing was done.
-    #[inline(always)]
-    fn conclude_send(&mut self, number: usize, index: u16) -> Option<()> {
-        let Self {
-            memory,
-            clients,
-            counters,
-            ..
-        } = self;
-        let client = client_at(clients, number)?;
-        let request = client.tokens.get(index)?;
-        if request.stage != Stage::Done
-            || request.in_flight != 0
-            || client.standing != Standing::Served
-        {
-            return None;
-        }
-        let Data::Output(output) = &mut request.data else {
-            return None;
-        };
-        memory.empty_output(output);
-        let quiet = request.quiet && request.answer.status == Status::Ok as u16;
-        let (delayed, socket) = (request.delayed, request.socket);
-        let completion = request.completion();
-        client.queued_bytes = client.queued_bytes.saturating_sub(request.len);
-        client.tokens.forget(index);
-        client.tokens.told();
-        counters.completions.add(1);
-        client.traffic.completions += 1;
-        let pushed = match quiet {
-            true => client.completions.push_quietly(&completion),
-            false => client.completions.push(&completion),
-        };
-        if pushed.is_err() {
-            self.cut_off_without_room(number);
-        }
-        if delayed {
-            self.let_on(number, socket);
-        }
-        Some(())
     }
 
     /// Sends a frame that one entry describes, in as many pieces as an entry for
@@ -201,23 +151,50 @@ impl<M: Machine> Core<M> {
         }
         let mut frame = Frame::begin(nic, entry)?;
         let mut references = References::default();
-        let mut room = most - len;
-        for part in entry.parts.get(..usize::from(entry.count))? {
-            room = room.checked_sub(part.len)?;
-            references.push(self.add(&mut frame, server.index, part)?);
+        if self.add_all(&mut frame, server.index, entry, &mut references, most - len) {
+            let nic = &mut server.nic;
+            frame.submit(nic, entry);
+            nic.sends.send(entry.slot, references);
+            self.counters.packets_out.add(1);
+            return Some(());
         }
-        let nic = &mut server.nic;
-        references.each(|reference| self.taken_off(reference));
-        frame.submit(nic, entry);
-        nic.sends.send(entry.slot, references);
-        self.counters.packets_out.add(1);
-        Some(())
+        references.drain(|reference| self.take_back(reference));
+        None
     }
 
-    /// Adds a part to a frame; whose it is, or `None` if it has no place or is
-    /// not the server's to send.
+    /// Adds all parts to a frame that has `room`; false if that cannot be.
     #[inline(always)]
-    fn add(&mut self, frame: &mut Frame, server: u8, part: &Part) -> Option<Reference> {
+    fn add_all(
+        &mut self,
+        frame: &mut Frame,
+        server: u8,
+        entry: &Transmit,
+        references: &mut References,
+        mut room: u32,
+    ) -> bool {
+        let Some(parts) = entry.parts.get(..usize::from(entry.count)) else {
+            return false;
+        };
+        for part in parts {
+            let fits = part.len <= room && self.add(frame, server, part, references).is_some();
+            if !fits {
+                return false;
+            }
+            room -= part.len;
+        }
+        true
+    }
+
+    /// Adds a part to a frame; `None` if it has no place or is not the server's
+    /// to send.
+    #[inline(always)]
+    fn add(
+        &mut self,
+        frame: &mut Frame,
+        server: u8,
+        part: &Part,
+        references: &mut References,
+    ) -> Option<()> {
         let number = client_of(part.token);
         let client = client_at(&mut self.clients, number)?;
         let (index, request) = client.tokens.named(part.token, server)?;
@@ -227,7 +204,6 @@ impl<M: Machine> Core<M> {
         if !request.is_sendable() || part.len == 0 {
             return None;
         }
-        frame.waited_for |= request.open;
         let machine = self.memory.machine_ref();
         match output.piece(part.offset, part.len) {
             Some(at) => frame.append(machine, at, part.len)?,
@@ -239,16 +215,20 @@ impl<M: Machine> Core<M> {
                 (there && fits).then_some(())?;
             }
         }
+        frame.waited_for |= request.open;
         let client = number as u16;
-        Some(Reference { client, index })
+        if references.push(Reference { client, index }) {
+            request.in_flight += 1;
+        }
+        Some(())
     }
 
-    /// One frame more with bytes of a request.
-    #[inline(always)]
-    fn taken_off(&mut self, reference: Reference) {
+    /// A frame is not sent after all that was to have bytes of a request.
+    #[cold]
+    fn take_back(&mut self, reference: Reference) {
         let client = client_at(&mut self.clients, usize::from(reference.client));
         if let Some(request) = client.and_then(|c| c.tokens.get(reference.index)) {
-            request.in_flight += 1;
+            request.in_flight -= 1;
         }
     }
 
@@ -256,6 +236,66 @@ impl<M: Machine> Core<M> {
     fn cut_off_without_room(&mut self, number: usize) {
         // There was room when the request was taken.
         self.cut_off(number, "its completion ring lost its room");
+    }
+}
+
+/// What is left to do about a `Send`.
+enum Concluded {
+    /// Nothing for now.
+    Done,
+    /// The `Close` of its socket, in a slot, goes on.
+    Closed(u16, u16),
+    /// The client has to be cut off.
+    NoRoom,
+    /// All: nothing was done.
+    Rare,
+}
+
+/// Notes that `landed` frames less with its bytes are in flight; if then server
+/// and device are done with it, tells the client and forgets it.
+#[inline(always)]
+fn conclude_send<M: Machine>(
+    memory: &mut Memory<M>,
+    client: &mut Client,
+    index: u16,
+    landed: u16,
+) -> Concluded {
+    let Some(request) = client.tokens.get(index) else {
+        return Concluded::Done;
+    };
+    request.in_flight -= landed;
+    if request.in_flight != 0 && landed != 0 {
+        return Concluded::Done;
+    }
+    if request.stage != Stage::Done
+        || request.in_flight != 0
+        || client.standing != Standing::Served
+    {
+        return Concluded::Rare;
+    }
+    let Data::Output(output) = &mut request.data else {
+        return Concluded::Rare;
+    };
+    memory.empty_output(output);
+    let quiet = request.quiet && request.answer.status == Status::Ok as u16;
+    let (delayed, socket) = (request.delayed, request.socket);
+    let completion = request.completion();
+    client.queued_bytes = client.queued_bytes.saturating_sub(request.len);
+    client.tokens.forget(index);
+    client.tokens.told();
+    client.traffic.completions += 1;
+    let pushed = match quiet {
+        true => client.completions.push_quietly(&completion),
+        false => client.completions.push(&completion),
+    };
+    let close = match delayed {
+        true => client.sockets.let_on(socket),
+        false => None,
+    };
+    match (pushed, close) {
+        (Err(_), _) => Concluded::NoRoom,
+        (Ok(()), Some(close)) => Concluded::Closed(socket, close),
+        (Ok(()), None) => Concluded::Done,
     }
 }
 

@@ -124,9 +124,6 @@ impl<M: Machine> Core<M> {
             return;
         };
         client.tokens.told();
-        if client.standing == Standing::Served {
-            self.counters.completions.add(1);
-        }
         let quiet = quiet && completion.status == Status::Ok as u16;
         if !client.tell(completion, quiet) {
             // There was room when the request was taken.
@@ -140,10 +137,17 @@ impl<M: Machine> Core<M> {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let Some(close) = client.sockets.let_on(socket) else {
-            return;
-        };
-        client.sockets.release(socket);
+        if let Some(close) = client.sockets.let_on(socket) {
+            self.finish_close(number, socket, close);
+        }
+    }
+
+    /// Nothing holds up the `Close` in slot `close` of a socket any more.
+    #[cold]
+    pub(crate) fn finish_close(&mut self, number: usize, socket: u16, close: u16) {
+        if let Some(client) = client_at(&mut self.clients, number) {
+            client.sockets.release(socket);
+        }
         self.tell(number, close);
         self.end_if_drained(number, close);
     }

@@ -69,19 +69,6 @@ impl References {
         true
     }
 
-    /// Calls `each` with all of them.
-    #[inline(always)]
-    pub fn each(&self, mut each: impl FnMut(Reference)) {
-        for &reference in &self.first {
-            if reference != NOBODY {
-                each(reference);
-            }
-        }
-        if let Some(rest) = &self.rest {
-            rest.iter().for_each(|reference| each(*reference));
-        }
-    }
-
     /// Calls `each` with all of them; none are left.
     #[inline(always)]
     pub fn drain(&mut self, mut each: impl FnMut(Reference)) {
@@ -138,7 +125,8 @@ impl Sends {
     pub fn send(&mut self, slot: u16, references: References) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
             slot.away = true;
-            slot.references = references;
+            // There were none: nothing would have to be dropped.
+            mem::forget(mem::replace(&mut slot.references, references));
             self.away += 1;
         }
     }

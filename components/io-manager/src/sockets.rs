@@ -164,6 +164,7 @@ impl Sockets {
 
     /// One request less that a device holds up; the token slot of the `Close`
     /// that nothing holds up any more.
+    #[inline(always)]
     pub fn let_on(&mut self, index: u16) -> Option<u16> {
         let slot = self.slots.get_mut(index as usize)?;
         slot.waiting = slot.waiting.saturating_sub(1);

@@ -6,7 +6,7 @@
 //! is refused changes nothing, and its slot stays the server's.
 
 use data_passing::{Machine, Sum};
-use nic_api::{SEND_SPANS, SendFrame, frame_flags, nic_features};
+use nic_api::{SEND_SPANS, SendFrame, Sent, frame_flags, nic_features};
 use shared_ring::RingError;
 use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
 
@@ -151,11 +151,13 @@ impl<M: Machine> Core<M> {
     }
 
     /// Takes back what the device has let go of; true if there may be more.
+    #[inline(never)]
     pub(crate) fn take_sent(&mut self, server: &mut Server) -> Result<bool, RingError> {
+        let mut sent = Sent::default();
         for _ in 0..BATCH {
-            let Some(sent) = server.nic.done.pop()? else {
+            if !server.nic.done.pop_into(&mut sent)? {
                 return Ok(false);
-            };
+            }
             if !self.let_go(server, sent.id) {
                 self.counters.driver_faults.add(1);
                 if server.nic.fault() {
@@ -168,7 +170,7 @@ impl<M: Machine> Core<M> {
 
     /// The device has let go of the frame with the slot `id`; false if it has
     /// none.
-    #[inline]
+    #[inline(always)]
     fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
         let Some(mut references) = server.nic.sends.done(id) else {
             return false;
