@@ -26,9 +26,11 @@ pub struct Input {
     pub(crate) technique: Technique,
     /// Frames that a device may write to: the client's, or the system's.
     pub(crate) posted: FrameList,
-    /// Offset of the first byte in the first of them.
-    start: u32,
-    grain: u32,
+    /// Offset of the first byte in the first of its pages.
+    pub(crate) start: u32,
+    pub(crate) grain: u32,
+    /// The number of that page, which stays what it is.
+    pub(crate) page: u32,
 }
 
 impl Input {
@@ -91,21 +93,23 @@ impl Input {
             posted: FrameList::default(),
             start: extent.address & ((1 << holding.grain) - 1),
             grain: holding.grain,
+            page: holding.page_of(extent.address).0,
         }
     }
 
-    /// Of room in small pages, without anything posted.
+    /// To be copied into small pages from `page` on.
     #[inline]
-    pub(crate) fn in_pages(client: u16, extent: Extent, technique: Technique) -> Self {
+    pub(crate) fn in_pages(client: u16, extent: Extent, page: u32) -> Self {
         Self {
             client,
             address: extent.address,
             len: extent.len,
             filled: 0,
-            technique,
+            technique: Technique::CopyIn,
             posted: FrameList::default(),
             start: extent.address & 4095,
             grain: SMALL,
+            page,
         }
     }
 

@@ -6,7 +6,7 @@
 //! [`Memory::begin_input`] would begin otherwise; whatever is not plain, errors
 //! included, is left to them.
 
-use socket_api::{Extent, Technique};
+use socket_api::Extent;
 
 use crate::frames::Use;
 use crate::input::Input;
@@ -64,24 +64,33 @@ impl<M: Machine> Memory<M> {
             && holding.contains(extent)
             && extent.len != 0
             && space.away == 0;
-        plain.then(|| Input::in_pages(client, extent, Technique::CopyIn))
+        plain.then(|| {
+            let at = extent.address - holding.address;
+            Input::in_pages(client, extent, holding.first_page + (at >> SMALL))
+        })
     }
 
     /// Delivers `len` bytes, if they come to lie in one small page that no
     /// output relies on; whether it has. If not, [`Memory::deliver`] may.
     #[inline(always)]
     pub fn deliver_plain(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
-        let rest = input.rest();
         let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {
             return false;
         };
-        let extent = Extent { len, ..rest };
-        let Some(to) = space.plain_place(extent).filter(|_| len <= rest.len) else {
-            return false;
-        };
-        if self.frames.is_strong(to.frame) {
+        let at = input.start + input.filled;
+        let offset = at & 4095;
+        let fits = len <= input.len - input.filled && len <= 4096 - offset && len != 0;
+        if !fits || input.grain != SMALL {
             return false;
         }
+        let Some(page) = space.pages.get((input.page + (at >> SMALL)) as usize) else {
+            return false;
+        };
+        let frame = page.frame;
+        if page.state != PageState::Open || self.frames.is_strong(frame) {
+            return false;
+        }
+        let to = Place { frame, offset };
         self.machine.copy(from, to, len);
         space.account.copied_in += u64::from(len);
         input.filled += len;

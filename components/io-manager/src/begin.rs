@@ -35,6 +35,58 @@ fn is_by_reference(request: &Request) -> bool {
     }
 }
 
+/// Whether the server must be told the sum of a `Send`'s bytes, since nobody
+/// completes the checksum.
+#[inline(always)]
+pub(crate) fn is_summed(nic: &Nic, sockets: &Sockets, socket: u16, len: u32) -> bool {
+    let completed = nic.offers(nic_features::CHECKSUM)
+        && len.saturating_add(DATAGRAM_HEADERS) <= nic.mtu;
+    !completed && sockets.is_datagram(socket)
+}
+
+/// Takes the bytes of a `Send` if they lie in one page and go by reference;
+/// their sum is put in `sum` if there is one. False if nothing was done.
+#[inline(always)]
+pub(crate) fn begin_plain_send<M: Machine>(
+    memory: &mut Memory<M>,
+    (client, request): (u16, &Request),
+    noted: &mut Outstanding,
+    sum: Option<&mut u64>,
+) -> bool {
+    if !is_by_reference(request) {
+        return false;
+    }
+    let Some((output, at)) = memory.shared_output(client, request.extent) else {
+        return false;
+    };
+    // What is written later is not sent.
+    noted.open = true;
+    noted.keep(Data::Output(output));
+    if let Some(sum) = sum {
+        *sum = memory.machine_ref().sum(at, request.extent.len).into();
+    }
+    true
+}
+
+/// Takes the room of a `Recv` if all of it is there and is copied to. False if
+/// nothing was done.
+#[inline(always)]
+pub(crate) fn begin_plain_recv<M: Machine>(
+    memory: &mut Memory<M>,
+    nic: &Nic,
+    (client, request): (u16, &Request),
+    noted: &mut Outstanding,
+) -> bool {
+    if !matches!(request.passing, 0 | SHARED) || nic.offers(nic_features::STEERING) {
+        return false;
+    }
+    let Some(input) = memory.copied_input(client, request.extent) else {
+        return false;
+    };
+    noted.keep(Data::Input(input));
+    true
+}
+
 /// Where bytes are taken into use, for a client.
 pub(crate) struct Kept<'a, M> {
     pub memory: &'a mut Memory<M>,
@@ -49,39 +101,10 @@ pub(crate) struct Kept<'a, M> {
 impl<M: Machine> Kept<'_, M> {
     /// Takes the bytes of a `Send`; more flags for the server, and the argument
     /// in `arg`.
-    #[inline(always)]
+    #[inline(never)]
     pub fn begin_send(
         self,
-        nic: &Nic,
-        request: &Request,
-        noted: &mut Outstanding,
-        arg: &mut u64,
-    ) -> Result<u16, Refusal> {
-        let len = request.extent.len;
-        let datagram = self.sockets.is_datagram(noted.socket);
-        let completed =
-            nic.offers(nic_features::CHECKSUM) && len.saturating_add(DATAGRAM_HEADERS) <= nic.mtu;
-        let summed = datagram && !completed;
-        if is_by_reference(request)
-            && let Some((output, at)) = self.memory.shared_output(self.client, request.extent)
-        {
-            self.counters.output_reference.add(1);
-            // What is written later is not sent.
-            noted.open = true;
-            noted.keep(Data::Output(output));
-            if !summed {
-                return Ok(0);
-            }
-            *arg = self.memory.machine_ref().sum(at, len).into();
-            return Ok(flags::SUMMED);
-        }
-        self.begin_any_send((datagram, summed), request, noted, arg)
-    }
-
-    #[inline(never)]
-    fn begin_any_send(
-        self,
-        (datagram, summed): (bool, bool),
+        summed: bool,
         request: &Request,
         noted: &mut Outstanding,
         arg: &mut u64,
@@ -103,30 +126,15 @@ impl<M: Machine> Kept<'_, M> {
             noted.open = output.is_exposed() || (weak && referred);
             noted.keep(Data::Output(output));
         }
+        let datagram = self.sockets.is_datagram(noted.socket);
         noted.may_hold = blocked && !datagram && !weak && self.may_hold;
         let hold = if noted.may_hold { flags::MAY_HOLD } else { 0 };
         Ok(hold | if summed { flags::SUMMED } else { 0 })
     }
 
     /// Takes the room of a `Recv`.
-    #[inline(always)]
-    pub fn begin_recv(
-        self,
-        nic: &mut Nic,
-        request: &Request,
-        noted: &mut Outstanding,
-    ) -> Result<u16, Refusal> {
-        let plain = matches!(request.passing, 0 | SHARED) && !nic.offers(nic_features::STEERING);
-        if plain && let Some(input) = self.memory.copied_input(self.client, request.extent) {
-            self.counters.input_copy.add(1);
-            noted.keep(Data::Input(input));
-            return Ok(0);
-        }
-        self.begin_any_recv(nic, request, noted)
-    }
-
     #[inline(never)]
-    fn begin_any_recv(
+    pub fn begin_recv(
         self,
         nic: &mut Nic,
         request: &Request,

@@ -10,7 +10,7 @@ use shared_ring::RingError;
 use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, flags};
 use zerocopy::{IntoBytes, transmute_ref};
 
-use crate::begin::Kept;
+use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
 use crate::check::{Refusal, SHARED, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
@@ -168,22 +168,36 @@ impl<M: Machine> Desk<'_, M> {
         let (route, server) = route(client, servers, op, request)?;
         let number = number(client, op, route);
         let mut arg = argument(client, op, route, request)?;
-        let kept = Kept {
-            memory: self.memory,
-            counters: self.counters,
-            sockets: &client.sockets,
-            may_hold: client.tokens.may_hold_more(),
-            client: self.index as u16,
-        };
+        let (memory, counters) = (&mut *self.memory, self.counters);
+        let may_hold = op == Op::Send && client.tokens.may_hold_more();
         let vacancy = client.tokens.vacancy();
         let vacancy = vacancy.ok_or(Refusal::quota(quota::REQUESTS))?;
         let noted = &mut *vacancy.request;
         noted.note(op, request, (route.socket, route.new_socket));
-        let more = match op {
-            Op::Send => kept.begin_send(&server.nic, request, noted, &mut arg)?,
-            Op::Recv => kept.begin_recv(&mut server.nic, request, noted)?,
-            Op::Resolve => kept.begin_resolve(server, request, noted)?,
-            _ => 0,
+        let (sockets, asked) = (&client.sockets, (self.index as u16, &*request));
+        let summed = op == Op::Send
+            && is_summed(&server.nic, sockets, route.socket, request.extent.len);
+        let sum = summed.then_some(&mut arg);
+        let more = if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
+            counters.output_reference.add(1);
+            if summed { flags::SUMMED } else { 0 }
+        } else if op == Op::Recv && begin_plain_recv(memory, &server.nic, asked, noted) {
+            counters.input_copy.add(1);
+            0
+        } else {
+            let kept = Kept {
+                memory,
+                counters,
+                sockets,
+                may_hold,
+                client: asked.0,
+            };
+            match op {
+                Op::Send => kept.begin_send(summed, request, noted, &mut arg)?,
+                Op::Recv => kept.begin_recv(&mut server.nic, request, noted)?,
+                Op::Resolve => kept.begin_resolve(server, request, noted)?,
+                _ => 0,
+            }
         };
         let steered = op == Op::Recv && noted.is_posted();
         let token = vacancy.fill(server.index);
