@@ -5,9 +5,13 @@ use io_manager::{Bells, ClientConfig, Fault, Manager, NicConfig, Quota, Region, 
 use model_platform::{Allocator, ModelMachine, ModelNic, Physical};
 use net_server::channel::Channel;
 use net_server::{Config, Server};
-use nic_api::{NicInfo, payload_bytes};
+use monitor_api::{CounterPage, CounterReader};
+use nic_api::{NicInfo, nic_features, payload_bytes};
 use shared_ring::{RingLayout, SharedMemory};
-use socket_api::{self as api, Extent, SERVER_PACKETS};
+use socket_api::{self as api, Account, Extent, SERVER_PACKETS};
+
+use crate::arenas;
+use crate::raw::RogueServer;
 
 /// Where a client's data region lies.
 pub const DATA: u32 = 0x4000_0000;
@@ -21,6 +25,8 @@ pub const HEAP_BYTES: u32 = 4 << 20;
 pub const LARGE: u32 = 0x5000_0000;
 /// Bytes of that.
 pub const LARGE_BYTES: u32 = 4 << 20;
+/// Frames in the manager's reserve, unless said otherwise.
+pub const RESERVE: u32 = 1024;
 
 /// What a host is made with.
 #[derive(Clone, Debug)]
@@ -39,6 +45,9 @@ pub struct HostConfig {
     pub reserve: u32,
     /// Its address is 10.0.0.`number`.
     pub number: u8,
+    /// Whether there is a second server with a NIC of its own, which does what
+    /// a test says ([`Host::rogue`]).
+    pub rogue: bool,
 }
 
 impl HostConfig {
@@ -52,8 +61,18 @@ impl HostConfig {
             mtu: 1500,
             costs: Costs::PINNED,
             mutations: Mutations::default(),
-            reserve: 1024,
+            reserve: RESERVE,
             number,
+            rogue: false,
+        }
+    }
+
+    /// The same behind a NIC that demultiplexes early.
+    #[must_use]
+    pub fn steering(number: u8) -> Self {
+        Self {
+            features: nic_features::STEERING,
+            ..Self::stock(number)
         }
     }
 }
@@ -72,14 +91,22 @@ pub struct Host {
     pub controls: Vec<SharedMemory>,
     /// When the server wants to be called again, in nanoseconds.
     pub deadline_ns: Option<u64>,
+    /// The second server.
+    pub rogue: Option<RogueServer>,
+    /// Signals that each client was sent.
+    pub signals: Vec<u64>,
     channel: Channel,
+    page: SharedMemory,
+    physical: Physical,
 }
 
-/// In the model everybody looks at every step.
-struct Silent;
+/// In the model everybody looks at every step; signals are only counted.
+struct Counted<'a>(&'a mut [u64]);
 
-impl Bells for Silent {
-    fn client(&mut self, _: usize) {}
+impl Bells for Counted<'_> {
+    fn client(&mut self, index: usize) {
+        self.0[index] += 1;
+    }
     fn server(&mut self, _: usize) {}
     fn driver(&mut self, _: usize) {}
 }
@@ -91,7 +118,7 @@ impl Host {
     /// If a part refuses what it is given.
     #[must_use]
     pub fn new(config: &HostConfig) -> Self {
-        let mut allocator = Allocator::new(Physical::new(64 << 20));
+        let mut allocator = Allocator::new(arenas::take());
         let machine = ModelMachine::new(allocator.physical);
         let mut memory = Memory::new(machine.clone(), config.costs);
         memory.mutate(config.mutations);
@@ -104,26 +131,46 @@ impl Host {
             .enumerate()
             .map(|(n, threads)| client(&mut allocator, &machine, n as u16, *threads))
             .collect();
-        let server = server(&mut allocator, &machine, config.mtu);
-        let info = NicInfo {
-            mac: [2, 0, 0, 0, 0, config.number],
-            mtu: config.mtu,
-            features: config.features,
-        };
-        let nic = ModelNic::new(allocator.physical, server.nic.control, info);
-        let mut manager =
-            Manager::new(memory, &clients, &[server], None).expect("rings that were formatted");
-        manager.turn(&mut Silent);
-        let (headers, slots) = (server.headers.memory, server.send_slots.memory);
-        let channel = Channel::attach(&server.control, headers, slots, &info);
+        let servers: Vec<ServerConfig> = (0..=usize::from(config.rogue))
+            .map(|_| server(&mut allocator, &machine, config.mtu))
+            .collect();
+        let info = nic_info(config);
+        let nics: Vec<ModelNic> = servers
+            .iter()
+            .map(|server| ModelNic::new(allocator.physical, server.nic.control, info))
+            .collect();
+        let page = zeroed(&mut allocator, monitor_api::PAGE_BYTES).0;
+        let counters = CounterPage::create(page).expect("a whole page");
+        let manager = Manager::new(memory, &clients, &servers, Some(counters));
+        let manager = manager.expect("rings that were formatted");
+        Self::assemble(config, (allocator.physical, machine, manager), nics, &servers, (&clients, page))
+    }
+
+    fn assemble(
+        config: &HostConfig,
+        (physical, machine, mut manager): (Physical, ModelMachine, Manager<ModelMachine>),
+        nics: Vec<ModelNic>,
+        servers: &[ServerConfig],
+        (clients, page): (&[ClientConfig], SharedMemory),
+    ) -> Self {
+        let mut signals = vec![0; clients.len()];
+        manager.turn(&mut Counted(&mut signals));
+        let own = &servers[0];
+        let (headers, slots) = (own.headers.memory, own.send_slots.memory);
+        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config));
+        let mut nics = nics.into_iter();
         Self {
             machine,
-            nic,
+            nic: nics.next().expect("every server has one"),
             manager,
             server: protocol_server(config),
             controls: clients.iter().map(|c| c.control).collect(),
             deadline_ns: None,
+            rogue: nics.next().map(|nic| RogueServer::new(&servers[1], nic)),
+            signals,
             channel: channel.expect("rings that were formatted"),
+            page,
+            physical,
         }
     }
 
@@ -131,18 +178,48 @@ impl Host {
     /// the NIC's wire then. True if somebody did something.
     pub fn step(&mut self, now_ns: u64, frames: usize) -> bool {
         let mut busy = self.nic.tick(frames);
-        while self.manager.turn(&mut Silent) {
-            busy = true;
+        if let Some(rogue) = &mut self.rogue {
+            busy |= rogue.nic.tick(frames);
         }
-        busy |= !self.manager.arm(&mut Silent);
+        busy |= self.manage();
+        busy |= !self.manager.arm(&mut Counted(&mut self.signals));
         let wakeup = self.server.poll(now_ns, &mut self.channel);
         busy |= self.channel.publish() | wakeup.more;
         self.deadline_ns = wakeup.deadline_ns;
         busy |= self.nic.queued() != 0;
-        while self.manager.turn(&mut Silent) {
+        busy | self.manage()
+    }
+
+    /// Lets the manager work until there is nothing to do.
+    pub fn manage(&mut self) -> bool {
+        let mut busy = false;
+        while self.manager.turn(&mut Counted(&mut self.signals)) {
             busy = true;
         }
         busy
+    }
+
+    /// What the manager counts under a name.
+    ///
+    /// # Panics
+    /// If it counts nothing under it.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        let reader = CounterReader::attach(self.page).expect("the manager's page");
+        let sample = reader.samples().find(|s| s.name.as_str() == name);
+        sample.unwrap_or_else(|| panic!("no counter {name}")).value
+    }
+
+    /// What data passing has cost client number `client`, without signals and
+    /// requests.
+    pub fn account(&mut self, client: u16) -> Account {
+        let account = self.manager.memory().account(client);
+        account.map(|a| *a).unwrap_or_default()
+    }
+
+    /// Memory for the next host.
+    pub(crate) fn give_back(self) {
+        arenas::give_back(self.physical);
     }
 
     /// Writes as a client does, with the manager resolving faults.
@@ -177,6 +254,14 @@ impl Host {
             Fault::Resolved => Ok(()),
             fault => Err(fault),
         }
+    }
+}
+
+fn nic_info(config: &HostConfig) -> NicInfo {
+    NicInfo {
+        mac: [2, 0, 0, 0, 0, config.number],
+        mtu: config.mtu,
+        features: config.features,
     }
 }
 
@@ -287,7 +372,10 @@ fn server(allocator: &mut Allocator, machine: &ModelMachine, mtu: u32) -> Server
 }
 
 fn protocol_server(host: &HostConfig) -> Server {
-    let mut config = Config::default();
+    let mut config = Config {
+        max_connections: 16,
+        ..Config::default()
+    };
     let set = config.set("ip", &format!("10.0.0.{}/24", host.number));
     set.expect("a legal address");
     let seed = [host.number; 32];

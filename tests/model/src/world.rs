@@ -3,12 +3,15 @@
 //! Invariant: nothing happens but in [`World::step`], so a run is determined by
 //! what the test does and by the seed of the wire's faults.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard};
 
 use ioipc::{Platform, Settings, Stack};
 use shared_ring::{Region, SharedMemory};
 use socket_api::Extent;
 
+use crate::background;
 use crate::host::{DATA_EXTENT, Host, HostConfig, quota};
 
 /// What the wire does to frames.
@@ -36,7 +39,7 @@ impl Wire {
 /// Both hosts, the wire and the time.
 pub struct Inner {
     /// The hosts.
-    pub hosts: [Host; 2],
+    pub hosts: Vec<Host>,
     /// The wire.
     pub wire: Wire,
     /// Frames that leave each NIC in a step.
@@ -55,7 +58,7 @@ impl World {
     #[must_use]
     pub fn new(configs: [HostConfig; 2]) -> &'static Self {
         let inner = Inner {
-            hosts: [Host::new(&configs[0]), Host::new(&configs[1])],
+            hosts: configs.iter().map(Host::new).collect(),
             wire: Wire::default(),
             frames: 64,
             now_ns: 1_000_000,
@@ -63,6 +66,13 @@ impl World {
         Box::leak(Box::new(Self {
             inner: Mutex::new(inner),
         }))
+    }
+
+    /// Builds two hosts for as long as `run` takes. Sockets must be gone then;
+    /// what is left of them does nothing any more.
+    pub fn with<R>(configs: [HostConfig; 2], run: impl FnOnce(&'static Self) -> R) -> R {
+        let end = End(Self::new(configs));
+        run(end.0)
     }
 
     /// Everything.
@@ -85,6 +95,27 @@ impl World {
         }
     }
 
+    /// Writes as a client does.
+    ///
+    /// # Panics
+    /// If it may not.
+    pub fn store(&self, host: usize, client: u16, address: u32, bytes: &[u8]) {
+        let stored = self.lock().hosts[host].store(client, address, bytes);
+        assert_eq!(stored, Ok(()), "{} bytes at {address:#x}", bytes.len());
+    }
+
+    /// Reads as a client does.
+    ///
+    /// # Panics
+    /// If it may not.
+    #[must_use]
+    pub fn load(&self, host: usize, client: u16, address: u32, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let loaded = self.lock().hosts[host].load(client, address, &mut bytes);
+        assert_eq!(loaded, Ok(()), "{len} bytes at {address:#x}");
+        bytes
+    }
+
     /// The sockets of a client on a host.
     ///
     /// # Panics
@@ -102,12 +133,25 @@ impl World {
             client: client as u16,
             control,
             single,
+            woken: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
         }));
         let bytes = ioipc::bookkeeping_bytes(32, 256) + 16 * (DATA_EXTENT.len as usize >> 11);
         let memory = Box::leak(vec![0u64; bytes.div_ceil(8) + 1].into_boxed_slice());
         let memory = zeroed_bytes(memory);
         let stack = Stack::new(platform, memory, settings).expect("enough memory");
         Box::leak(Box::new(stack))
+    }
+}
+
+/// The end of a world.
+struct End(&'static World);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let hosts = std::mem::take(&mut self.0.lock().hosts);
+        hosts.into_iter().for_each(Host::give_back);
     }
 }
 
@@ -163,6 +207,26 @@ pub struct ModelPlatform {
     client: u16,
     control: SharedMemory,
     single: bool,
+    /// Another thread of the client's wants this one to look.
+    woken: AtomicBool,
+    /// Signals of the manager's that were noticed.
+    heard: AtomicU64,
+    /// Signals to the manager.
+    sent: AtomicU64,
+}
+
+/// Steps after which somebody who waits must have been woken.
+const PATIENCE: usize = 100_000;
+
+impl ModelPlatform {
+    /// Whether the thread has been woken since it last was.
+    fn is_woken(&self) -> bool {
+        let signals = self.world.lock().hosts.get(self.host).map_or(u64::MAX, |h| {
+            h.signals[usize::from(self.client)]
+        });
+        let heard = self.heard.swap(signals, Relaxed);
+        self.woken.swap(false, Relaxed) | (heard != signals)
+    }
 }
 
 impl Platform for ModelPlatform {
@@ -187,7 +251,9 @@ impl Platform for ModelPlatform {
         }
     }
 
-    fn signal_manager(&self) {}
+    fn signal_manager(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
 
     fn now_ns(&self) -> u64 {
         self.world.lock().now_ns
@@ -197,11 +263,20 @@ impl Platform for ModelPlatform {
         1
     }
 
-    fn wait(&self, _: usize, _: bool, _: Option<u64>) {
-        self.world.step();
+    fn wait(&self, _: usize, _: bool, deadline_ns: Option<u64>) {
+        for _ in 0..PATIENCE {
+            if self.is_woken() || deadline_ns.is_some_and(|end| self.now_ns() >= end) {
+                return;
+            }
+            self.world.step();
+            background::run();
+        }
+        panic!("nobody wakes client {} of host {}", self.client, self.host);
     }
 
-    fn wake(&self, _: usize) {}
+    fn wake(&self, _: usize) {
+        self.woken.store(true, Relaxed);
+    }
 
     fn yield_now(&self) {
         self.world.step();
