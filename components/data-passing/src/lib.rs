@@ -20,6 +20,7 @@
 //! | [`costs`] | what things cost |
 //! | `output`, `input`, `deliver` | what is done before, while and after bytes travel |
 //! | `overwrite`, `fault` | what a write to a page in use does |
+//! | `short` | the same, for bytes that lie in one page |
 //! | `frames`, `space` | who has which frame, and where |
 //! | [`machine`] | what is asked of the machine |
 #![no_std]
@@ -38,6 +39,7 @@ mod input;
 pub mod machine;
 mod memory;
 mod output;
+mod short;
 mod overwrite;
 mod space;
 

@@ -72,7 +72,11 @@ impl<M: Machine> Core<M> {
                 kind::DELIVER => self.deliver(server, &Deliver::from(message)),
                 kind::RELEASE => self.release(server, &Release::from(message)),
                 kind::RETIRE => self.retire(server, &Retire::from(message)),
-                _ => self.answer(server, &mut Completion::from(message)),
+                _ => {
+                    let mut completion = Completion::from(message);
+                    self.answer_quickly(server, &mut completion)
+                        || self.answer(server, &mut completion)
+                }
             }
     }
 

@@ -5,17 +5,16 @@
 //! they lie in is in use from here until the request has ended.
 
 use data_passing::Machine;
-use nic_api::nic_features;
 use socket_api::{
     Extent, NAME_BYTES, Name, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
 };
 
 use crate::check::Refusal;
 use crate::client::client_at;
-use crate::forward::passing;
+use crate::forward::{PASSED_ON, passing};
 use crate::progress::Core;
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding};
+use crate::tokens::Data;
 
 /// Bytes of the headers of a datagram: IPv4 without options, and UDP.
 const DATAGRAM_HEADERS: u32 = 28;
@@ -23,75 +22,78 @@ const DATAGRAM_HEADERS: u32 = 28;
 const KEPT_FROM_NAMES: u32 = SERVER_REQUESTS + SERVER_PACKETS + 8;
 
 impl<M: Machine> Core<M> {
-    /// Takes the bytes of a `Send`.
+    /// Takes the bytes of the `Send` in slot `index`.
     #[inline]
     pub(crate) fn begin_send(
         &mut self,
         server: &Server,
-        index: usize,
-        request: &Request,
-        (remembered, onward): (&mut Outstanding, &mut Request),
+        (number, index): (usize, u16),
+        request: &mut Request,
     ) -> Result<(), Refusal> {
-        let blocked = request.flags & flags::BLOCKED != 0;
-        let passing = passing(request);
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return Err(Refusal::SERVER_GONE);
-        };
+        let Self {
+            memory,
+            clients,
+            counters,
+            ..
+        } = self;
+        let client = client_at(clients, number).ok_or(Refusal::SERVER_GONE)?;
+        let remembered = client.tokens.get(index).ok_or(Refusal::SERVER_GONE)?;
         let datagram = client.sockets.is_datagram(remembered.socket);
-        let hold =
-            blocked && !datagram && passing.semantics.is_strong() && client.tokens.may_hold_more();
-        let len = request.extent.len;
-        let completed = server.nic.offers(nic_features::CHECKSUM)
-            && len.saturating_add(DATAGRAM_HEADERS) <= server.nic.mtu;
-        if datagram && !completed {
-            onward.flags |= flags::SUMMED;
+        let (len, asked) = (request.extent.len, request.flags);
+        let (blocked, passing) = (asked & flags::BLOCKED != 0, passing(request));
+        let weak = !passing.semantics.is_strong();
+        request.flags &= PASSED_ON;
+        let mut sum = datagram && !server.nic.completes(len.saturating_add(DATAGRAM_HEADERS));
+        if sum {
+            request.flags |= flags::SUMMED;
         }
         if len != 0 {
-            let number = index as u16;
-            let output = self
-                .memory
-                .begin_output(number, request.extent, passing, blocked)
+            let output = memory
+                .begin_output(number as u16, request.extent, passing, blocked)
                 .map_err(Refusal::passing)?;
-            self.counters.output(output.technique()).add(1);
-            if datagram && !completed {
-                onward.arg = u64::from(self.memory.sum_output(&output, 0, len));
-            }
+            counters.output(output.technique()).add(1);
             // With weak integrity too, what is written later is not sent.
-            let weak = !passing.semantics.is_strong();
-            let referred = output.technique() == Technique::Reference;
-            remembered.open = output.is_exposed() || (weak && referred);
+            remembered.open =
+                output.is_exposed() || (weak && output.technique() == Technique::Reference);
+            if core::mem::take(&mut sum) {
+                request.arg = u64::from(memory.sum_output(&output, 0, len));
+            }
             remembered.data = Data::Output(output);
         }
-        if hold {
-            onward.flags |= flags::MAY_HOLD;
-            remembered.may_hold = true;
+        if blocked && !datagram && !weak && client.tokens.may_hold_more() {
+            request.flags |= flags::MAY_HOLD;
+            client.tokens.let_hold(index);
         }
         Ok(())
     }
 
-    /// Takes the room of a `Recv`.
+    /// Takes the room of the `Recv` in slot `index`.
     #[inline]
     pub(crate) fn begin_recv(
         &mut self,
         server: &mut Server,
-        index: usize,
-        request: &Request,
-        remembered: &mut Outstanding,
+        (number, index): (usize, u16),
+        request: &mut Request,
     ) -> Result<(), Refusal> {
+        let (blocked, passing) = (request.flags & flags::BLOCKED != 0, passing(request));
         if request.extent.len == 0 {
             return Ok(());
         }
-        let blocked = request.flags & flags::BLOCKED != 0;
-        if self.begin_early(server, index, request, remembered) {
+        if self.begin_early(server, (number, index), request) {
             return Ok(());
         }
-        let number = index as u16;
-        let passing = passing(request);
-        let input = self
-            .memory
-            .begin_input(number, request.extent, passing, (blocked, false))
+        let Self {
+            memory,
+            clients,
+            counters,
+            ..
+        } = self;
+        let client = client_at(clients, number).ok_or(Refusal::SERVER_GONE)?;
+        let remembered = client.tokens.get(index).ok_or(Refusal::SERVER_GONE)?;
+        let input = memory
+            .begin_input(number as u16, request.extent, passing, (blocked, false))
             .map_err(Refusal::passing)?;
-        self.counters.input(input.technique()).add(1);
+        counters.input(input.technique()).add(1);
         remembered.data = Data::Input(input);
         Ok(())
     }
@@ -102,9 +104,8 @@ impl<M: Machine> Core<M> {
     pub(crate) fn begin_resolve(
         &mut self,
         server: &mut Server,
-        index: usize,
+        (number, index): (usize, u16),
         request: &Request,
-        remembered: &mut Outstanding,
     ) -> Result<(), Refusal> {
         let Extent { address, len } = request.extent;
         let mut name = [0; 256];
@@ -112,7 +113,7 @@ impl<M: Machine> Core<M> {
         let name = name.get_mut(..len as usize);
         let name = name.ok_or(Refusal::NO_RESOURCES)?;
         self.memory
-            .read_client(index as u16, address, name)
+            .read_client(number as u16, address, name)
             .map_err(Refusal::passing)?;
         // Names take no room that requests and packets may need.
         if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
@@ -129,8 +130,10 @@ impl<M: Machine> Core<M> {
             // There is room.
             server.to.push(&part.into()).ok();
         }
-        remembered.address = address;
-        remembered.len = request.arg as u32;
+        if let Some(remembered) = self.request(number, index) {
+            remembered.address = address;
+            remembered.len = request.arg as u32;
+        }
         Ok(())
     }
 }

@@ -135,6 +135,12 @@ impl Nic {
         self.alive && self.info.is_some_and(|i| i.features & feature != 0)
     }
 
+    /// Whether the NIC completes the checksum of a packet of `len` bytes.
+    #[inline]
+    pub fn completes(&self, len: u32) -> bool {
+        self.offers(nic_features::CHECKSUM) && len <= self.mtu
+    }
+
     /// Counts a violation of the driver; true if there have been too many.
     pub fn fault(&mut self) -> bool {
         self.faults += 1;

@@ -23,7 +23,7 @@ use crate::nic::Nic;
 use crate::progress::Core;
 use crate::receive::{end_of_datagram, pass};
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding, Stage};
+use crate::tokens::{Data, Stage};
 
 /// No buffer, in [`Outstanding::steered`].
 pub(crate) const NOT_STEERED: u16 = u16::MAX;
@@ -125,34 +125,45 @@ impl<M: Machine> Core<M> {
     pub(crate) fn begin_early(
         &mut self,
         server: &mut Server,
-        index: usize,
+        place: (usize, u16),
         request: &Request,
-        remembered: &mut Outstanding,
     ) -> bool {
         server.nic.offers(nic_features::STEERING)
-            && self.begin_steered(&mut server.nic, index, request, remembered)
+            && self.begin_steered(&mut server.nic, place, request)
     }
 
     #[cold]
     fn begin_steered(
         &mut self,
         nic: &mut Nic,
-        number: usize,
+        (number, index): (usize, u16),
         request: &Request,
-        remembered: &mut Outstanding,
     ) -> bool {
-        let client = client_at(&mut self.clients, number);
-        let flow = client.and_then(|c| c.sockets.flow(remembered.socket));
+        let Self {
+            memory,
+            clients,
+            counters,
+            ..
+        } = self;
+        let Some(client) = client_at(clients, number) else {
+            return false;
+        };
+        let Some(remembered) = client.tokens.get(index) else {
+            return false;
+        };
+        let flow = client.sockets.flow(remembered.socket);
         let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
             return false;
         };
         // Others than the peer may send to the port: what they send must not
         // be seen in the room of a `Recv` with strong integrity.
         let blocked = request.flags & flags::BLOCKED != 0 && !connected;
-        let passing = passing(request);
-        let begun =
-            self.memory
-                .begin_input(number as u16, request.extent, passing, (blocked, true));
+        let begun = memory.begin_input(
+            number as u16,
+            request.extent,
+            passing(request),
+            (blocked, true),
+        );
         let Ok(input) = begun else {
             return false;
         };
@@ -163,14 +174,14 @@ impl<M: Machine> Core<M> {
             // request to do so.
             let kept = nic.buffers() + u32::from(STEERED);
             if !matches!(nic.free.has_room(pieces + kept), Ok(true)) {
-                self.memory.end_input(input);
+                memory.end_input(input);
                 return false;
             }
             nic.steering.free.pop();
             remembered.steered = n;
             remembered.posted = true;
         }
-        self.counters.input(input.technique()).add(1);
+        counters.input(input.technique()).add(1);
         remembered.data = Data::Input(input);
         true
     }
