@@ -230,7 +230,7 @@ impl Config {
         let udp = self.max_udp_sockets * 32;
         let reassembly = self.reassembly_slots * 128;
         let tables = 5120 * 128 + self.max_sockets * 192 + self.time_wait_entries * 96;
-        connections + udp + reassembly + tables + (1 << 20)
+        connections + udp + reassembly + tables + (1 << 20) + (1 << 16)
     }
 }
 

@@ -211,6 +211,14 @@ impl Inflow {
         }
     }
 
+    /// Whether nothing is kept beyond `next`.
+    #[inline]
+    pub fn ends_at(&self, packets: &Packets, next: u32) -> bool {
+        packets
+            .piece(self.list.tail)
+            .is_none_or(|tail| tail.word.wrapping_add(tail.len) == next)
+    }
+
     /// Whether the first `len` bytes are all there.
     #[inline]
     pub fn covers(&self, packets: &Packets, len: u32) -> bool {
