@@ -81,9 +81,11 @@ impl Server {
     /// for.
     #[inline]
     pub(crate) fn express_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
+        if packet.header_len != HEADERS as u32 {
+            return false;
+        }
         let mut h = [0; HEADERS];
-        if packet.header_len != HEADERS as u32
-            || packet.flags & packet_flags::WHOLE != 0
+        if packet.flags & packet_flags::WHOLE != 0
             || packet.len > self.frame.len() as u32
             || !env.read_header(packet.header, &mut h)
         {

@@ -227,10 +227,11 @@ impl Server {
 
     /// Takes a batch of what the manager says; whether there may be more.
     fn listen_to_manager(&mut self, env: &mut impl Environment) -> bool {
+        let mut message = Message::default();
         for _ in 0..BATCH {
-            match env.next() {
-                Ok(Some(message)) => self.message(message, env),
-                Ok(None) => return false,
+            match env.next(&mut message) {
+                Ok(true) => self.message(&message, env),
+                Ok(false) => return false,
                 Err(fault) => {
                     self.fault(fault);
                     if matches!(fault, ManagerFault::Ring(_)) {
@@ -243,18 +244,18 @@ impl Server {
     }
 
     #[inline]
-    fn message(&mut self, message: Message, env: &mut impl Environment) {
+    fn message(&mut self, message: &Message, env: &mut impl Environment) {
         match message.kind() {
             kind::PACKET => {
                 self.counters.add(Counter::FramesReceived);
-                if let Err(fault) = self.packet_in(&Packet::from(message), env) {
+                if let Err(fault) = self.packet_in(&Packet::from(*message), env) {
                     self.fault(fault);
                 }
             }
-            kind::NAME => self.name_in(&message.into()),
+            kind::NAME => self.name_in(&(*message).into()),
             op => {
                 self.counters.add(Counter::Requests);
-                let request = Request::from(message);
+                let request = Request::from(*message);
                 let done = match op {
                     SEND => self.express_send(&request, env),
                     RECV => self.express_recv(&request),

@@ -61,33 +61,42 @@ fn address(h: &Headers, at: usize) -> Ipv4Address {
     Ipv4Address::new(h[at], h[at + 1], h[at + 2], h[at + 3])
 }
 
-/// Whether two segments are of one connection and came the same way.
+/// Whether two segments are of one connection and came the same way: the
+/// Ethernet header, IP addresses and ports.
 #[inline]
 fn is_same(a: &Headers, b: &Headers) -> bool {
-    [26, 30, 34, 0, 4, 8, 10]
-        .into_iter()
-        .all(|at| word(a, at) == word(b, at))
+    let double = |h: &Headers, at| u64::from(word(h, at)) | u64::from(word(h, at + 4)) << 32;
+    double(a, 0) == double(b, 0)
+        && double(a, 26) == double(b, 26)
+        && word(a, 8) == word(b, 8)
+        && word(a, 34) == word(b, 34)
 }
+
+/// A word in which some bits matter.
+const fn masked(mask: [u8; 4], want: [u8; 4]) -> (u32, u32) {
+    (u32::from_ne_bytes(mask), u32::from_ne_bytes(want))
+}
+
+/// IPv4 with a header of 20 bytes.
+const IPV4: (u32, u32) = masked([0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
+/// No fragment, TCP.
+const TCP: (u32, u32) = masked([0x3f, 0xff, 0, 0xff], [0, 0, 0, 6]);
+/// A header of 20 bytes, ACK, and perhaps PSH.
+const SEGMENT: (u32, u32) = masked([0xff, !PSH, 0, 0], [0x50, ACK, 0, 0]);
 
 /// The IP packet of one segment without anything unusual, whole and sound: how
 /// many bytes of payload it has.
 #[inline]
 fn sound(h: &Headers, packet: &Packet) -> Option<u32> {
+    let is = |at, (mask, want)| word(h, at) & mask == want;
     let total = half(h, 16);
-    let usual = half(h, 12) == 0x0800
-        && h[14] == 0x45
-        && half(h, 20) & 0x3fff == 0
-        && h[23] == 6
-        && total >= 40
-        && u32::from(total) + ETHERNET as u32 <= packet.len
-        && half(h, 46) & !u16::from(PSH) == 0x5000 | u16::from(ACK)
-        && half(h, 48) != 0;
-    if !usual {
+    let fits = total >= 40 && u32::from(total) + ETHERNET as u32 <= packet.len;
+    if !(is(12, IPV4) && is(20, TCP) && is(46, SEGMENT) && fits) || half(h, 48) == 0 {
         return None;
     }
-    let sum = |places: [usize; 3]| -> u64 { places.iter().map(|at| u64::from(word(h, *at))).sum() };
-    let addresses = u64::from(word(h, 26)) + u64::from(word(h, 30));
-    if !checksum::is_right(sum([14, 18, 22]) + addresses) {
+    let sum = |a: usize, b: usize| u64::from(word(h, a)) + u64::from(word(h, b));
+    let addresses = sum(26, 30);
+    if !checksum::is_right(addresses + sum(14, 18) + u64::from(word(h, 22))) {
         return None;
     }
     let rest = u64::from(6u16.swap_bytes()) + u64::from((total - 20).swap_bytes());
@@ -205,7 +214,7 @@ impl Server {
     }
 
     /// Begins a train without segments for the connection of one.
-    #[inline]
+    #[inline(never)]
     fn begin_train(&mut self, h: &Headers) -> bool {
         let (src, dst) = (address(h, 26), address(h, 30));
         let Some(own) = self.stack.address else {
@@ -295,6 +304,7 @@ impl Server {
         }
     }
 
+    #[inline(never)]
     fn show(&mut self, env: &mut impl Environment) {
         let c = core::mem::replace(&mut self.train.connection, NONE);
         let train = &self.train;
