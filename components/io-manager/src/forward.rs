@@ -25,7 +25,8 @@ mod quota {
 }
 
 /// Flags that a server sees.
-pub(crate) const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
+pub(crate) const PASSED_ON: u16 =
+    flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
 
 /// Where an operation goes: the socket, the one reserved for its result, the
 /// server.
@@ -103,8 +104,10 @@ impl<M: Machine> Core<M> {
         request: &mut Request,
     ) -> Result<(), Refusal> {
         let op = check(request, servers.len())?;
-        if op == Op::Account {
-            return self.write_account(number, request);
+        match op {
+            Op::Account => return self.write_account(number, request),
+            Op::Exchange => return self.exchange(number, request),
+            _ => {}
         }
         let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
         let route = route(client, servers, op, request)?;
@@ -223,6 +226,20 @@ impl<M: Machine> Core<M> {
         self.counters.completions.add(1);
         let mut completion = request.complete(socket_api::Status::Ok);
         completion.len = size_of::<Account>() as u32;
+        if let Some(client) = client_at(&mut self.clients, index) {
+            client.tell(&completion, false);
+        }
+        Ok(())
+    }
+
+    /// Answers `Op::Exchange`.
+    #[cold]
+    fn exchange(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+        let (extent, other) = (request.extent, request.arg as u32);
+        let exchanged = self.memory.exchange(index as u16, extent, other);
+        exchanged.map_err(Refusal::passing)?;
+        self.counters.completions.add(1);
+        let completion = request.complete(socket_api::Status::Ok);
         if let Some(client) = client_at(&mut self.clients, index) {
             client.tell(&completion, false);
         }
