@@ -20,11 +20,11 @@ use crate::counters::Counter;
 use crate::environment::Environment;
 use crate::express::{address, half, mac, word};
 use crate::flows::{Flow, Target};
-use crate::inflow::View;
+use crate::inflow::{Inflow, View};
 use crate::outflow::distance;
-use crate::packets::{Holder, Piece};
+use crate::packets::{Holder, Packets, Piece};
 use crate::server::{Id, Server};
-use crate::sockets::Owner;
+use crate::sockets::{Connection, Owner};
 use crate::stack::{Io, Via};
 use crate::wire::IP_HEADER;
 
@@ -33,10 +33,9 @@ const HEADERS: usize = ETHERNET + IP_HEADER + 20;
 /// Where TCP's header begins.
 const TCP: usize = ETHERNET + IP_HEADER;
 /// Bytes of payload in one train at most: what one IP packet can have.
-pub(crate) const MOST: u32 = 65535 - 40;
+const MOST: u32 = 65535 - 40;
 
 /// Segments that smoltcp has not seen yet.
-#[derive(Clone, Copy)]
 pub(crate) struct Train {
     connection: u32,
     /// What smoltcp knew when it began.
@@ -128,7 +127,11 @@ impl Server {
         let Some(Target::Connection(c)) = self.flows.find(segment.flow) else {
             return false;
         };
-        if self.train.is_some_and(|train| train.connection != c) {
+        if self
+            .train
+            .as_ref()
+            .is_some_and(|train| train.connection != c)
+        {
             self.flush_train(env);
         }
         self.join(c, &h, &segment, packet.id, env)
@@ -145,59 +148,47 @@ impl Server {
         env: &mut impl Environment,
     ) -> bool {
         let connection = &mut self.connections[c as usize];
-        let mut train = match self.train {
+        let train = match &mut self.train {
             Some(train) => train,
-            None => match begin(c, connection.view(), head, segment) {
-                Some(train) if connection.inflow.is_gapless(&self.packets, train.seq) => train,
-                _ => return false,
-            },
+            none => {
+                let view = connection.view();
+                // Segments of other states have a meaning of their own.
+                if view.state != State::Established
+                    || !connection.inflow.is_gapless(&self.packets, view.next)
+                {
+                    return false;
+                }
+                none.insert(Train::new(c, view, head))
+            }
         };
-        let end = segment.seq.wrapping_add(segment.len);
-        let news = distance(segment.ack, train.ack);
-        let usual = segment.seq == train.seq.wrapping_add(train.len)
-            && (news > 0 || news == 0 && segment.len != 0)
-            && segment.ack.wrapping_sub(train.view.una) <= train.view.queued
-            && distance(connection.inflow.edge(train.view.next), end) >= 0
-            && train.len + segment.len <= MOST;
-        if !usual || (segment.len != 0 && !self.file_plain(c, &train, segment, packet)) {
-            return false;
+        if !train.takes(segment, &connection.inflow) {
+            return self.is_under_way();
         }
         if segment.len == 0 {
             self.packets.depart(packet);
             env.release(packet);
         } else {
+            let asked = train.len == 0
+                && match connection.owner {
+                    Owner::Stream(s) => self.sockets[s as usize].recvs.len != 0,
+                    _ => false,
+                };
+            if !file(connection, &mut self.packets, segment, packet, asked) {
+                return self.is_under_way();
+            }
             train.last = segment.len;
         }
         train.len += segment.len;
         (train.ack, train.window) = (segment.ack, segment.window);
-        self.train = Some(train);
         true
     }
 
-    /// Files the payload of a segment; false if it may not be held.
-    #[inline]
-    fn file_plain(&mut self, c: u32, train: &Train, segment: &Plain, packet: u32) -> bool {
-        let connection = &mut self.connections[c as usize];
-        let holder = Holder::client(connection.client);
-        let urgent = train.len == 0
-            && connection.inflow.list.len == 0
-            && match connection.owner {
-                Owner::Stream(s) => self.sockets[s as usize].recvs.len != 0,
-                _ => false,
-            };
-        if !self.packets.may_hold(holder, false, urgent) {
-            return false;
-        }
-        let piece = Piece {
-            packet,
-            at: HEADERS as u32,
-            len: segment.len,
-            word: segment.seq,
-            from: (segment.flow.remote, 0),
-            last: false,
-        };
-        self.packets
-            .push(&mut connection.inflow.list, piece, holder)
+    /// A segment has not joined: the train is gone if it would have been the
+    /// first. False.
+    fn is_under_way(&mut self) -> bool {
+        self.train
+            .take_if(|train| train.len == 0 && train.ack == train.view.una);
+        false
     }
 
     /// Shows smoltcp the train, if there is one.
@@ -260,19 +251,56 @@ impl Server {
     }
 }
 
-/// A train that is to begin with a segment, if the connection is in a state
-/// for it.
+impl Train {
+    /// Without any segment.
+    fn new(connection: u32, view: View, head: &[u8; HEADERS]) -> Self {
+        Self {
+            connection,
+            view,
+            head: *head,
+            seq: view.next,
+            len: 0,
+            last: 0,
+            ack: view.una,
+            window: 0,
+        }
+    }
+
+    /// Whether a segment may follow.
+    #[inline]
+    fn takes(&self, segment: &Plain, inflow: &Inflow) -> bool {
+        let news = distance(segment.ack, self.ack);
+        let end = segment.seq.wrapping_add(segment.len);
+        segment.seq == self.seq.wrapping_add(self.len)
+            && (news > 0 || news == 0 && segment.len != 0)
+            && segment.ack.wrapping_sub(self.view.una) <= self.view.queued
+            && distance(inflow.edge(self.view.next), end) >= 0
+            && self.len + segment.len <= MOST
+    }
+}
+
+/// Files the payload of a segment, of which the first byte may be `asked` for;
+/// false if it may not be held.
 #[inline]
-fn begin(c: u32, view: View, head: &[u8; HEADERS], segment: &Plain) -> Option<Train> {
-    // An acknowledgement that says nothing new has a meaning of its own.
-    (view.state == State::Established && segment.seq == view.next).then_some(Train {
-        connection: c,
-        view,
-        head: *head,
-        seq: view.next,
-        len: 0,
-        last: 0,
-        ack: view.una,
-        window: 0,
-    })
+fn file(
+    connection: &mut Connection,
+    packets: &mut Packets,
+    segment: &Plain,
+    packet: u32,
+    asked: bool,
+) -> bool {
+    let holder = Holder::client(connection.client);
+    let list = &mut connection.inflow.list;
+    if !packets.may_hold(holder, false, asked && list.len == 0) {
+        return false;
+    }
+    let piece = Piece {
+        packet,
+        at: HEADERS as u32,
+        len: segment.len,
+        word: segment.seq,
+        from: (segment.flow.remote, 0),
+        last: false,
+    };
+    packets.push(list, piece, holder)
 }
