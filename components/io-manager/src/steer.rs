@@ -12,9 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use data_passing::Machine;
-use nic_api::{
-    HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, nic_features, udp_flow,
-};
+use nic_api::{HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, udp_flow};
 use socket_api::{Completion, Request, Status, flags};
 
 use crate::client::{Standing, client_at};
@@ -121,24 +119,17 @@ fn id_of(n: u16) -> u32 {
 
 impl<M: Machine> Core<M> {
     /// Begins a `Recv` whose room a NIC may be given; false if that cannot be.
-    #[inline]
+    #[cold]
     pub(crate) fn begin_early(
         &mut self,
         server: &mut Server,
-        place: (usize, u16),
-        request: &Request,
-    ) -> bool {
-        server.nic.offers(nic_features::STEERING)
-            && self.begin_steered(&mut server.nic, place, request)
-    }
-
-    #[cold]
-    fn begin_steered(
-        &mut self,
-        nic: &mut Nic,
         (number, index): (usize, u16),
         request: &Request,
     ) -> bool {
+        let nic = &mut server.nic;
+        if !nic.steers() {
+            return false;
+        }
         let Self {
             memory,
             clients,
@@ -187,15 +178,9 @@ impl<M: Machine> Core<M> {
     }
 
     /// Gives the room of a `Recv` to the NIC, if it is to have it.
-    #[inline]
-    pub(crate) fn post_room(&mut self, server: &mut Server, number: usize, index: u16) {
-        if server.nic.offers(nic_features::STEERING) {
-            self.post_steered(&mut server.nic, number, index);
-        }
-    }
-
     #[cold]
-    fn post_steered(&mut self, nic: &mut Nic, number: usize, index: u16) {
+    pub(crate) fn post_room(&mut self, server: &mut Server, number: usize, index: u16) {
+        let nic = &mut server.nic;
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
@@ -225,7 +210,7 @@ impl<M: Machine> Core<M> {
                 id,
                 flow: udp_flow(port) | more,
             };
-            // There is room: `begin_steered` asked.
+            // There is room: `begin_early` asked.
             nic.free.push(&entry).ok();
         }
     }
@@ -236,7 +221,7 @@ impl<M: Machine> Core<M> {
     pub(crate) fn steered(&mut self, server: &mut Server, received: &Received) -> bool {
         let Received { id, len, flags, .. } = *received;
         let nic = &mut server.nic;
-        if !nic.offers(nic_features::STEERING) || !nic.packets.take_filled(id) {
+        if !nic.steers() || !nic.packets.take_filled(id) {
             return false;
         }
         let n = number_of(id);
@@ -341,7 +326,7 @@ impl<M: Machine> Core<M> {
             ..ReceiveBuffer::default()
         };
         if first {
-            // There is room: `begin_steered` kept it.
+            // There is room: `begin_early` kept it.
             nic.free.push(&entry).ok();
         }
     }
