@@ -139,7 +139,8 @@ impl Server {
             | Op::Resolve
             | Op::AwaitAddress
             | Op::DropClient
-            | Op::Account | Op::Exchange => Err(bad(offset_of!(Request, op))),
+            | Op::Account
+            | Op::Exchange => Err(bad(offset_of!(Request, op))),
         }
     }
 
