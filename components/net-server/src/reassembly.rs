@@ -247,20 +247,7 @@ impl Slot {
     ) -> Result<(), Outcome> {
         const OVERLAP: Outcome = Outcome::Dropped(Counter::DropFragmentOverlap);
         let (start, end) = (ip.fragment_offset, ip.fragment_offset + ip.payload_len);
-        let ends = packets
-            .piece(self.list.tail)
-            .map_or(0, |piece| (piece.word + piece.len) as usize);
-        let total = if ip.more_fragments {
-            self.total
-        } else {
-            Some(end)
-        };
-        let contradicts = self.total.is_some() && self.total != total
-            || total.is_some_and(|t| end > t)
-            || !ip.more_fragments && ends > end;
-        if contradicts {
-            return Err(OVERLAP);
-        }
+        let total = self.total_with(ip, packets).ok_or(OVERLAP)?;
         let before = self.place(start, end, fragment, packets)?;
         if self.list.len >= FRAGMENTS || !packets.may_hold(Holder::FRAGMENTS, fragment.whole, false)
         {
@@ -285,6 +272,24 @@ impl Slot {
         self.bytes += ip.payload_len;
         self.total = total;
         Ok(())
+    }
+
+    /// How long the datagram is, if that is known with this fragment; `None`
+    /// if it contradicts those before.
+    fn total_with(&self, ip: &Datagram, packets: &Packets) -> Option<Option<usize>> {
+        let end = ip.fragment_offset + ip.payload_len;
+        let ends = packets
+            .piece(self.list.tail)
+            .map_or(0, |piece| (piece.word + piece.len) as usize);
+        let total = if ip.more_fragments {
+            self.total
+        } else {
+            Some(end)
+        };
+        let contradicts = self.total.is_some() && self.total != total
+            || total.is_some_and(|t| end > t)
+            || !ip.more_fragments && ends > end;
+        (!contradicts).then_some(total)
     }
 
     /// Behind which piece the bytes from `start` to `end` go.
