@@ -182,12 +182,23 @@ impl Frames {
     }
 }
 
-/// The frames of one operation, in order; two of them without the heap.
-#[derive(Debug, Default)]
+/// The frames of one operation, in order; two of them without the heap. Places
+/// that are not in use, or were left empty, hold [`NO_FRAME`].
+#[derive(Debug)]
 pub(crate) struct FrameList {
     first: [u32; 2],
     rest: Vec<u32>,
     len: u32,
+}
+
+impl Default for FrameList {
+    fn default() -> Self {
+        Self {
+            first: [NO_FRAME; 2],
+            rest: Vec::new(),
+            len: 0,
+        }
+    }
 }
 
 impl FrameList {
@@ -235,9 +246,10 @@ impl FrameList {
     /// Calls `each` with the frames, without places that were left empty.
     #[inline]
     pub fn for_each(&self, mut each: impl FnMut(FrameId)) {
-        let near = self.first.iter().take(self.len as usize);
-        for &id in near.filter(|id| **id != NO_FRAME) {
-            each(FrameId(id));
+        for id in self.first {
+            if id != NO_FRAME {
+                each(FrameId(id));
+            }
         }
         for &id in self.rest.iter().filter(|id| **id != NO_FRAME) {
             each(FrameId(id));

@@ -122,6 +122,15 @@ impl Output {
             return false;
         }
         let (mut at, mut left) = (self.start + (offset - self.base), len);
+        // A packet's bytes, most of the time.
+        if self.grain == SMALL && len != 0 && len <= 4096 - (at & 4095) {
+            let Some(frame) = self.frames.get(at >> SMALL) else {
+                return false;
+            };
+            let offset = at & 4095;
+            each(Place { frame, offset }, len);
+            return true;
+        }
         let bytes = 1 << self.grain;
         while left != 0 {
             let Some(frame) = self.frames.get(at >> self.grain) else {
