@@ -81,7 +81,12 @@ impl Input {
     }
 
     #[inline]
-    pub(crate) fn new(client: u16, holding: &Holding, extent: Extent, technique: Technique) -> Self {
+    pub(crate) fn new(
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        technique: Technique,
+    ) -> Self {
         Self {
             client,
             address: extent.address,

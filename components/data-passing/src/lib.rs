@@ -39,8 +39,8 @@ mod input;
 pub mod machine;
 mod memory;
 mod output;
-mod short;
 mod overwrite;
+mod short;
 mod space;
 
 pub use costs::{Cost, Costs};

@@ -13,8 +13,8 @@ use crate::check::Refusal;
 use crate::client::{Client, client_at};
 use crate::counters::Counters;
 use crate::forward::{PASSED_ON, passing};
-use crate::progress::Core;
 use crate::nic::Nic;
+use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
 use crate::tokens::Data;
@@ -101,7 +101,10 @@ impl<M: Machine> Core<M> {
     ) -> Result<(), Refusal> {
         match op {
             Op::Resolve => self.begin_resolve(server, (number, index), request),
-            Op::Recv if request.extent.len != 0 && self.begin_early(server, (number, index), request) => {
+            Op::Recv
+                if request.extent.len != 0
+                    && self.begin_early(server, (number, index), request) =>
+            {
                 request.flags &= PASSED_ON;
                 Ok(())
             }

@@ -26,7 +26,8 @@ mod quota {
 }
 
 /// Flags that a server sees.
-pub(crate) const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
+pub(crate) const PASSED_ON: u16 =
+    flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
 
 /// Where an operation goes: the socket, the one reserved for its result, the
 /// server.

@@ -20,7 +20,9 @@
 //! | `TRANSMIT` | server → manager | send a frame: [`Transmit`] |
 //! | `RETIRE` | server → manager | a `Send` completed early is done: [`Retire`] |
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute, transmute_mut, transmute_ref};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, transmute, transmute_mut, transmute_ref,
+};
 
 use crate::message::{Completion, Request};
 
