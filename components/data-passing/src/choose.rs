@@ -54,6 +54,7 @@ pub struct InputCase {
 
 /// Whether the technique may carry out the output.
 #[must_use]
+#[inline]
 pub const fn output_is_legal(case: &OutputCase, technique: Technique) -> bool {
     use Semantics as S;
     match (case.semantics, technique) {
@@ -75,6 +76,7 @@ pub const fn output_is_legal(case: &OutputCase, technique: Technique) -> bool {
 
 /// Whether the technique may carry out the input; the room is writable.
 #[must_use]
+#[inline]
 pub const fn input_is_legal(case: &InputCase, technique: Technique) -> bool {
     use Semantics as S;
     match (case.semantics, technique) {
@@ -113,6 +115,12 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
     let pages = u64::from(case.pages);
     let (map, unmap) = (u64::from(costs.map), u64::from(costs.unmap));
     let each = u64::from(costs.reference);
+    // What the device could not write to its place.
+    let late = if case.early {
+        0
+    } else {
+        costs.copying(case.len)
+    };
     match technique {
         Technique::InPlace => pages * each,
         Technique::Swap => {
@@ -125,31 +133,25 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
             u64::from(whole) * (map + unmap + each) + partial
         }
         Technique::CopyIn => costs.copying(case.len),
-        Technique::Create => {
-            pages * (map + each)
-                + if case.early {
-                    0
-                } else {
-                    costs.copying(case.len)
-                }
-        }
-        _ => {
-            let copied = if case.early {
-                0
-            } else {
-                costs.copying(case.len)
-            };
-            pages * (map + unmap) + copied
-        }
+        Technique::Create => pages * (map + each) + late,
+        _ => pages * (map + unmap) + late,
     }
 }
 
 /// The cheapest legal technique for the output; `None` if there is none.
 #[must_use]
+#[inline]
 pub fn choose_output(costs: &Costs, case: &OutputCase) -> Option<Technique> {
-    cheapest(output_candidates(case.semantics), |t| {
-        output_is_legal(case, t).then(|| output_cost(costs, case, t))
-    })
+    // A copy costs that much before its first byte: a packet's is not looked at.
+    let copy_is_dearer = u64::from(case.pages) * u64::from(costs.reference) <= costs.copy.into();
+    if copy_is_dearer && output_is_legal(case, Technique::Reference) {
+        return Some(Technique::Reference);
+    }
+    cheapest(
+        output_candidates(case),
+        |t| output_is_legal(case, t),
+        |t| output_cost(costs, case, t),
+    )
 }
 
 /// As [`choose_output`], when one technique is out of the question.
@@ -159,26 +161,34 @@ pub fn choose_output_without(
     case: &OutputCase,
     not: Technique,
 ) -> Option<Technique> {
-    cheapest(output_candidates(case.semantics), |t| {
-        (t != not && output_is_legal(case, t)).then(|| output_cost(costs, case, t))
-    })
+    cheapest(
+        output_candidates(case),
+        |t| t != not && output_is_legal(case, t),
+        |t| output_cost(costs, case, t),
+    )
 }
 
 /// The cheapest legal technique for the input; `None` if there is none.
 #[must_use]
+#[inline]
 pub fn choose_input(costs: &Costs, case: &InputCase) -> Option<Technique> {
-    cheapest(input_candidates(case.semantics), |t| {
-        input_is_legal(case, t).then(|| input_cost(costs, case, t))
-    })
+    cheapest(
+        input_candidates(case.semantics),
+        |t| input_is_legal(case, t),
+        |t| input_cost(costs, case, t),
+    )
 }
 
-/// Techniques that can be legal for an output at all, so that a choice looks
-/// at two or three of them.
-const fn output_candidates(semantics: Semantics) -> &'static [Technique] {
+/// Techniques that can be the cheapest legal one for an output, so that a
+/// choice looks at one or two of them. Where the frames may go by reference,
+/// protecting them as well only costs more.
+#[inline]
+const fn output_candidates(case: &OutputCase) -> &'static [Technique] {
     use Technique as T;
-    match semantics {
+    match case.semantics {
         Semantics::Copy => &[T::CopyOut],
-        Semantics::EmulatedCopy => &[T::Reference, T::Tcow, T::CopyOut],
+        Semantics::EmulatedCopy if case.blocked || !case.writable => &[T::Reference, T::CopyOut],
+        Semantics::EmulatedCopy => &[T::Tcow, T::CopyOut],
         Semantics::Move => &[T::Remove],
         Semantics::EmulatedMove => &[T::Hide],
         _ => &[T::Reference],
@@ -186,6 +196,7 @@ const fn output_candidates(semantics: Semantics) -> &'static [Technique] {
 }
 
 /// As [`output_candidates`], for an input.
+#[inline]
 const fn input_candidates(semantics: Semantics) -> &'static [Technique] {
     use Technique as T;
     match semantics {
@@ -197,14 +208,30 @@ const fn input_candidates(semantics: Semantics) -> &'static [Technique] {
     }
 }
 
-/// The first of the cheapest; `cost` is `None` for what is not legal.
+/// The first of the cheapest legal ones; costs are looked at only where there
+/// is a choice.
 #[inline]
 fn cheapest(
     candidates: &[Technique],
-    cost: impl Fn(Technique) -> Option<u64>,
+    legal: impl Fn(Technique) -> bool,
+    cost: impl Fn(Technique) -> u64,
 ) -> Option<Technique> {
-    let priced = candidates.iter().filter_map(|&t| Some((t, cost(t)?)));
-    priced.min_by_key(|(_, cost)| *cost).map(|(t, _)| t)
+    let mut legal = candidates.iter().copied().filter(|t| legal(*t));
+    let mut best = legal.next()?;
+    let Some(mut next) = legal.next() else {
+        return Some(best);
+    };
+    let mut least = cost(best);
+    loop {
+        let price = cost(next);
+        if price < least {
+            (best, least) = (next, price);
+        }
+        match legal.next() {
+            Some(more) => next = more,
+            None => return Some(best),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -326,9 +353,12 @@ mod tests {
                         small_pages: bits & 4 != 0,
                         ..INPUT
                     };
+                    let reference = output_is_legal(&output, Technique::Reference);
+                    let dominated = technique == Technique::Tcow && reference;
                     assert!(
                         !output_is_legal(&output, technique)
-                            || output_candidates(semantics).contains(&technique)
+                            || dominated
+                            || output_candidates(&output).contains(&technique)
                     );
                     assert!(
                         !input_is_legal(&input, technique)

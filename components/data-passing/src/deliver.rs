@@ -37,9 +37,7 @@ impl<M: Machine> Memory<M> {
             machine.copy(from, to, len);
             from.offset += len;
         })?;
-        if let Some(space) = self.space(input.client) {
-            space.account.copied_in += u64::from(len);
-        }
+        self.book(input.client, |a| a.copied_in += u64::from(len));
         input.filled += len;
         Ok(())
     }
@@ -57,9 +55,7 @@ impl<M: Machine> Memory<M> {
         match input.technique {
             Technique::InPlace | Technique::Reinstate => {
                 input.filled = len;
-                if let Some(space) = self.space(input.client) {
-                    space.account.referenced_in += u64::from(len);
-                }
+                self.book(input.client, |a| a.referenced_in += u64::from(len));
                 Ok(())
             }
             _ => self.take_over(input, len),
@@ -111,11 +107,12 @@ impl<M: Machine> Memory<M> {
         let old = self.page(client, number)?;
         let short = len <= 2048 && !self.frames.is_strong(old.frame);
         if !create && (short || self.frames.is_written(old.frame)) {
-            let frame = old.frame;
-            self.machine.copy(from, Place { frame, offset }, len);
-            if let Some(space) = self.space(client) {
-                space.account.copied_in += u64::from(len);
-            }
+            let to = Place {
+                frame: old.frame,
+                offset,
+            };
+            self.machine.copy(from, to, len);
+            self.book(client, |account| account.copied_in += u64::from(len));
             return Ok(false);
         }
         // It is the client's now, which no device writes to.
@@ -124,14 +121,12 @@ impl<M: Machine> Memory<M> {
             true => this.clear_around(client, from, len),
             false => {
                 let copied = this.copy_around(old.frame, from, len);
-                if let Some(space) = this.space(client) {
-                    space.account.copied_reverse += u64::from(copied);
-                }
+                this.book(client, |account| {
+                    account.copied_reverse += u64::from(copied)
+                });
             }
         })?;
-        if let Some(space) = self.space(client) {
-            space.account.referenced_in += u64::from(len);
-        }
+        self.book(client, |account| account.referenced_in += u64::from(len));
         if old.state != PageState::Gone {
             self.frames.orphan(old.frame);
         }

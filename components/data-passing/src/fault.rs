@@ -92,9 +92,7 @@ impl<M: Machine> Memory<M> {
         let start = Place { frame, offset: 0 };
         self.replace_page(client, holding, number, frame, |this| {
             let copied = this.copy_around(old, start, 0);
-            if let Some(space) = this.space(client) {
-                space.account.copied_tcow += u64::from(copied);
-            }
+            this.book(client, |account| account.copied_tcow += u64::from(copied));
         })?;
         self.frames.orphan(old);
         Ok(())

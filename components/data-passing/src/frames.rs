@@ -132,7 +132,9 @@ impl Frames {
     /// An operation uses the frame; false if too many do.
     #[inline]
     pub fn refer(&mut self, id: FrameId, how: Use) -> bool {
-        let frame = self.get(id);
+        let Some(frame) = self.frames.get_mut(id.0 as usize) else {
+            return false;
+        };
         if frame.references == u16::MAX {
             return false;
         }
@@ -145,7 +147,9 @@ impl Frames {
     /// The operation is over.
     #[inline]
     pub fn release(&mut self, id: FrameId, how: Use) {
-        let frame = self.get(id);
+        let Some(frame) = self.frames.get_mut(id.0 as usize) else {
+            return;
+        };
         frame.references -= 1;
         frame.strong -= u16::from(how == Use::Strong);
         frame.written -= u16::from(how == Use::Written);
@@ -187,6 +191,7 @@ pub(crate) struct FrameList {
 }
 
 impl FrameList {
+    #[inline]
     pub fn push(&mut self, id: FrameId) {
         match self.first.get_mut(self.len as usize) {
             Some(slot) => *slot = id.0,
@@ -218,11 +223,16 @@ impl FrameList {
         }
     }
 
-    /// The frames, without places that were left empty.
-    pub fn iter(&self) -> impl Iterator<Item = FrameId> + '_ {
-        (0..self.len)
-            .filter_map(|n| self.get(n))
-            .filter(|f| f.0 != NO_FRAME)
+    /// Calls `each` with the frames, without places that were left empty.
+    #[inline]
+    pub fn for_each(&self, mut each: impl FnMut(FrameId)) {
+        let near = self.first.iter().take(self.len as usize);
+        for &id in near.filter(|id| **id != NO_FRAME) {
+            each(FrameId(id));
+        }
+        for &id in self.rest.iter().filter(|id| **id != NO_FRAME) {
+            each(FrameId(id));
+        }
     }
 }
 
@@ -253,7 +263,8 @@ mod tests {
         }
         list.set(1, FrameId(77));
         list.set(8, FrameId(78));
-        let all: alloc::vec::Vec<u32> = list.iter().map(|f| f.0).collect();
+        let mut all = Vec::new();
+        list.for_each(|f| all.push(f.0));
         assert_eq!(all, [0, 77, 2, 3, 4, 5, 6, 7, 78]);
         assert_eq!((list.get(9), list.len()), (None, 9));
     }

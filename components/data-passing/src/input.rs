@@ -80,6 +80,20 @@ impl Input {
         }
     }
 
+    #[inline]
+    fn new(client: u16, holding: &Holding, extent: Extent, technique: Technique) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            filled: 0,
+            technique,
+            posted: FrameList::default(),
+            start: extent.address & ((1 << holding.grain) - 1),
+            grain: holding.grain,
+        }
+    }
+
     pub(crate) fn rest(&self) -> Extent {
         Extent {
             address: self.address.wrapping_add(self.filled),
@@ -159,16 +173,8 @@ impl<M: Machine> Memory<M> {
             Some(forced) => input_is_legal(&case, forced).then_some(forced),
             None => self.choose_input(&case),
         };
-        let mut input = Input {
-            client,
-            address: extent.address,
-            len: extent.len,
-            filled: 0,
-            technique: technique.ok_or(PassingError::Technique)?,
-            posted: FrameList::default(),
-            start: extent.address & ((1 << holding.grain) - 1),
-            grain: holding.grain,
-        };
+        let technique = technique.ok_or(PassingError::Technique)?;
+        let mut input = Input::new(client, &holding, extent, technique);
         match self.prepare(&mut input, &holding, early) {
             Ok(()) => Ok(input),
             Err(error) => {
@@ -319,13 +325,13 @@ impl<M: Machine> Memory<M> {
 
     /// No device writes to what was posted any more.
     fn withdraw(&mut self, input: &Input) {
-        for frame in input.posted.iter() {
-            self.frames.release(frame, Use::Written);
-        }
+        let frames = &mut self.frames;
+        input.posted.for_each(|f| frames.release(f, Use::Written));
     }
 
     /// Ends it: the client's pages are there again, those of a new region as
     /// far as it was filled. No device may be using what was posted.
+    #[inline]
     pub fn end_input(&mut self, input: Input) {
         self.withdraw(&input);
         let Some(awaited) = input.awaited() else {

@@ -183,6 +183,14 @@ impl<M: Machine> Memory<M> {
         self.spaces.get_mut(usize::from(client))
     }
 
+    /// Books on a client's account.
+    #[inline]
+    pub(crate) fn book(&mut self, client: u16, on: impl FnOnce(&mut Account)) {
+        if let Some(account) = self.account(client) {
+            on(account);
+        }
+    }
+
     /// A page of a client's, which was found by an address in one of its
     /// holdings.
     #[inline]

@@ -62,6 +62,29 @@ impl Output {
         self.exposed
     }
 
+    #[inline]
+    fn new(
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        technique: Technique,
+        strong: bool,
+    ) -> Self {
+        let own = technique == Technique::Reference && extent.len != 0;
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique,
+            how: if strong { Use::Strong } else { Use::Weak },
+            frames: FrameList::default(),
+            grain: holding.grain,
+            exposed: own && strong && holding.writable,
+            base: 0,
+            start: 0,
+        }
+    }
+
     fn extent(&self) -> Extent {
         Extent {
             address: self.address,
@@ -122,36 +145,17 @@ impl<M: Machine> Memory<M> {
             None => self.choose_output(&case),
         };
         let technique = technique.ok_or(PassingError::Technique)?;
-        let how = match passing.semantics.is_strong() {
-            true => Use::Strong,
-            false => Use::Weak,
-        };
-        let mut output = Output {
-            client,
-            address: extent.address,
-            len: extent.len,
-            technique,
-            how,
-            frames: FrameList::default(),
-            grain: holding.grain,
-            exposed: technique == Technique::Reference
-                && how == Use::Strong
-                && holding.writable
-                && extent.len != 0,
-            base: 0,
-            start: 0,
-        };
+        let strong = passing.semantics.is_strong();
+        let mut output = Output::new(client, &holding, extent, technique, strong);
         let begun = match technique {
             Technique::CopyOut => self.copy_out(&mut output, extent),
             _ => self.refer(&mut output, &holding, extent),
         };
-        match begun {
-            Ok(()) => Ok(output),
-            Err(error) => {
-                self.end_output(output);
-                Err(error)
-            }
+        if let Err(error) = begun {
+            self.let_go(&output);
+            return Err(error);
         }
+        Ok(output)
     }
 
     /// The cheapest technique for which there are frames.
@@ -173,10 +177,8 @@ impl<M: Machine> Memory<M> {
         passing: Passing,
         blocked: bool,
     ) -> Result<OutputCase, PassingError> {
-        let Some(space) = self.spaces.get(usize::from(client)) else {
-            return Err(PassingError::Extent);
-        };
-        let pages = holding.pages_of(extent);
+        let space = self.spaces.get(usize::from(client));
+        let space = space.ok_or(PassingError::Extent)?;
         // What is to be copied in is awaited where it cannot be kept apart later.
         let mut written = holding.grain != SMALL && space.awaits(extent);
         let mut protected = 0;
@@ -187,19 +189,15 @@ impl<M: Machine> Memory<M> {
             protected += u32::from(page.state == PageState::Protected);
             written |= self.frames.is_written(page.frame);
         }
-        let fault_rate = match space.protected {
-            0 => 256,
-            all => (u64::from(space.faulted) * 256 / u64::from(all)).min(256) as u32,
-        };
         Ok(OutputCase {
             semantics: passing.semantics,
             len: extent.len,
-            pages,
+            pages: holding.pages_of(extent),
             small_pages: holding.grain == SMALL,
             writable: holding.writable,
             blocked,
             aligned: extent.address & ((1 << holding.grain) - 1) == 0,
-            fault_rate,
+            fault_rate: if blocked { 0 } else { space.fault_rate() },
             protected,
             written,
         })
@@ -333,9 +331,9 @@ impl<M: Machine> Memory<M> {
         output.frames = list;
         (output.how, output.grain, output.exposed) = (Use::Weak, SMALL, false);
         (output.base, output.start) = (from, 0);
-        if let Some(space) = self.space(output.client) {
-            space.account.copied_tail += u64::from(rest);
-        }
+        self.book(output.client, |account| {
+            account.copied_tail += u64::from(rest)
+        });
         Ok(())
     }
 
@@ -375,9 +373,8 @@ impl<M: Machine> Memory<M> {
         {
             space.no_longer_relies_on(output.extent());
         }
-        for frame in output.frames.iter() {
-            self.frames.release(frame, output.how);
-        }
+        let frames = &mut self.frames;
+        output.frames.for_each(|f| frames.release(f, output.how));
     }
 }
 

@@ -192,6 +192,15 @@ impl Space {
         forget(&mut self.awaited, extent);
     }
 
+    /// In 256ths: how many protected pages are written to; all of them unless
+    /// it is known better.
+    pub fn fault_rate(&self) -> u32 {
+        match u64::from(self.protected) {
+            0 => 256,
+            all => (u64::from(self.faulted) * 256 / all).min(256) as u32,
+        }
+    }
+
     /// Books that pages were protected; old experience fades.
     pub fn note_protected(&mut self, pages: u32) {
         self.protected += pages;

@@ -254,7 +254,7 @@ impl<M: Machine> Core<M> {
             Stage::Holding => Stage::Done,
             _ => Stage::Draining,
         };
-        if request.in_flight == 0 || !request.data.is_open() || !server.nic.alive {
+        if request.in_flight == 0 || !request.open || !server.nic.alive {
             self.proceed(number, index, server.nic.alive);
         }
     }

@@ -6,7 +6,9 @@
 
 use data_passing::Machine;
 use nic_api::nic_features;
-use socket_api::{Extent, Op, Request, flags};
+use socket_api::{
+    Extent, NAME_BYTES, Name, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
+};
 
 use crate::check::Refusal;
 use crate::client::client_at;
@@ -17,6 +19,8 @@ use crate::tokens::{Data, Outstanding};
 
 /// Bytes of the headers of a datagram: IPv4 without options, and UDP.
 const DATAGRAM_HEADERS: u32 = 28;
+/// Entries of the server's ring that must be free before a name is written.
+const KEPT_FROM_NAMES: u32 = SERVER_REQUESTS + SERVER_PACKETS + 8;
 
 impl<M: Machine> Core<M> {
     /// Takes the bytes of a `Send`.
@@ -52,6 +56,10 @@ impl<M: Machine> Core<M> {
             if datagram && !completed {
                 onward.arg = u64::from(self.memory.sum_output(&output, 0, len));
             }
+            // With weak integrity too, what is written later is not sent.
+            let weak = !passing.semantics.is_strong();
+            let referred = output.technique() == Technique::Reference;
+            remembered.open = output.is_exposed() || (weak && referred);
             remembered.data = Data::Output(output);
         }
         if hold {
@@ -88,16 +96,16 @@ impl<M: Machine> Core<M> {
         Ok(())
     }
 
-    /// Copies the name of a `Resolve` to where the server can read it.
+    /// Writes the name of a `Resolve` to the server's ring, right before the
+    /// request.
     #[cold]
     pub(crate) fn begin_resolve(
         &mut self,
         server: &mut Server,
         index: usize,
         request: &Request,
-        (remembered, onward): (&mut Outstanding, &mut Request),
+        remembered: &mut Outstanding,
     ) -> Result<(), Refusal> {
-        debug_assert_eq!(remembered.op, Op::Resolve);
         let Extent { address, len } = request.extent;
         let mut name = [0; 256];
         // It was checked to be short.
@@ -106,13 +114,21 @@ impl<M: Machine> Core<M> {
         self.memory
             .read_client(index as u16, address, name)
             .map_err(Refusal::passing)?;
-        let nic = &mut server.nic;
-        let slot = nic.packets.take_name().ok_or(Refusal::NO_RESOURCES)?;
-        let at = nic.whole_at(slot);
-        // The slot is longer than any name.
-        nic.headers.memory.write(at as usize, name).ok();
-        onward.extent.address = at;
-        remembered.data = Data::Name(slot);
+        // Names take no room that requests and packets may need.
+        if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
+            return Err(Refusal::NO_RESOURCES);
+        }
+        for bytes in name.chunks(NAME_BYTES) {
+            let mut part = Name {
+                kind: kind::NAME,
+                len: bytes.len() as u16,
+                reserved: 0,
+                bytes: [0; NAME_BYTES],
+            };
+            part.bytes[..bytes.len()].copy_from_slice(bytes);
+            // There is room.
+            server.to.push(&part.into()).ok();
+        }
         remembered.address = address;
         remembered.len = request.arg as u32;
         Ok(())

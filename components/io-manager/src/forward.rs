@@ -15,7 +15,7 @@ use crate::client::{Client, Standing, client_at};
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
-use crate::tokens::{Data, Outstanding};
+use crate::tokens::Outstanding;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
@@ -148,9 +148,7 @@ impl<M: Machine> Core<M> {
         match op {
             Op::Send => self.begin_send(server, index, request, (&mut remembered, &mut onward))?,
             Op::Recv => self.begin_recv(server, index, request, &mut remembered)?,
-            Op::Resolve => {
-                self.begin_resolve(server, index, request, (&mut remembered, &mut onward))?;
-            }
+            Op::Resolve => self.begin_resolve(server, index, request, &mut remembered)?,
             _ => {}
         }
         self.push(server, index, remembered, onward)?;
@@ -171,7 +169,7 @@ impl<M: Machine> Core<M> {
         match client.tokens.insert(remembered) {
             Ok(token) => onward.user_data = token,
             Err(refused) => {
-                self.end_refused(server, refused);
+                self.end_refused(refused);
                 return Err(Refusal::quota(quota::REQUESTS));
             }
         }
@@ -194,10 +192,7 @@ impl<M: Machine> Core<M> {
 
     /// Gives back what was begun for a request that is refused after all.
     #[cold]
-    fn end_refused(&mut self, server: &mut Server, refused: Outstanding) {
-        if let Data::Name(slot) = refused.data {
-            server.nic.packets.free_name(slot);
-        }
+    fn end_refused(&mut self, refused: Outstanding) {
         self.end_data(refused.data);
     }
 

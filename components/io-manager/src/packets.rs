@@ -14,8 +14,6 @@ use socket_api::{SERVER_PACKETS, WHOLE_SLOTS};
 
 /// No whole slot.
 pub(crate) const NO_SLOT: u8 = u8::MAX;
-/// Whole slots that names may be in, so that packets find some.
-const MOST_NAMES: u8 = WHOLE_SLOTS as u8 / 2;
 
 /// Who has a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,6 @@ struct Buffer {
 pub(crate) struct Packets {
     buffers: Box<[Buffer]>,
     whole_free: Vec<u8>,
-    names: u8,
     with_server: u32,
 }
 
@@ -58,7 +55,6 @@ impl Packets {
         Self {
             buffers: vec![buffer; SERVER_PACKETS as usize].into_boxed_slice(),
             whole_free: (0..WHOLE_SLOTS as u8).rev().collect(),
-            names: 0,
             with_server: 0,
         }
     }
@@ -163,21 +159,5 @@ impl Packets {
     /// Takes a whole slot for a packet.
     pub fn take_whole(&mut self) -> Option<u8> {
         self.whole_free.pop()
-    }
-
-    /// Takes a whole slot for a name.
-    pub fn take_name(&mut self) -> Option<u8> {
-        if self.names == MOST_NAMES {
-            return None;
-        }
-        let slot = self.whole_free.pop()?;
-        self.names += 1;
-        Some(slot)
-    }
-
-    /// Gives a name's slot back.
-    pub fn free_name(&mut self, slot: u8) {
-        self.names -= 1;
-        self.whole_free.push(slot);
     }
 }

@@ -38,7 +38,7 @@ impl<M: Machine> Core<M> {
         let Some(request) = client.tokens.get(index) else {
             return;
         };
-        if request.in_flight != 0 && request.data.is_open() && nic_alive {
+        if request.in_flight != 0 && request.open && nic_alive {
             client.delay(index);
             return;
         }
@@ -80,7 +80,7 @@ impl<M: Machine> Core<M> {
             return false;
         };
         // A device that is given up reads on, but nothing new is sent.
-        if request.data.is_open()
+        if request.open
             && nic_alive
             && let Data::Output(output) = &mut request.data
         {
@@ -90,6 +90,7 @@ impl<M: Machine> Core<M> {
                 return false;
             }
             self.counters.tails.add(1);
+            request.open = false;
         }
         request.stage = Stage::Held;
         true
@@ -158,13 +159,12 @@ impl<M: Machine> Core<M> {
         }
     }
 
-    /// Nobody uses the bytes of a request any more; slots with names are the
-    /// caller's.
+    /// Nobody uses the bytes of a request any more.
     pub(crate) fn end_data(&mut self, data: Data) {
         match data {
             Data::Output(output) => self.memory.end_output(output),
             Data::Input(input) => self.memory.end_input(input),
-            Data::None | Data::Name(_) => {}
+            Data::None => {}
         }
     }
 
@@ -243,9 +243,6 @@ impl<M: Machine> Core<M> {
         let Some(request) = client.tokens.free(index) else {
             return;
         };
-        if let Data::Name(slot) = request.data {
-            nic.packets.free_name(slot);
-        }
         self.end_data(request.data);
         self.give(number, completion, false);
         if request.delayed {

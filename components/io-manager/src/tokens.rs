@@ -56,17 +56,6 @@ pub(crate) enum Data {
     Output(Output),
     /// Room of a `Recv`.
     Input(Input),
-    /// The whole slot with a name to resolve.
-    Name(u8),
-}
-
-impl Data {
-    /// Whether the client could change the bytes of a `Send` once it is told.
-    #[inline]
-    pub fn is_open(&self) -> bool {
-        use socket_api::Technique;
-        matches!(self, Self::Output(output) if output.technique() == Technique::Reference)
-    }
 }
 
 /// What is remembered of a request.
@@ -96,6 +85,8 @@ pub(crate) struct Outstanding {
     pub stage: Stage,
     /// The client needs no waking for success.
     pub quiet: bool,
+    /// The client could change the bytes of the `Send` once it is told.
+    pub open: bool,
     /// The server may keep the bytes after its completion.
     pub may_hold: bool,
     /// The NIC has its room.
@@ -130,6 +121,7 @@ impl Outstanding {
             op,
             stage: Stage::Waiting,
             quiet: false,
+            open: false,
             may_hold: false,
             posted: false,
             ended: false,

@@ -92,7 +92,7 @@ impl<M: Machine> Core<M> {
         if !fits {
             return Err(Refused::Size);
         }
-        assembly.waited_for |= request.data.is_open();
+        assembly.waited_for |= request.open;
         let reference = Reference {
             client: number as u16,
             index: slot,

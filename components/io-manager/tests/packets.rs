@@ -397,12 +397,9 @@ fn a_name_is_read_and_its_addresses_written() {
         ..Request::new(Op::Resolve, 0, 9)
     };
     let request = parties.pass(0, resolve, (DATA + 8190, 11));
-    let mut name = [0; 11];
-    let headers = &parties.servers[0].headers.memory;
-    headers
-        .read(request.extent.address as usize, &mut name)
-        .unwrap();
-    assert_eq!(&name, b"example.org");
+    assert_eq!((request.extent.len, request.arg), (11, 16));
+    let name = std::mem::take(&mut parties.servers[0].name);
+    assert_eq!(name, b"example.org");
     let mut completion = request.complete(Status::Ok);
     completion.len = 8;
     completion.address.octets[..8].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
@@ -412,6 +409,21 @@ fn a_name_is_read_and_its_addresses_written() {
     assert_eq!(answer.address, socket_api::WireAddress::NONE);
     let bytes = parties.load(0, DATA + 8190, 11);
     assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, b'o', b'r', b'g']);
+    // A long one comes in several entries.
+    let long: Vec<u8> = (0..253).map(|n| b'a' + n % 26).collect();
+    parties.store(0, DATA, &long);
+    let request = parties.pass(
+        0,
+        Request {
+            arg: 253,
+            ..resolve
+        },
+        (DATA, 253),
+    );
+    assert_eq!(std::mem::take(&mut parties.servers[0].name), long);
+    parties.complete(0, request.complete(Status::NotFound));
+    assert_eq!(parties.answer(0).status, Status::NotFound as u16);
+    parties.store(0, DATA + 8190, b"example.org");
     // More than there is, or half an address.
     for len in [3, 17, 20, u32::MAX] {
         let request = parties.pass(0, resolve, (DATA + 8190, 11));

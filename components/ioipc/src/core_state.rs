@@ -85,6 +85,10 @@ impl Core {
         let control = platform.control();
         let ring = |offset| control.slice(offset, CLIENT_RING.bytes());
         let out_of_range = |_| SetupError::Ring(shared_ring::AttachError::OutOfRange);
+        let region = platform.region();
+        if region.is_none() && !platform.is_simulated() {
+            return Err(SetupError::NoRegion);
+        }
         let mut this = Self {
             requests: Producer::attach(ring(REQUESTS_OFFSET).map_err(out_of_range)?, CLIENT_RING)?,
             completions: Consumer::attach(
@@ -94,7 +98,7 @@ impl Core {
             sockets,
             records: requests,
             platform,
-            buffers: Buffers::new(platform, units, marks),
+            buffers: Buffers::new(platform, region, units, marks),
             settings,
             quota,
             waiters: Waiters::NOBODY,

@@ -70,9 +70,10 @@ impl Core {
         waits && len != 0 && (word != 0 || socket.poll == 0 && !(ahead && in_slot))
     }
 
-    /// `BLOCKED`, if the buffers of a thread that waits are safe from others.
-    pub fn blocked(&self) -> u16 {
-        match self.platform.is_single_threaded() && self.asynchronous == 0 {
+    /// `BLOCKED`, if a buffer that is `private` to the component is safe from
+    /// others while this thread waits.
+    pub fn blocked(&self, private: bool) -> u16 {
+        match private && self.asynchronous == 0 && self.platform.is_single_threaded() {
             true => flags::BLOCKED,
             false => 0,
         }
@@ -87,6 +88,19 @@ impl Core {
         let record = self.submit(request, index, NO_UNIT, 0)?;
         self.record(record).owner = by;
         Some(record)
+    }
+
+    /// How many of `len` bytes the quota allows to be sent by address; of a
+    /// stream's not too few at a time.
+    fn part_to_send(&mut self, stream: bool, len: usize) -> Option<u32> {
+        let whole = len.min(self.quota.queued_bytes as usize) as u32;
+        let least = match stream {
+            true => whole.min(self.settings.stream_by_address),
+            false => whole,
+        };
+        let part = whole.min(self.quota_room());
+        self.starved |= part < least;
+        (part >= least).then_some(part)
     }
 
     /// Begins to send, as much as the quota allows of a stream's bytes.
@@ -105,22 +119,12 @@ impl Core {
         if let Some(result) = failed {
             return Some(Begun::Done(result));
         }
-        let whole = len.min(self.quota.queued_bytes as usize) as u32;
-        let least = match STREAM {
-            true => whole.min(self.settings.stream_by_address),
-            false => whole,
-        };
-        let room = self.quota_room();
-        if room < least {
-            self.starved = true;
-            return None;
-        }
+        let len = self.part_to_send(STREAM, len)?;
         let Some(extent) = source.extent(self.platform) else {
             return Some(Begun::Nameless);
         };
-        let len = whole.min(room);
         let request = Request {
-            flags: self.send_flags(index) | self.blocked(),
+            flags: self.send_flags(index) | self.blocked(source.is_private()),
             extent: Extent { len, ..extent },
             address: to,
             passing: word,
@@ -157,7 +161,7 @@ impl Core {
             return Some(Begun::Nameless);
         };
         let request = Request {
-            flags: self.blocked(),
+            flags: self.blocked(sink.is_private()),
             extent,
             passing: word,
             ..self.request(Op::Recv, index)
@@ -219,11 +223,7 @@ impl Stack {
         if ok || (STREAM && len != 0) {
             return Ok(Some(len));
         }
-        if is_extent_refused(&completion) {
-            self.with(|core| core.counters.refused += 1);
-            return Ok(None);
-        }
-        Err(failure(cancelled, &completion))
+        self.refused_or_failed(cancelled, &completion)
     }
 
     /// Receives by address; `None` if the buffer has to be filled from slots.
@@ -256,11 +256,16 @@ impl Stack {
                 from: completion.address,
             }));
         }
-        if is_extent_refused(&completion) {
+        self.refused_or_failed(cancelled, &completion)
+    }
+
+    /// `None` if the manager does not take the buffer.
+    fn refused_or_failed<T>(&self, cancelled: bool, completion: &Completion) -> Result<Option<T>> {
+        if is_extent_refused(completion) {
             self.with(|core| core.counters.refused += 1);
             return Ok(None);
         }
-        Err(failure(cancelled, &completion))
+        Err(failure(cancelled, completion))
     }
 
     /// Sends, by address or through slots.

@@ -171,6 +171,8 @@ pub enum SetupError {
     NoLink,
     /// The component lacks the library's private memory.
     NoMemory,
+    /// The component lacks a data region, or somebody took it before.
+    NoRegion,
     /// The private memory is smaller than
     /// [`bookkeeping_bytes`](crate::bookkeeping_bytes).
     TooSmall,
@@ -185,6 +187,7 @@ impl fmt::Display for SetupError {
         match self {
             Self::NoLink => f.write_str("the component has no link to an I/O manager"),
             Self::NoMemory => f.write_str("the component has no memory called \"sockets\""),
+            Self::NoRegion => f.write_str("the component has no data region"),
             Self::TooSmall => f.write_str("the memory called \"sockets\" is too small"),
             Self::Ring(e) => write!(f, "cannot attach to the I/O manager: {e}"),
             Self::Twice => f.write_str("sockets were set up before"),

@@ -109,6 +109,8 @@ pub(crate) trait Source: Copy {
     fn fill(&self, at: usize, len: usize, buffers: &mut Buffers, unit: u32) -> bool;
     /// Whether they go by address whatever their number.
     fn prefers_address(&self) -> bool;
+    /// Whether only threads of this component can change them.
+    fn is_private(&self) -> bool;
 }
 
 impl Source for &[u8] {
@@ -133,6 +135,11 @@ impl Source for &[u8] {
     fn prefers_address(&self) -> bool {
         false
     }
+
+    #[inline]
+    fn is_private(&self) -> bool {
+        true
+    }
 }
 
 impl Source for UserBuffer {
@@ -156,6 +163,10 @@ impl Source for UserBuffer {
     fn prefers_address(&self) -> bool {
         true
     }
+
+    fn is_private(&self) -> bool {
+        matches!(self.0, Place::Simulated(_))
+    }
 }
 
 /// Room to receive into.
@@ -171,6 +182,8 @@ pub(crate) trait Sink {
     fn take(&mut self, at: usize, len: usize, buffers: &mut Buffers, unit: u32, skip: u32) -> bool;
     /// Whether it is filled by address whatever its size.
     fn prefers_address(&self) -> bool;
+    /// Whether only threads of this component can look at it.
+    fn is_private(&self) -> bool;
 }
 
 impl Sink for [u8] {
@@ -199,6 +212,11 @@ impl Sink for [u8] {
     fn prefers_address(&self) -> bool {
         false
     }
+
+    #[inline]
+    fn is_private(&self) -> bool {
+        true
+    }
 }
 
 impl Sink for UserBuffer {
@@ -223,5 +241,9 @@ impl Sink for UserBuffer {
 
     fn prefers_address(&self) -> bool {
         true
+    }
+
+    fn is_private(&self) -> bool {
+        matches!(self.0, Place::Simulated(_))
     }
 }

@@ -71,11 +71,11 @@ impl Core {
     ) -> Option<Result<()>> {
         let len = block.len as usize;
         let failed = match STREAM {
-            true => self.stream_error(index, 1).map(|end| end.map(|_| ())),
-            false => self.datagram_error(index, len).map(Err),
+            true => self.stream_error(index, 1).and_then(Result::err),
+            false => self.datagram_error(index, len),
         };
-        if failed.is_some() {
-            return failed;
+        if let Some(error) = failed {
+            return Some(Err(error));
         }
         if STREAM && block.len > self.quota.queued_bytes {
             return Some(Err(Error::BEYOND_QUOTA));
@@ -145,24 +145,30 @@ impl Core {
         let Some((unit, was)) = self.alloc_for(order, standing_after(passing.semantics)) else {
             return Some(Begun::Done(Err(Error::NO_BUFFER)));
         };
-        let bytes = self.buffers.bytes(order);
-        let request = Request {
-            flags: self.blocked(),
-            extent: self.buffers.extent(unit, 0, bytes),
-            passing: passing.word(),
-            ..self.request(Op::Recv, index)
-        };
-        let Some(record) = self.submit_for(request, index, owner::CALLER) else {
-            self.buffers.settle(unit, order, was);
-            return None;
-        };
-        Some(Begun::Started(Awaited {
-            record,
+        let block = Block {
             unit,
             order,
-            bytes,
-            was,
-        }))
+            bytes: self.buffers.bytes(order),
+            start: 0,
+            len: 0,
+        };
+        let started = self.submit_receive_block(index, block, passing.word());
+        if started.is_none() {
+            self.buffers.settle(unit, order, was);
+        }
+        let record = started?;
+        Some(Begun::Started(Awaited { record, block, was }))
+    }
+
+    /// Submits a `Recv` into all of `block`.
+    fn submit_receive_block(&mut self, index: u16, block: Block, word: u32) -> Option<u16> {
+        let request = Request {
+            flags: self.blocked(true),
+            extent: self.buffers.extent(block.unit, 0, block.bytes),
+            passing: word,
+            ..self.request(Op::Recv, index)
+        };
+        self.submit_for(request, index, owner::CALLER)
     }
 }
 
@@ -175,9 +181,7 @@ enum Begun {
 /// A block that is being received into.
 struct Awaited {
     record: u16,
-    unit: u32,
-    order: u16,
-    bytes: u32,
+    block: Block,
     /// How it stood before.
     was: Standing,
 }
@@ -191,10 +195,10 @@ impl Stack {
         to: WireAddress,
         passing: Option<Passing>,
     ) -> core::result::Result<(), (Error, Buffer)> {
+        let block = buffer.block();
         if !core::ptr::eq(buffer.stack(), self) {
             return Err((Error::OTHER_STACK, buffer));
         }
-        let block = buffer.block();
         if STREAM && block.len == 0 {
             return Ok(());
         }
@@ -256,13 +260,7 @@ impl Stack {
         let begun = self.block(wait, true, |core| {
             core.begin_receive_block::<STREAM>(index, passing)
         })?;
-        let Awaited {
-            record,
-            unit,
-            order,
-            bytes,
-            was,
-        } = match begun {
+        let Awaited { record, block, was } = match begun {
             Begun::Done(landed) => return landed,
             Begun::Started(awaited) => awaited,
         };
@@ -270,17 +268,11 @@ impl Stack {
         let (cancelled, completion) = self.finish(record, wait)?;
         let ok = completion.status == Status::Ok as u16;
         if ok && (completion.len != 0 || !STREAM) {
-            let block = Block {
-                unit,
-                order,
-                bytes,
-                start: 0,
-                len: completion.len,
-            };
-            let from = completion.address;
+            let len = completion.len;
+            let (block, from) = (Block { len, ..block }, completion.address);
             return Ok(Some(Landed { block, from }));
         }
-        self.with(|core| core.buffers.settle(unit, order, was));
+        self.with(|core| core.buffers.settle(block.unit, block.order, was));
         match ok {
             true => Ok(None),
             false => Err(failure(cancelled, &completion)),

@@ -157,6 +157,10 @@ fn only_the_only_thread_says_that_it_waits() {
     a.write(b"short").unwrap();
     let sent = last(&world, Op::Send).flags;
     assert_eq!(sent & flags::BLOCKED, 0, "a slot changes hands");
+    let shared = UserBuffer::shared(client.memory.arena().slice(0x20_0000, 64).unwrap());
+    a.write_memory(shared, None).unwrap();
+    let sent = last(&world, Op::Send).flags;
+    assert_eq!(sent & flags::BLOCKED, 0, "others may change it");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ioipc::net::{TcpStream, UdpSocket};
-use ioipc::{ErrorKind, Platform, Quota, Settings, Stack};
+use ioipc::queue::Queue;
+use ioipc::{Buffer, ErrorKind, Passing, Platform, Quota, Semantics, Settings, Stack, UserBuffer};
 use proptest::prelude::*;
 use shared_ring::{Consumer, Producer, Region, SharedMemory};
 use socket_api as api;
@@ -63,20 +64,20 @@ impl Platform for Host {
     }
 }
 
-fn stack() -> (&'static Stack, SharedMemory) {
+fn stack() -> (&'static Stack, &'static Host) {
     let control = world::memory(api::CLIENT_CONTROL_BYTES);
     for at in [api::REQUESTS_OFFSET, api::COMPLETIONS_OFFSET] {
         let ring = control.slice(at, api::CLIENT_RING.bytes()).unwrap();
         api::CLIENT_RING.format(&ring).unwrap();
     }
-    let host = Box::leak(Box::new(Host {
+    let host: &'static Host = Box::leak(Box::new(Host {
         control,
         memory: Memory::new(256 << 10),
     }));
     let bytes = ioipc::bookkeeping_bytes(8, 64);
     let books: &'static mut [u64] = Box::leak(vec![0; bytes / 8].into_boxed_slice());
     let stack = Stack::new(host, books.as_mut_bytes(), Settings::DEFAULT).unwrap();
-    (Box::leak(Box::new(stack)), control)
+    (Box::leak(Box::new(stack)), host)
 }
 
 /// Answers requests until told to stop; `lie` may change each answer, and say
@@ -112,7 +113,7 @@ fn manager(
 }
 
 /// Uses sockets every which way; only errors may come of it.
-fn use_sockets(stack: &'static Stack) {
+fn use_sockets(stack: &'static Stack, host: &Host) {
     let limit = Some(Duration::from_millis(3));
     let mut buf = [0; 4096];
     if let Ok(socket) = UdpSocket::bind_on(stack, ([1, 2, 3, 4], 5)) {
@@ -133,13 +134,55 @@ fn use_sockets(stack: &'static Stack) {
         let _ = stream.read(&mut buf);
     }
     let _ = ioipc::net::lookup_on(stack, "host.example", limit);
+    let _ = stack.account();
+    let _ = use_buffers(stack, host);
+}
+
+/// The same with memory by address, buffers and a queue.
+fn use_buffers(stack: &'static Stack, host: &Host) -> Result<(), ioipc::Error> {
+    let socket = UdpSocket::bind_on(stack, ([1, 2, 3, 4], 5))?;
+    let limit = Some(Duration::from_millis(3));
+    socket.set_read_timeout(limit)?;
+    socket.set_write_timeout(limit)?;
+    let memory = UserBuffer::shared(host.memory.arena().slice(0, 8192).unwrap());
+    let to = ([1, 2, 3, 4], 5);
+    let _ = socket.send_memory_to(memory, to, None);
+    if let Ok((len, _)) = socket.recv_memory_from(memory, None) {
+        assert!(len <= 8192);
+    }
+    for semantics in [
+        Semantics::Move,
+        Semantics::EmulatedMove,
+        Semantics::WeakMove,
+    ] {
+        let passing = Passing::new(semantics);
+        let buffer = Buffer::alloc_on(stack, 3000)?;
+        let _ = socket.send_buffer_to_with(buffer, to.into(), passing);
+        if let Ok(got) = socket.recv_buffer_with(passing) {
+            assert!(got.len() <= got.capacity());
+            let _ = socket.send_datagram(got);
+        }
+    }
+    let mut queue = Queue::<8>::new_on(stack)?;
+    for token in 0..4 {
+        let _ = queue.receive(&socket, Buffer::alloc_on(stack, 100)?, None, token);
+        let _ = queue.send_to(&socket, memory, to.into(), None, token);
+    }
+    while queue.outstanding() > 4 {
+        if let Some(done) = queue.wait(limit)?
+            && let Ok(len) = done.result
+        {
+            assert!(len <= 8192);
+        }
+    }
+    Ok(())
 }
 
 #[test]
 fn a_length_beyond_the_buffer_is_cut() {
-    let (stack, control) = stack();
+    let (stack, host) = stack();
     let stop = Arc::<AtomicBool>::default();
-    let manager = manager(control, stop.clone(), |c| {
+    let manager = manager(host.control, stop.clone(), |c| {
         c.len = u32::MAX;
         1
     });
@@ -153,8 +196,8 @@ fn a_length_beyond_the_buffer_is_cut() {
 
 #[test]
 fn an_index_that_jumps_is_an_error() {
-    let (stack, control) = stack();
-    control
+    let (stack, host) = stack();
+    host.control
         .store32(api::COMPLETIONS_OFFSET + 64, 1 << 20)
         .unwrap();
     let error = UdpSocket::bind_on(stack, ([1, 2, 3, 4], 5)).unwrap_err();
@@ -168,11 +211,11 @@ proptest! {
     fn whatever_is_answered_only_errors_come_of_it(
         lies in prop::collection::vec((any::<[u8; 64]>(), any::<u32>(), 1usize..4), 1..40),
     ) {
-        let (stack, control) = stack();
+        let (stack, host) = stack();
         let stop = Arc::<AtomicBool>::default();
         let mut lies = lies.into_iter().cycle();
         let mut answers = 0u32;
-        let manager = manager(control, stop.clone(), move |honest| {
+        let manager = manager(host.control, stop.clone(), move |honest| {
             answers += 1;
             let Some((bytes, mask, times)) = lies.next() else { return 1 };
             let lie = Completion::read_from_bytes(&bytes[..]).unwrap();
@@ -189,7 +232,7 @@ proptest! {
             times
         });
         for _ in 0..6 {
-            use_sockets(stack);
+            use_sockets(stack, host);
         }
         stop.store(true, Ordering::Relaxed);
         manager.join().unwrap();

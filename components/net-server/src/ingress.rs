@@ -44,6 +44,9 @@ impl Server {
     ) -> Result<(), ManagerFault> {
         let whole = packet.flags & packet_flags::WHOLE != 0;
         self.packets.arrive(packet.id, whole)?;
+        if self.express_in(packet, env) {
+            return Ok(());
+        }
         let buffer = if whole {
             &mut self.whole
         } else {

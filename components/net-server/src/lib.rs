@@ -25,6 +25,7 @@
 //! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
 //! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
 //! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
+//! | `express` | the usual datagram's short way |
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
 #![no_std]
@@ -46,6 +47,7 @@ pub mod counters;
 mod datagram;
 mod deliver;
 pub mod environment;
+mod express;
 mod flows;
 mod hops;
 mod inflow;

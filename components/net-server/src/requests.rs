@@ -68,7 +68,13 @@ pub(crate) fn endpoint(address: &WireAddress) -> Result<(Ipv4Address, u16), Refu
 
 /// The other way round.
 pub(crate) fn wire_address(ip: Ipv4Address, port: u16) -> WireAddress {
-    core::net::SocketAddr::from((ip, port)).into()
+    let [a, b, c, d] = ip.octets();
+    WireAddress {
+        octets: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        port,
+        family: 4,
+        nic: 0,
+    }
 }
 
 impl Server {

@@ -9,7 +9,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use socket_api::{Completion, Message, Packet, Request, Retire, Status, flags, kind};
+use socket_api::{Completion, Message, Op, Packet, Request, Retire, Status, flags, kind};
 
 use crate::address::Dhcp;
 use crate::bucket::Bucket;
@@ -31,6 +31,8 @@ use crate::wire::Facts;
 
 /// Packets and requests in one round at most.
 pub(crate) const BATCH: usize = 128;
+const SEND: u16 = Op::Send as u16;
+const RECV: u16 = Op::Recv as u16;
 /// Largest MTU that is used, whatever the manager says.
 pub(crate) const MOST_MTU: u32 = 9216;
 /// Smallest (RFC 791, 3.2).
@@ -243,9 +245,17 @@ impl Server {
                 }
             }
             kind::NAME => self.name_in(&message.into()),
-            _ => {
+            op => {
                 self.counters.add(Counter::Requests);
-                self.request(&Request::from(message), env);
+                let request = Request::from(message);
+                let done = match op {
+                    SEND => self.express_send(&request, env),
+                    RECV => self.express_recv(&request),
+                    _ => false,
+                };
+                if !done {
+                    self.request(&request, env);
+                }
             }
         }
     }

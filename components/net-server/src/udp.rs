@@ -388,7 +388,7 @@ impl Server {
 /// The completion of a receive with a datagram of `len` bytes, but for where
 /// they are.
 #[inline]
-fn datagram(r: &Request, len: u32, (from, port): (Ipv4Address, u16)) -> Completion {
+pub(crate) fn datagram(r: &Request, len: u32, (from, port): (Ipv4Address, u16)) -> Completion {
     let stored = len.min(r.extent.len);
     let truncated = stored < len;
     Completion {

@@ -238,8 +238,9 @@ impl<E: Environment> Wire<'_, E> {
         self.note.packets += 1;
         let ip = Ipv4Packet::new_unchecked(frame.payload());
         let protocol = ip.next_header();
-        let (host, mac) = (ip.dst_addr(), frame.dst_addr());
-        self.hops.note(host, mac, self.now);
+        let own = (ip.src_addr(), self.facts.mac);
+        let to = (ip.dst_addr(), frame.dst_addr());
+        self.hops.note(own, to, self.now);
         if self.manner == Manner::Probe {
             return;
         }

@@ -58,7 +58,10 @@ impl UdpHandle {
     pub fn recv_from(&self, patience: Duration) -> io::Result<(Vec<u8>, SocketAddrV4)> {
         let receive = |host: &mut Host| {
             let (payload, meta) = self.socket(host).recv().ok()?;
-            let IpAddress::Ipv4(address) = meta.endpoint.addr;
+            let IpAddress::Ipv4(address) = meta.endpoint.addr else {
+                // The link has no IPv6 address.
+                return None;
+            };
             Some((
                 payload.to_vec(),
                 SocketAddrV4::new(address, meta.endpoint.port),

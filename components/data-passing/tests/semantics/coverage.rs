@@ -27,6 +27,15 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// Whether other operations in the same pages or a small reserve are
+    /// often in its way.
+    pub fn is_often_refused(&self) -> bool {
+        use Technique as T;
+        self.technique == T::Swap
+            || (self.large && matches!(self.technique, T::Hide | T::Reinstate))
+            || (self.large && self.semantics == Semantics::EmulatedCopy)
+    }
+
     /// Whether some case makes it legal.
     fn is_legal(&self) -> bool {
         let cases = (0..4_u8).map(|bits| (bits & 1 != 0, bits & 2 != 0));
@@ -136,6 +145,11 @@ impl Coverage {
             }
         }
         missed
+    }
+
+    /// How often the rarest was hit.
+    pub fn least(&self) -> u32 {
+        self.hits.iter().flatten().copied().min().unwrap_or(0)
     }
 
     /// As a table.

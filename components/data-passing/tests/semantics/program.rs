@@ -179,7 +179,9 @@ impl Raw {
 
     /// A beginning that mostly does what its cell says.
     fn begin(self, input: bool) -> Begin {
-        let fits: Vec<&Cell> = CELLS.iter().filter(|c| c.input == input).collect();
+        let mut fits: Vec<&Cell> = CELLS.iter().filter(|c| c.input == input).collect();
+        // Twice as often what is often refused.
+        fits.extend(fits.clone().into_iter().filter(|c| c.is_often_refused()));
         let cell = *fits[(self.a >> 8) as usize % fits.len()];
         let odd = self.flags % 16;
         let needs_blocked = cell.semantics == Semantics::EmulatedCopy

@@ -16,7 +16,7 @@ use crate::world::run;
 /// The seed unless another is asked for.
 const SEED: u64 = 0x1996_0501;
 /// Programs of [`OPERATIONS`] at most.
-const PROGRAMS: u32 = 1200;
+const PROGRAMS: u32 = 1000;
 /// See [`PROGRAMS`].
 const OPERATIONS: usize = 800;
 
@@ -51,7 +51,9 @@ fn programs_behave_as_if_everything_was_copied() {
 fn report(coverage: &Coverage, cases: u32, start: Instant) {
     println!("{}", coverage.table());
     println!(
-        "{} operations, {} refused; faults {:?} (copied, restored, put off); {:?}",
+        "every cell {} times or more; {} operations, {} refused; \
+         faults {:?} (copied, restored, put off); {:?}",
+        coverage.least(),
         coverage.operations,
         coverage.refused,
         coverage.faults,

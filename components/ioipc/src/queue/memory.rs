@@ -171,6 +171,10 @@ impl Sink for Block {
     fn prefers_address(&self) -> bool {
         false
     }
+
+    fn is_private(&self) -> bool {
+        true
+    }
 }
 
 fn application_allocated(extent: Option<Extent>, word: u32) -> Result<Named> {

@@ -73,28 +73,18 @@ impl<const N: usize> Queue<N> {
     ) -> Submitted {
         let (stack, index) = socket.place();
         let mut memory = memory.into();
-        if let Err(error) = self.admit(socket, &memory) {
-            return Err(Unsent {
-                error,
-                item: memory,
-            });
-        }
         let stopped = |core: &mut Core| core.stop_ahead(index).then_some(());
-        if let Err(error) = stack.block(Wait::Forever, false, stopped) {
-            return Err(Unsent {
-                error,
-                item: memory,
-            });
+        let ready = self
+            .admit(socket, &memory)
+            .and_then(|()| stack.block(Wait::Forever, false, stopped));
+        if let Err(error) = ready {
+            return Err((error, memory).into());
         }
         let mut core = stack.lock();
         memory.withdraw(&mut core);
         if let Some(had) = core.receive_leftover(index, &mut memory) {
             stack.leave(core, false);
-            let state = State::Finished(had.map(|arrived| arrived.len));
-            let operation = self.fill_slot(token, memory, state);
-            let from = had.map_or(WireAddress::NONE, |arrived| arrived.from);
-            self.slots[usize::from(operation.slot)].peer = from;
-            return Ok(operation);
+            return Ok(self.finish_at_once(had, token, memory));
         }
         let words = core.socket(index).passing;
         let word = match &memory {
@@ -108,6 +98,15 @@ impl<const N: usize> Queue<N> {
         self.admitted(submitted, token, memory)
     }
 
+    /// An operation that needs nobody.
+    fn finish_at_once(&mut self, had: Result<Arrived>, token: u64, memory: Memory) -> Operation {
+        let state = State::Finished(had.map(|arrived| arrived.len));
+        let operation = self.fill_slot(token, memory, state);
+        let from = had.map_or(WireAddress::NONE, |arrived| arrived.from);
+        self.slots[usize::from(operation.slot)].peer = from;
+        operation
+    }
+
     fn submit_send(
         &mut self,
         socket: &impl Pollable,
@@ -118,10 +117,7 @@ impl<const N: usize> Queue<N> {
     ) -> Submitted {
         let (stack, index) = socket.place();
         if let Err(error) = self.admit(socket, &memory) {
-            return Err(Unsent {
-                error,
-                item: memory,
-            });
+            return Err((error, memory).into());
         }
         let mut core = stack.lock();
         memory.withdraw(&mut core);
@@ -157,10 +153,7 @@ impl<const N: usize> Queue<N> {
     fn admitted(&mut self, submitted: Result<u16>, token: u64, memory: Memory) -> Submitted {
         match submitted {
             Ok(record) => Ok(self.fill_slot(token, memory, State::Outstanding(record))),
-            Err(error) => Err(Unsent {
-                error,
-                item: memory,
-            }),
+            Err(error) => Err((error, memory).into()),
         }
     }
 
