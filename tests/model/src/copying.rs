@@ -127,7 +127,8 @@ impl Flow {
                 d.sent[id].void = true;
                 Ok(())
             }
-            (Self::Stream(s), taken) if last => s.cut(taken.unwrap_or(0)),
+            (Self::Stream(s), None) => s.cut(id, 0),
+            (Self::Stream(s), Some(taken)) if last => s.cut(id, taken),
             (_, taken) => Err(format!("{taken:?} of {all} bytes were taken")),
         }
     }
@@ -198,10 +199,16 @@ impl Datagrams {
 
     fn pending(&self) -> (usize, usize) {
         let certain = |sent: &&Sent| !sent.lossy && !sent.void;
-        let counts = self.next.iter().map(|n| self.sent[*n..].iter().filter(certain).count());
+        let counts = self
+            .next
+            .iter()
+            .map(|n| self.sent[*n..].iter().filter(certain).count());
         let first = self.next.first().copied().unwrap_or(0);
         // Each datagram takes a packet, however short it is.
-        let bytes = self.sent[first..].iter().map(|s| s.bytes.len() + 1024).sum();
+        let bytes = self.sent[first..]
+            .iter()
+            .map(|s| s.bytes.len() + 1024)
+            .sum();
         (counts.min().unwrap_or(0), bytes)
     }
 }
@@ -218,15 +225,17 @@ impl Stream {
         self.sent.iter().map(|s| s.bytes.len()).sum()
     }
 
-    /// Only `taken` bytes of the last piece are part of it.
-    fn cut(&mut self, taken: usize) -> Result<(), String> {
-        let Some(last) = self.sent.last_mut() else {
-            return Ok(());
-        };
-        last.bytes.truncate(taken);
-        match self.received <= self.len() {
+    /// Only `taken` bytes of piece number `id` are part of it.
+    fn cut(&mut self, id: usize, taken: usize) -> Result<(), String> {
+        let before: usize = self.sent[..id].iter().map(|s| s.bytes.len()).sum();
+        self.sent[id].bytes.truncate(taken);
+        match self.received <= before + taken {
             true => Ok(()),
-            false => Err(format!("{} bytes came of {}", self.received, self.len())),
+            false => Err(format!(
+                "{} bytes came of {}",
+                self.received,
+                before + taken
+            )),
         }
     }
 

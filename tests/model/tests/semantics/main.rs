@@ -50,7 +50,12 @@ fn hold(stream: bool, cases: u32, least: u64) {
     if let Err(error) = held {
         panic!("{error}");
     }
-    let Tally { sends, receives, stores, .. } = sum.get();
+    let Tally {
+        sends,
+        receives,
+        stores,
+        ..
+    } = sum.get();
     assert!(sends + receives + stores >= least, "{:?}", sum.get());
 }
 

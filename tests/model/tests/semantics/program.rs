@@ -149,7 +149,13 @@ fn passing(semantics: &[Semantics], techniques: &[Technique]) -> BoxedStrategy<O
 fn application(output: bool) -> BoxedStrategy<Option<Passing>> {
     use Semantics as S;
     use Technique as T;
-    let all = &[S::Copy, S::EmulatedCopy, S::EmulatedCopy, S::Share, S::EmulatedShare];
+    let all = &[
+        S::Copy,
+        S::EmulatedCopy,
+        S::EmulatedCopy,
+        S::Share,
+        S::EmulatedShare,
+    ];
     match output {
         true => passing(all, &[T::Reference, T::Tcow, T::Tcow, T::CopyOut]),
         false => passing(all, &[T::InPlace, T::Swap, T::Swap, T::CopyIn]),
@@ -167,7 +173,14 @@ fn system(output: bool) -> BoxedStrategy<Option<Passing>> {
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
-    select(vec![Mode::Blocking, Mode::Blocking, Mode::Queue, Mode::Queue, Mode::Queue, Mode::Now])
+    select(vec![
+        Mode::Blocking,
+        Mode::Blocking,
+        Mode::Queue,
+        Mode::Queue,
+        Mode::Queue,
+        Mode::Now,
+    ])
 }
 
 fn later() -> impl Strategy<Value = Option<Later>> {
@@ -227,20 +240,24 @@ fn op(deaths: bool) -> impl Strategy<Value = Op> {
 
 /// Programs for datagrams or streams.
 pub fn program(stream: bool) -> impl Strategy<Value = Program> {
-    let world = (any::<bool>(), any::<bool>(), any::<bool>(), select(vec![100, 5, 1000]));
-    let wire = prop_oneof![
-        Just((0, 0)),
-        select(vec![(7, 0), (0, 4), (20, 5)]),
-    ];
+    let world = (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        select(vec![100, 5, 1000]),
+    );
+    let wire = prop_oneof![Just((0, 0)), select(vec![(7, 0), (0, 4), (20, 5)]),];
     // Deaths are rare: a dead client does nothing more.
     let ops = prop_oneof![3 => vec(op(false), 1..60), 1 => vec(op(true), 1..60)];
-    (world, wire, ops).prop_map(move |((ahead, steering, checksum, mapping), wire, ops)| Program {
-        stream,
-        ahead,
-        steering,
-        checksum,
-        mapping,
-        wire: if stream { wire } else { (0, 0) },
-        ops,
-    })
+    (world, wire, ops).prop_map(
+        move |((ahead, steering, checksum, mapping), wire, ops)| Program {
+            stream,
+            ahead,
+            steering,
+            checksum,
+            mapping,
+            wire: if stream { wire } else { (0, 0) },
+            ops,
+        },
+    )
 }

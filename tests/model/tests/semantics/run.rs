@@ -15,7 +15,7 @@ use model_tests::{HostConfig, LARGE, LARGE_BYTES, Wire, World, background};
 use nic_api::nic_features;
 
 use crate::program::{End, FIRST, Later, Mode, Op, Program};
-use crate::state::{Client, Tally, OPERATIONS, PORT, Pending, Socket, State, What, peer};
+use crate::state::{Client, OPERATIONS, PORT, Pending, Socket, State, Tally, What, peer};
 
 /// Bytes, headers included, that may be on their way between two clients:
 /// fewer than the receiving server keeps of datagrams.
@@ -85,7 +85,12 @@ fn set_up(world: &'static World, program: &Program) -> State {
     let mut inner = world.lock();
     (inner.wire.lose, inner.wire.swap) = program.wire;
     let lossy = program.wire != (0, 0);
-    State::new(world, clients.into_iter().flatten().collect(), program.stream, lossy)
+    State::new(
+        world,
+        clients.into_iter().flatten().collect(),
+        program.stream,
+        lossy,
+    )
 }
 
 fn sockets(pair: Pair, stream: bool) -> [Socket; 2] {
@@ -133,16 +138,38 @@ impl Run {
 
     fn op(&self, op: &Op) {
         match *op {
-            Op::Send { end, at, len, passing, mode, later } => {
+            Op::Send {
+                end,
+                at,
+                len,
+                passing,
+                mode,
+                later,
+            } => {
                 self.send(end, (at, len), passing, (mode, later));
             }
-            Op::Receive { end, at, room, passing, mode } => {
+            Op::Receive {
+                end,
+                at,
+                room,
+                passing,
+                mode,
+            } => {
                 self.receive(end, (at, room), passing, mode);
             }
-            Op::SendBuffer { end, len, passing, queue } => {
+            Op::SendBuffer {
+                end,
+                len,
+                passing,
+                queue,
+            } => {
                 self.send_buffer(end, len, passing, queue);
             }
-            Op::ReceiveBuffer { end, passing, onward } => {
+            Op::ReceiveBuffer {
+                end,
+                passing,
+                onward,
+            } => {
                 self.receive_buffer(end, passing, onward);
             }
             Op::Store { end, at, len } => self.state.borrow_mut().store(number(end), at, len),
@@ -185,7 +212,12 @@ impl Run {
         }
         // Slots are copied to, whatever was asked for.
         let passing = passing.filter(|_| mode != Mode::Now);
-        let mut pending = Pending { what: What::Receive, at, len, passing };
+        let mut pending = Pending {
+            what: What::Receive,
+            at,
+            len,
+            passing,
+        };
         let id = state.begin_send(n, pending);
         pending.what = What::Send(id);
         let memory = UserBuffer::at(at, len as u32);
@@ -206,13 +238,7 @@ impl Run {
         state.end_send(n, id, &pending, sent);
     }
 
-    fn receive(
-        &self,
-        end: End,
-        (at, room): (u32, usize),
-        passing: Option<Passing>,
-        mode: Mode,
-    ) {
+    fn receive(&self, end: End, (at, room): (u32, usize), passing: Option<Passing>, mode: Mode) {
         let n = number(end);
         let mut state = self.state.borrow_mut();
         let client = &state.clients[n];
@@ -231,9 +257,15 @@ impl Run {
         }
         // What has come through slots may be followed by more that does, also
         // where the manager refuses a room.
-        state.clients[n].slots |= mode == Mode::Now || room == 0 || at as usize + room > LARGE as usize;
+        state.clients[n].slots |=
+            mode == Mode::Now || room == 0 || at as usize + room > LARGE as usize;
         let passing = passing.filter(|_| mode != Mode::Now);
-        let pending = Pending { what: What::Receive, at, len: room, passing };
+        let pending = Pending {
+            what: What::Receive,
+            at,
+            len: room,
+            passing,
+        };
         state.begin_receive(n, at, room);
         state.clients[n].pending.insert(CALL, pending);
         state.blocked = Some(n);
@@ -242,7 +274,7 @@ impl Run {
         let got = receive_now(&socket, UserBuffer::at(at, room as u32), passing, mode);
         let mut state = self.state.borrow_mut();
         state.blocked = None;
-        state.poll_sends();
+        state.poll();
         state.clients[n].pending.remove(&CALL);
         state.end_receive(n, &pending, got);
     }
@@ -277,7 +309,12 @@ impl Run {
             false => passing.map(|p| Passing { forced: None, ..p }),
         };
         let id = state.flows[n].begin(bytes.to_vec());
-        let pending = Pending { what: What::Send(id), at: 0, len: bytes.len(), passing };
+        let pending = Pending {
+            what: What::Send(id),
+            at: 0,
+            len: bytes.len(),
+            passing,
+        };
         state.done.sends += 1;
         if queue {
             if state.clients[n].queue.outstanding() == OPERATIONS {
@@ -316,8 +353,13 @@ impl Run {
         let got = receive_buffer_now(&socket, passing);
         let mut state = self.state.borrow_mut();
         state.blocked = None;
-        state.poll_sends();
-        let pending = Pending { what: What::Receive, at: 0, len: 0, passing };
+        state.poll();
+        let pending = Pending {
+            what: What::Receive,
+            at: 0,
+            len: 0,
+            passing,
+        };
         let buffer = match got {
             Ok(Some(buffer)) => buffer,
             Ok(None) => return assert!(state.clients[n].over, "{n}: the end"),
@@ -325,7 +367,11 @@ impl Run {
         };
         let mut bytes = vec![0; buffer.len()];
         assert!(buffer.read(0, &mut bytes));
-        let slots = if state.clients[n].slots { 2048 } else { usize::MAX };
+        let slots = if state.clients[n].slots {
+            2048
+        } else {
+            usize::MAX
+        };
         let right = state.flows[peer(n)].receive(&bytes, buffer.capacity(), slots);
         drop(state);
         assert_eq!(right, Ok(()), "client {n}, in a buffer with {passing:?}");
@@ -341,7 +387,9 @@ impl Run {
         if state.clients[n].over {
             return;
         }
-        state.world.lock().hosts[end.host].manager.client_died(end.client);
+        state.world.lock().hosts[end.host]
+            .manager
+            .client_died(end.client);
         for n in [n, peer(n)] {
             state.clients[n].over = true;
             state.flows[n].give_up();
@@ -368,7 +416,11 @@ impl Run {
             world.step();
         }
         let mut state = self.state.borrow_mut();
-        assert!(state.is_settled(), "something never arrives: {:?}", state.clients);
+        assert!(
+            state.is_settled(),
+            "something never arrives: {:?}",
+            state.clients
+        );
         for client in &mut state.clients {
             client.check_all();
         }
@@ -380,7 +432,10 @@ impl Run {
         let (world, done) = (state.world, state.done);
         let mut alive = Vec::new();
         for client in state.clients.drain(..) {
-            let End { host, client: number } = client.end;
+            let End {
+                host,
+                client: number,
+            } = client.end;
             let served = world.lock().hosts[host].manager.is_served(number);
             if served {
                 alive.push(client.pair.stacks[host]);
@@ -407,7 +462,8 @@ impl Run {
 /// Whether nobody has anything of a host's any more.
 fn is_clean(world: &World, host: usize) -> bool {
     let books = world.lock().hosts[host].manager.books();
-    let client = |c: &io_manager::ClientBooks| c.slots == 0 && c.queued_bytes == 0 && c.sockets == 0;
+    let client =
+        |c: &io_manager::ClientBooks| c.slots == 0 && c.queued_bytes == 0 && c.sockets == 0;
     let nic = |n: &io_manager::NicBooks| n.with_server == 0 && n.slots_away == 0 && n.backlog == 0;
     books.clients.iter().all(client) && books.nics.iter().all(nic)
 }
@@ -462,10 +518,7 @@ fn receive_now(
     }
 }
 
-fn receive_buffer_now(
-    socket: &Socket,
-    passing: Option<Passing>,
-) -> ioipc::Result<Option<Buffer>> {
+fn receive_buffer_now(socket: &Socket, passing: Option<Passing>) -> ioipc::Result<Option<Buffer>> {
     match (socket, passing) {
         (Socket::Udp(s), None) => s.recv_buffer().map(|d| Some(d.into_buffer())),
         (Socket::Udp(s), Some(p)) => s.recv_buffer_with(p).map(|d| Some(d.into_buffer())),

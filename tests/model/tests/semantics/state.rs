@@ -127,7 +127,10 @@ impl Client {
         for (n, byte) in bytes.iter().enumerate() {
             let at = start + n as u32;
             let same = *byte == self.shadow(at, 1)[0];
-            assert!(same || self.awaits(at, 1), "memory differs at {at:#x}: {self:?}");
+            assert!(
+                same || self.awaits(at, 1),
+                "memory differs at {at:#x}: {self:?}"
+            );
         }
     }
 }
@@ -274,7 +277,9 @@ impl State {
         if let Err(error) = result {
             self.done.refused += 1;
             let kind = error.kind();
-            let always = p.passing.is_none_or(|p| always_legal(p.semantics, p.forced));
+            let always = p
+                .passing
+                .is_none_or(|p| always_legal(p.semantics, p.forced));
             let apart = is_apart(p.at, p.len);
             let legal = match kind {
                 ErrorKind::WouldBlock | ErrorKind::QuotaExceeded => true,
@@ -339,11 +344,6 @@ impl State {
         }
     }
 
-    /// Takes what is done. Nobody may be being received from meanwhile.
-    pub fn poll_sends(&mut self) {
-        self.poll();
-    }
-
     /// A receive into a buffer has failed.
     pub fn end_buffer(&mut self, n: usize, p: &Pending, error: ioipc::Error) {
         match error.kind() {
@@ -357,8 +357,7 @@ impl State {
     pub fn poll(&mut self) {
         let mut all: Vec<(usize, Done)> = Vec::new();
         for (n, client) in self.clients.iter_mut().enumerate() {
-            let waits = self.blocked == Some(n) && client.end.client == 0;
-            while !waits && let Some(done) = client.queue.poll() {
+            while let Some(done) = client.queue.poll() {
                 all.push((n, done));
             }
         }
