@@ -107,8 +107,10 @@ impl<M: Machine> Core<M> {
         if len > input.len() - input.filled() {
             return false;
         }
-        // What a client gets that is not served any more, nobody sees.
-        if served && let Err(error) = nic.deliver(memory, input, id, (offset, len)) {
+        if !served {
+            // Nobody sees it. What follows is taken as if it had been filled.
+            request.failed = Some(Status::Cancelled);
+        } else if let Err(error) = nic.deliver(memory, input, id, (offset, len)) {
             request.failed = Some(failure(error));
             self.counters.deliveries_failed.add(1);
         }
