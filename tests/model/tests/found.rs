@@ -69,3 +69,34 @@ fn fragments_reach_a_room_that_the_nic_has() {
         assert_eq!(host.count("server.faults"), 0);
     });
 }
+
+/// A client dies while a datagram in fragments is being delivered to it: its
+/// packets are given back, and the server is not to blame.
+#[test]
+fn a_client_dies_as_fragments_arrive() {
+    for steps in 0..8 {
+        World::with([HostConfig::stock(1), HostConfig::stock(2)], |world| {
+            let pair = Pair::new(world, 1, direct());
+            let [from, to] = pair.datagrams(7);
+            let mut queue = Queue::<1>::new_on(pair.stacks[1]).unwrap();
+            let room = UserBuffer::at(HEAP, 65_507);
+            queue.receive(&to, room, None, 0).unwrap();
+            queue.flush();
+            let memory = UserBuffer::at(HEAP, 2953);
+            from.send_memory_to(memory, address(1, 7), None).unwrap();
+            for _ in 0..steps {
+                world.step();
+            }
+            world.lock().hosts[1].manager.client_died(1);
+            for _ in 0..100 {
+                world.settle(50);
+                world.lock().now_ns += 500_000_000;
+            }
+            let host = &world.lock().hosts[1];
+            assert_eq!(host.count("server.faults"), 0);
+            assert_eq!(host.manager.books().nics[0].with_server, 0);
+            // Their library would wait for ever.
+            std::mem::forget((queue, to));
+        });
+    }
+}
