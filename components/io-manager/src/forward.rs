@@ -10,7 +10,8 @@ use shared_ring::RingError;
 use socket_api::{Account, Op, Passing, Request, SocketKind, flags};
 use zerocopy::IntoBytes;
 
-use crate::check::{Refusal, check, uses_socket};
+use crate::begin::{begin_recv, begin_send};
+use crate::check::{Refusal, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::progress::Core;
 use crate::server::Server;
@@ -25,7 +26,8 @@ mod quota {
 }
 
 /// Flags that a server sees.
-pub(crate) const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
+pub(crate) const PASSED_ON: u16 =
+    flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
 
 /// Where an operation goes: the socket, the one reserved for its result, the
 /// server.
@@ -44,9 +46,14 @@ impl<M: Machine> Core<M> {
         let Some((Standing::Served, share)) = served else {
             return false;
         };
+        let mut request = Request::default();
         for _ in 0..share {
-            match self.take_request(servers, index) {
-                Ok(true) => {}
+            match self.next_request(index, &mut request) {
+                Ok(true) => {
+                    if let Err(refusal) = self.forward(servers, index, &mut request) {
+                        self.refuse_at_once(index, &request, refusal);
+                    }
+                }
                 Ok(false) => return false,
                 Err(error) => {
                     use alloc::string::ToString;
@@ -60,23 +67,17 @@ impl<M: Machine> Core<M> {
 
     /// Takes one request; false if there is none, or no room for its answer.
     #[inline]
-    fn take_request(&mut self, servers: &mut [Server], index: usize) -> Result<bool, RingError> {
+    fn next_request(&mut self, index: usize, request: &mut Request) -> Result<bool, RingError> {
         let Some(client) = client_at(&mut self.clients, index) else {
             return Ok(false);
         };
         // Its slots may be taken by `Send`s that devices hold up.
         let starved = client.tokens.is_allowed() && !client.tokens.has_slot();
         client.stalled = starved || !client.can_answer_one_more()?;
-        if client.stalled {
+        if client.stalled || !client.requests.pop_into(request)? {
             return Ok(false);
         }
-        let Some(mut request) = client.requests.pop()? else {
-            return Ok(false);
-        };
         client.traffic.requests += 1;
-        if let Err(refusal) = self.forward(servers, index, &mut request) {
-            self.refuse_at_once(index, &request, refusal);
-        }
         Ok(true)
     }
 
@@ -102,10 +103,41 @@ impl<M: Machine> Core<M> {
         number: usize,
         request: &mut Request,
     ) -> Result<(), Refusal> {
-        let op = check(request, servers.len())?;
-        if op == Op::Account {
-            return self.write_account(number, request);
+        // The same for all operations, but quick for these.
+        match operation(request)? {
+            Op::Send => self.forward_as(Op::Send, servers, number, request),
+            Op::Recv => self.forward_as(Op::Recv, servers, number, request),
+            op => self.forward_other(op, servers, number, request),
         }
+    }
+
+    #[inline(never)]
+    fn forward_other(
+        &mut self,
+        op: Op,
+        servers: &mut [Server],
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        if matches!(op, Op::Account | Op::Exchange) {
+            check(op, request, servers.len())?;
+            return match op {
+                Op::Account => self.write_account(number, request),
+                _ => self.exchange(number, request),
+            };
+        }
+        self.forward_as(op, servers, number, request)
+    }
+
+    #[inline(always)]
+    fn forward_as(
+        &mut self,
+        op: Op,
+        servers: &mut [Server],
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        check(op, request, servers.len())?;
         let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
         let route = route(client, servers, op, request)?;
         let server = servers.get_mut(usize::from(route.server));
@@ -119,55 +151,35 @@ impl<M: Machine> Core<M> {
             remembered.new_socket = route.new_socket;
             remembered.quiet = request.flags & flags::QUIET != 0;
         }
-        if let Err(refusal) = self.begin(server, (number, index), op, request) {
+        let (memory, counters, place) = (&mut self.memory, &self.counters, (number, index));
+        let begun = match op {
+            Op::Send => begin_send(memory, counters, client, &server.nic, place, request),
+            Op::Recv if !server.nic.steers() => {
+                begin_recv(memory, counters, client, place, request)
+            }
+            _ => self.begin_other(server, place, op, request),
+        };
+        if let Err(refusal) = begun {
             self.cancel(number, index);
             return Err(refusal);
         }
-        self.push(server, (number, token), route, request);
+        self.push(server, (number, token), op, route, request);
         Ok(())
     }
 
-    /// Takes into use what a request needs.
-    #[inline]
-    fn begin(
-        &mut self,
-        server: &mut Server,
-        place: (usize, u16),
-        op: Op,
-        request: &mut Request,
-    ) -> Result<(), Refusal> {
-        match op {
-            Op::Send => self.begin_send(server, place, request),
-            Op::Recv => self.begin_recv(server, place, request),
-            Op::Resolve => self.begin_resolve(server, place, request),
-            Op::Cancel => {
-                let client = client_at(&mut self.clients, place.0);
-                let client = client.ok_or(Refusal::NOT_FOUND)?;
-                let (socket, _) = client
-                    .sockets
-                    .find(request.socket)
-                    .ok_or(Refusal::BAD_SOCKET)?;
-                let token = client.tokens.search(socket, request.arg);
-                request.arg = token.ok_or(Refusal::NOT_FOUND)?;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Writes a request to the server's ring, in the server's words.
-    #[inline]
+    #[inline(always)]
     fn push(
         &mut self,
         server: &mut Server,
         (number, token): (usize, u64),
+        op: Op,
         route: Route,
         request: &mut Request,
     ) {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let op = Op::from_number(request.op);
         request.user_data = token;
         request.client = number as u32;
         request.extent.address = 0;
@@ -182,18 +194,17 @@ impl<M: Machine> Core<M> {
         };
         client.sockets.begin(route.socket);
         match op {
-            Some(Op::Send) => client.queued_bytes += request.extent.len,
-            Some(Op::Recv) => request.flags &= PASSED_ON,
-            Some(Op::Close) => client.sockets.close(route.socket),
-            Some(Op::Accept) => request.arg = u64::from(client.sockets.number(route.new_socket)),
+            Op::Send => client.queued_bytes += request.extent.len,
+            Op::Close => client.sockets.close(route.socket),
+            Op::Accept => request.arg = u64::from(client.sockets.number(route.new_socket)),
             _ => {}
         }
         // The ring is as long as all clients' quotas together: should it be
         // full, the server has stopped taking requests in order, and its
         // completions, or its death, will tell.
-        server.overrun |= server.to.push(&(*request).into()).is_err();
+        server.overrun |= server.to.push((*request).as_ref()).is_err();
         self.counters.requests.add(1);
-        if op == Some(Op::Recv) {
+        if op == Op::Recv && server.nic.steers() {
             self.post_room(server, number, token as u16);
         }
     }
@@ -229,6 +240,20 @@ impl<M: Machine> Core<M> {
         Ok(())
     }
 
+    /// Answers `Op::Exchange`.
+    #[cold]
+    fn exchange(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+        let (extent, other) = (request.extent, request.arg as u32);
+        let exchanged = self.memory.exchange(index as u16, extent, other);
+        exchanged.map_err(Refusal::passing)?;
+        self.counters.completions.add(1);
+        let completion = request.complete(socket_api::Status::Ok);
+        if let Some(client) = client_at(&mut self.clients, index) {
+            client.tell(&completion, false);
+        }
+        Ok(())
+    }
+
     /// What a client's data passing has cost so far.
     pub(crate) fn account(&mut self, index: usize) -> Account {
         let account = self.memory.account(index as u16).map(|a| *a);
@@ -251,7 +276,7 @@ pub(crate) fn passing(request: &Request) -> Passing {
 
 /// Finds the sockets and the server that a request concerns, and holds it
 /// against the quotas; takes nothing unless it succeeds.
-#[inline]
+#[inline(always)]
 fn route(
     client: &mut Client,
     servers: &[Server],

@@ -37,7 +37,7 @@ const RECV: u16 = Op::Recv as u16;
 /// Largest MTU that is used, whatever the manager says.
 pub(crate) const MOST_MTU: u32 = 9216;
 /// Bytes of the longest frame.
-pub(crate) const MOST_FRAME: usize = MOST_MTU as usize + 14;
+pub(crate) const MOST_FRAME: u32 = MOST_MTU + 14;
 /// Smallest (RFC 791, 3.2).
 const LEAST_MTU: u32 = 576;
 
@@ -168,7 +168,7 @@ impl Server {
             queued: alloc::vec![false; ids],
             train: Train::NONE,
             frame: alloc::vec![0; LARGEST],
-            whole: alloc::vec![0; MOST_FRAME],
+            whole: alloc::vec![0; MOST_FRAME as usize],
             name: Vec::with_capacity(NAME + 1),
             random,
             config,

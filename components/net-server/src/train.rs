@@ -27,6 +27,7 @@ use crate::checksum;
 use crate::classify::{ETHERNET, is_host};
 use crate::counters::Counter;
 use crate::environment::Environment;
+use crate::express::{address, half, mac, word};
 use crate::flows::{Flow, Target};
 use crate::lists::NONE;
 use crate::outflow::distance;
@@ -46,26 +47,17 @@ const ACK_DELAY: Duration = Duration::from_millis(10);
 
 type Headers = [u8; HEADERS];
 
+/// A number of TCP's.
 #[inline]
-fn half(h: &Headers, at: usize) -> u16 {
-    u16::from_be_bytes([h[at], h[at + 1]])
-}
-
-#[inline]
-fn word(h: &Headers, at: usize) -> u32 {
-    u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]])
-}
-
-#[inline]
-fn address(h: &Headers, at: usize) -> Ipv4Address {
-    Ipv4Address::new(h[at], h[at + 1], h[at + 2], h[at + 3])
+fn number(h: &Headers, at: usize) -> u32 {
+    (word(h, at) as u32).swap_bytes()
 }
 
 /// Whether two segments are of one connection and came the same way: the
 /// Ethernet header, IP addresses and ports.
 #[inline]
 fn is_same(a: &Headers, b: &Headers) -> bool {
-    let double = |h: &Headers, at| u64::from(word(h, at)) | u64::from(word(h, at + 4)) << 32;
+    let double = |h: &Headers, at| word(h, at) | word(h, at + 4) << 32;
     double(a, 0) == double(b, 0)
         && double(a, 26) == double(b, 26)
         && word(a, 8) == word(b, 8)
@@ -73,16 +65,19 @@ fn is_same(a: &Headers, b: &Headers) -> bool {
 }
 
 /// A word in which some bits matter.
-const fn masked(mask: [u8; 4], want: [u8; 4]) -> (u32, u32) {
-    (u32::from_ne_bytes(mask), u32::from_ne_bytes(want))
+const fn masked(mask: [u8; 4], want: [u8; 4]) -> (u64, u64) {
+    (
+        u32::from_ne_bytes(mask) as u64,
+        u32::from_ne_bytes(want) as u64,
+    )
 }
 
 /// IPv4 with a header of 20 bytes.
-const IPV4: (u32, u32) = masked([0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
+const IPV4: (u64, u64) = masked([0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
 /// No fragment, TCP.
-const TCP: (u32, u32) = masked([0x3f, 0xff, 0, 0xff], [0, 0, 0, 6]);
+const TCP: (u64, u64) = masked([0x3f, 0xff, 0, 0xff], [0, 0, 0, 6]);
 /// A header of 20 bytes, ACK, and perhaps PSH.
-const SEGMENT: (u32, u32) = masked([0xff, !PSH, 0, 0], [0x50, ACK, 0, 0]);
+const SEGMENT: (u64, u64) = masked([0xff, !PSH, 0, 0], [0x50, ACK, 0, 0]);
 
 /// The IP packet of one segment without anything unusual, whole and sound: how
 /// many bytes of payload it has.
@@ -94,9 +89,9 @@ fn sound(h: &Headers, packet: &Packet) -> Option<u32> {
     if !(is(12, IPV4) && is(20, TCP) && is(46, SEGMENT) && fits) || half(h, 48) == 0 {
         return None;
     }
-    let sum = |a: usize, b: usize| u64::from(word(h, a)) + u64::from(word(h, b));
+    let sum = |a: usize, b: usize| word(h, a) + word(h, b);
     let addresses = sum(26, 30);
-    if !checksum::is_right(addresses + sum(14, 18) + u64::from(word(h, 22))) {
+    if !checksum::is_right(addresses + sum(14, 18) + word(h, 22)) {
         return None;
     }
     let rest = u64::from(6u16.swap_bytes()) + u64::from((total - 20).swap_bytes());
@@ -148,7 +143,7 @@ impl Train {
     /// Whether a segment with so much payload goes on where this ends.
     #[inline]
     fn takes(&self, h: &Headers, len: u32) -> bool {
-        let (seq, ack) = (word(h, 38).swap_bytes(), word(h, 42).swap_bytes());
+        let (seq, ack) = (number(h, 38), number(h, 42));
         let ahead = distance(ack, self.ack);
         let end = seq.wrapping_add(len);
         seq == self.next
@@ -162,7 +157,7 @@ impl Train {
     #[inline]
     fn go_on(&mut self, h: &Headers, len: u32) {
         self.next = self.next.wrapping_add(len);
-        self.ack = word(h, 42).swap_bytes();
+        self.ack = number(h, 42);
         self.window = half(h, 48);
         self.flags = h[47];
         self.len += len;
@@ -188,7 +183,7 @@ impl Server {
         if packet.flags & packet_flags::WHOLE != 0
             || packet.header_len < HEADERS as u32
             || packet.header_len > packet.len
-            || packet.len > MOST_FRAME as u32
+            || packet.len > MOST_FRAME
             || !env.read_header(packet.header, &mut h)
         {
             return false;
@@ -226,7 +221,7 @@ impl Server {
             port: half(h, 36),
         };
         let own_ip = own.cidr.address();
-        if h[..6] != self.stack.facts().mac
+        if mac(h, 0) != self.stack.facts().mac
             || h[6] & 1 != 0
             || dst != own_ip
             || src == own_ip
@@ -242,7 +237,7 @@ impl Server {
         let view = connection.view();
         if view.state != State::Established
             || connection.fin_end.is_some()
-            || !connection.inflow.ends_at(&self.packets, view.next)
+            || !connection.inflow.is_gapless(&self.packets, view.next)
         {
             return false;
         }
@@ -328,10 +323,13 @@ impl Server {
         self.counters.add_n(Counter::Scratch, train.len.into());
         connection.heard(note.segment, now);
         connection.stopped = false;
-        if connection.view().next == train.next {
-            self.wake(Id::Connection(c));
-        } else {
-            self.out_of_step(c);
+        let next = connection.view().next;
+        if next != train.next {
+            // smoltcp has not taken it: it comes again.
+            self.counters.add(Counter::OutOfStep);
+            let inflow = &mut connection.inflow;
+            inflow.truncate(&mut self.packets, next, |id| env.release(id));
         }
+        self.wake(Id::Connection(c));
     }
 }

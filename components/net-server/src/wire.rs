@@ -87,6 +87,21 @@ pub(crate) struct Emitted {
     pub rst: bool,
 }
 
+impl Emitted {
+    /// What is in a segment of `len` bytes of payload.
+    fn of(tcp: &TcpPacket<&[u8]>, len: u32) -> Self {
+        let seq = tcp.seq_number().0 as u32;
+        Self {
+            seq,
+            end: seq.wrapping_add(tcp.segment_len() as u32),
+            ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
+            window: tcp.window_len(),
+            len,
+            rst: tcp.rst(),
+        }
+    }
+}
+
 /// What smoltcp did with its chances to send.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Note {
@@ -247,15 +262,8 @@ impl<E: Environment> Wire<'_, E> {
         let tcp = TcpPacket::new_unchecked(&self.buffer[ETHERNET + IP_HEADER..len]);
         let header_len = ETHERNET + IP_HEADER + usize::from(tcp.header_len());
         let payload = (len - header_len) as u32;
-        let seq = tcp.seq_number().0 as u32;
-        self.note.segment = Some(Emitted {
-            seq,
-            end: seq.wrapping_add(tcp.segment_len() as u32),
-            ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
-            window: tcp.window_len(),
-            len: payload,
-            rst: tcp.rst(),
-        });
+        let emitted = Emitted::of(&tcp, payload);
+        self.note.segment = Some(emitted);
         if payload == 0 {
             self.fill_checksum(len, IpProtocol::Tcp, TCP_CHECKSUM);
             self.emit_whole(len);

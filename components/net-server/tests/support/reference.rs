@@ -62,6 +62,11 @@ impl Reference {
     /// A frame comes.
     pub fn take(&mut self, frame: Vec<u8>, now_us: u64) {
         self.wire.received.push_back(frame);
+        self.run(now_us);
+    }
+
+    /// Does what there is to do.
+    pub fn run(&mut self, now_us: u64) {
         let now = Instant::from_micros(now_us as i64);
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
     }
