@@ -11,7 +11,7 @@
 //! Each packet is filed as one piece, in the slot with its number. A piece is
 //! cut in two only where a later packet is put into its middle, so of `n`
 //! packets there are fewer than `2n` pieces (Davenport and Schinzel), and there
-//! are always slots for the others.
+//! are slots for the others whenever a packet may be held.
 
 use alloc::vec::Vec;
 
