@@ -119,9 +119,12 @@ impl<M: Machine> Core<M> {
         number: usize,
         request: &mut Request,
     ) -> Result<(), Refusal> {
-        if op == Op::Account {
+        if matches!(op, Op::Account | Op::Exchange) {
             check(op, request, servers.len())?;
-            return self.write_account(number, request);
+            return match op {
+                Op::Account => self.write_account(number, request),
+                _ => self.exchange(number, request),
+            };
         }
         self.forward_as(op, servers, number, request)
     }
@@ -231,6 +234,20 @@ impl<M: Machine> Core<M> {
         self.counters.completions.add(1);
         let mut completion = request.complete(socket_api::Status::Ok);
         completion.len = size_of::<Account>() as u32;
+        if let Some(client) = client_at(&mut self.clients, index) {
+            client.tell(&completion, false);
+        }
+        Ok(())
+    }
+
+    /// Answers `Op::Exchange`.
+    #[cold]
+    fn exchange(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+        let (extent, other) = (request.extent, request.arg as u32);
+        let exchanged = self.memory.exchange(index as u16, extent, other);
+        exchanged.map_err(Refusal::passing)?;
+        self.counters.completions.add(1);
+        let completion = request.complete(socket_api::Status::Ok);
         if let Some(client) = client_at(&mut self.clients, index) {
             client.tell(&completion, false);
         }

@@ -232,9 +232,10 @@ impl Stack {
         frame: &[u8],
         io: Io<'_, E>,
     ) {
-        if !self.hops.hear(host, mac, self.now) {
+        if !self.hops.should_hear(host, mac, self.now) {
             return;
         }
+        self.hops.hear(host, self.now);
         io.counters.add(Counter::SocketsShown);
         self.call(
             Via::Wide,

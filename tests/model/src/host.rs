@@ -3,9 +3,9 @@
 use data_passing::{Costs, HoldingConfig, Memory, Mutations, Rights};
 use io_manager::{Bells, ClientConfig, Fault, Manager, NicConfig, Quota, Region, ServerConfig};
 use model_platform::{Allocator, ModelMachine, ModelNic, Physical};
+use monitor_api::{CounterPage, CounterReader};
 use net_server::channel::Channel;
 use net_server::{Config, Server};
-use monitor_api::{CounterPage, CounterReader};
 use nic_api::{NicInfo, nic_features, payload_bytes};
 use shared_ring::{RingLayout, SharedMemory};
 use socket_api::{self as api, Account, Extent, SERVER_PACKETS};
@@ -18,10 +18,10 @@ pub const DATA: u32 = 0x4000_0000;
 /// Bytes of a client's data region.
 pub const DATA_BYTES: u32 = 2 << 20;
 /// Where its other memory of 4 KiB pages lies.
-pub const HEAP: u32 = 0x3000_0000;
+pub const HEAP: u32 = LARGE - HEAP_BYTES;
 /// Bytes of that.
 pub const HEAP_BYTES: u32 = 4 << 20;
-/// Where its memory of 2 MiB pages lies.
+/// Where its memory of 2 MiB pages lies, right behind the other.
 pub const LARGE: u32 = 0x5000_0000;
 /// Bytes of that.
 pub const LARGE_BYTES: u32 = 4 << 20;
@@ -143,7 +143,13 @@ impl Host {
         let counters = CounterPage::create(page).expect("a whole page");
         let manager = Manager::new(memory, &clients, &servers, Some(counters));
         let manager = manager.expect("rings that were formatted");
-        Self::assemble(config, (allocator.physical, machine, manager), nics, &servers, (&clients, page))
+        Self::assemble(
+            config,
+            (allocator.physical, machine, manager),
+            nics,
+            &servers,
+            (&clients, page),
+        )
     }
 
     fn assemble(

@@ -7,8 +7,10 @@ use std::rc::Rc;
 use ioipc::net::{TcpStream, UdpSocket};
 use ioipc::queue::Queue;
 use ioipc::{Account, Passing, Semantics, Technique, UserBuffer};
-use model_tests::pairs::{Pair, address, direct};
-use model_tests::{HEAP, HostConfig, World, background, pattern};
+use model_tests::background::{self, Background};
+use model_tests::pairs::{Pair, Reader, address, direct};
+use model_tests::{HEAP, HostConfig, World, pattern};
+use socket_api::Extent;
 
 const MIB: usize = 1 << 20;
 
@@ -21,22 +23,14 @@ fn outside(world: &World, host: usize) -> (u64, u64) {
     (machine.copied(), operations)
 }
 
-/// Has the client on host 1 receive a stream in the background; the bytes.
-fn receive_all(pair: Pair, stream: TcpStream, room: u32) -> (background::Background, Rc<RefCell<Vec<u8>>>) {
-    let got = Rc::new(RefCell::new(Vec::new()));
-    let into = got.clone();
-    let mut queue = Queue::<4>::new_on(pair.stacks[1]).unwrap();
-    let at = UserBuffer::at(HEAP + 5, room);
-    queue.receive(&stream, at, None, 0).unwrap();
-    let work = move || {
-        while let Some(done) = queue.poll() {
-            let len = done.result.unwrap();
-            into.borrow_mut().extend(pair.load(1, HEAP + 5, len));
-            queue.receive(&stream, at, None, 0).unwrap();
-            queue.flush();
-        }
-    };
-    (background::set(work), got)
+/// Has the client on host 1 receive a stream in the background.
+fn receive_all(pair: Pair, stream: &TcpStream, room: u32) -> (Background, Rc<RefCell<Reader>>) {
+    let address = HEAP + 5;
+    let reader = Reader::new(pair, 1, stream, Extent { address, len: room });
+    let reader = Rc::new(RefCell::new(reader));
+    let again = reader.clone();
+    let background = background::set(move || again.borrow_mut().poll());
+    (background, reader)
 }
 
 #[test]
@@ -46,7 +40,7 @@ fn a_mebibyte_goes_by_reference_but_for_a_tail_and_comes_with_one_copy() {
         let [from, to] = pair.connection(80);
         let bytes = pattern(MIB, 1);
         pair.store(0, HEAP, &bytes);
-        let (background, got) = receive_all(pair, to, 60_000);
+        let (background, reader) = receive_all(pair, &to, 60_000);
         let sent = from.write_memory(UserBuffer::at(HEAP, MIB as u32), None);
         assert_eq!(sent.unwrap(), MIB);
         let account = pair.stacks[0].account().unwrap();
@@ -55,21 +49,20 @@ fn a_mebibyte_goes_by_reference_but_for_a_tail_and_comes_with_one_copy() {
         assert_eq!((account.copied_out, account.page_operations()), (0, 0));
         assert_eq!((account.faults_copied, account.faults_restored), (0, 0));
         assert_eq!(pair.stacks[0].counters().copied(), 0);
-        assert_eq!(outside(world, 0), (account.copied_tail, 0), "as the machine saw it");
-        for _ in 0..10_000 {
-            if got.borrow().len() == MIB {
-                break;
-            }
-            let _ = pair.stacks[0].account();
-        }
-        assert!(*got.borrow() == bytes);
+        assert_eq!(
+            outside(world, 0),
+            (account.copied_tail, 0),
+            "as the machine saw it"
+        );
+        drop(background);
+        reader.borrow_mut().wait_for(MIB);
+        assert!(reader.borrow().got == bytes);
         let account = pair.stacks[1].account().unwrap();
         assert_eq!(account.copied_in, MIB as u64);
         assert_eq!(account.copied(), MIB as u64);
         assert_eq!(account.page_operations(), 0);
         assert_eq!(pair.stacks[1].counters().copied(), 0);
         assert_eq!(outside(world, 1), (MIB as u64, 0), "as the machine saw it");
-        drop((background, from));
     });
 }
 
@@ -114,7 +107,9 @@ fn early(pair: Pair, sockets: &[UdpSocket; 2], len: usize, to: u32, passing: [Pa
         if !std::mem::replace(&mut sent, true) {
             let memory = UserBuffer::at(HEAP, len as u32);
             let to = address(1, 7);
-            queue.send_to(&from, memory, to, Some(passing[0]), 0).unwrap();
+            queue
+                .send_to(&from, memory, to, Some(passing[0]), 0)
+                .unwrap();
             queue.flush();
         }
     });
@@ -171,7 +166,13 @@ fn a_blocked_receiver_is_served_in_place() {
         let pair = Pair::new(world, 0, direct());
         let sockets = pair.datagrams(7);
         for (n, len) in [1, 100, 4096, 8001].into_iter().enumerate() {
-            early(pair, &sockets, len, HEAP + 77 * n as u32, [Passing::DEFAULT; 2]);
+            early(
+                pair,
+                &sockets,
+                len,
+                HEAP + 77 * n as u32,
+                [Passing::DEFAULT; 2],
+            );
         }
         let (account, outside) = costs(pair, 1);
         assert_eq!((account.copied(), account.page_operations()), (0, 0));
@@ -202,7 +203,10 @@ fn a_receiver_with_threads_gets_pages_for_its_own() {
             let (account, (bytes, pages)) = costs(pair, 1);
             assert_eq!(account.copied_reverse - before.copied_reverse, reverse);
             assert_eq!(account.copied_in - before.copied_in, copied);
-            assert_eq!((account.copied(), account.page_operations()), (bytes, pages));
+            assert_eq!(
+                (account.copied(), account.page_operations()),
+                (bytes, pages)
+            );
         }
     });
 }
