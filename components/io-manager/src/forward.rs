@@ -301,25 +301,28 @@ fn route(
     if !client.tokens.is_allowed() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
-    let over = |bytes: u32| u64::from(bytes) > u64::from(client.quota.queued_bytes);
-    if op == Op::Send && over(client.queued_bytes.saturating_add(request.extent.len)) {
+    let queued = client.queued_bytes.saturating_add(request.extent.len);
+    if op == Op::Send && queued > client.quota.queued_bytes {
         return Err(Refusal::quota(quota::QUEUED_BYTES));
     }
+    Ok(Route {
+        socket,
+        new_socket: reserve(client, op, server, request)?,
+        server,
+    })
+}
+
+/// Takes the socket that an operation makes, if it makes one.
+#[inline(always)]
+fn reserve(client: &mut Client, op: Op, server: u8, request: &Request) -> Result<u16, Refusal> {
     let kind = match op {
         Op::Open => SocketKind::from_number(request.arg as u16),
         Op::Accept => Some(SocketKind::Tcp),
         _ => None,
     };
-    let new_socket = match kind {
-        Some(kind) => client
-            .sockets
-            .reserve(server, kind)
-            .ok_or(Refusal::quota(quota::SOCKETS))?,
-        None => NO_SOCKET,
+    let Some(kind) = kind else {
+        return Ok(NO_SOCKET);
     };
-    Ok(Route {
-        socket,
-        new_socket,
-        server,
-    })
+    let socket = client.sockets.reserve(server, kind);
+    socket.ok_or(Refusal::quota(quota::SOCKETS))
 }
