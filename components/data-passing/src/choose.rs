@@ -102,7 +102,8 @@ pub fn output_cost(costs: &Costs, case: &OutputCase, technique: Technique) -> u6
         Technique::Tcow => {
             let open = pages - u64::from(case.protected).min(pages);
             let written = pages * u64::from(case.fault_rate) / 256;
-            pages * each + open * u64::from(costs.protect) + written * u64::from(costs.fault)
+            let protect = u64::from(costs.protect);
+            pages * each + open * protect + written * (u64::from(costs.fault) + protect)
         }
         Technique::CopyOut => costs.copying(case.len) + u64::from(case.len.div_ceil(4096)) * each,
         _ => pages * (each + u64::from(costs.unmap)),

@@ -21,7 +21,7 @@ pub struct Costs {
     pub unmap: u32,
     /// Changing the rights of a page.
     pub protect: u32,
-    /// A fault, resolved by restoring access.
+    /// A fault, without the page operation that resolves it.
     pub fault: u32,
     /// Booking a frame in and out of an operation.
     pub reference: u32,
@@ -36,7 +36,7 @@ impl Costs {
         map: 900,
         unmap: 900,
         protect: 900,
-        fault: 2300,
+        fault: 1400,
         reference: 25,
     };
 
@@ -62,7 +62,14 @@ impl Costs {
         self
     }
 
-    fn get_mut(&mut self, which: Cost) -> &mut u32 {
+    /// These costs with one of them said to be `number`.
+    #[must_use]
+    pub const fn with(mut self, which: Cost, number: u32) -> Self {
+        *self.get_mut(which) = number;
+        self
+    }
+
+    const fn get_mut(&mut self, which: Cost) -> &mut u32 {
         match which {
             Cost::Copy => &mut self.copy,
             Cost::CopyPage => &mut self.copy_page,
@@ -70,6 +77,7 @@ impl Costs {
             Cost::Unmap => &mut self.unmap,
             Cost::Protect => &mut self.protect,
             Cost::Fault => &mut self.fault,
+            Cost::Reference => &mut self.reference,
         }
     }
 }
@@ -84,13 +92,19 @@ impl fmt::Display for Costs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "copy {} + {} per 4 KiB, map {}, unmap {}, protect {}, fault {}",
-            self.copy, self.copy_page, self.map, self.unmap, self.protect, self.fault
+            "copy {} + {} per 4 KiB, map {}, unmap {}, protect {}, fault {}, reference {}",
+            self.copy,
+            self.copy_page,
+            self.map,
+            self.unmap,
+            self.protect,
+            self.fault,
+            self.reference
         )
     }
 }
 
-/// A cost that can be measured.
+/// One of the costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
     /// A copy of no bytes.
@@ -103,8 +117,10 @@ pub enum Cost {
     Unmap,
     /// Changing a page's rights.
     Protect,
-    /// A fault and its resolution.
+    /// A fault, without the page operation that resolves it.
     Fault,
+    /// Booking a frame in and out of an operation.
+    Reference,
 }
 
 #[cfg(test)]

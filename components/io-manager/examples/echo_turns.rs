@@ -303,7 +303,10 @@ impl Others {
                 ..Transmit::default()
             };
             // The slots of a burst are free again before the next.
-            frame.slot = self.slots.pop()?.map_or(self.next_slot(), |s| s.slot as u16);
+            frame.slot = self
+                .slots
+                .pop()?
+                .map_or(self.next_slot(), |s| s.slot as u16);
             frame.parts[0] = Part {
                 token: request.user_data,
                 offset: 0,

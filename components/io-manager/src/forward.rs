@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 
 use crate::check::{Refusal, check, uses_socket};
 use crate::client::{Client, Standing, client_at};
+use crate::null::NULL_SERVER;
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
@@ -19,7 +20,7 @@ use crate::tokens::Outstanding;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
-mod quota {
+pub(crate) mod quota {
     pub const SOCKETS: usize = 0;
     pub const REQUESTS: usize = 1;
     pub const QUEUED_BYTES: usize = 2;
@@ -134,8 +135,9 @@ impl<M: Machine> Core<M> {
             }
             _ => {}
         }
-        let server = servers.get_mut(usize::from(route.server));
-        let server = server.ok_or(Refusal::SERVER_GONE)?;
+        let Some(server) = servers.get_mut(usize::from(route.server)) else {
+            return self.serve_null(index, op, request, route);
+        };
         let mut remembered = Outstanding {
             handle: request.socket,
             len: request.extent.len,
@@ -252,6 +254,13 @@ fn route(
         (NO_SOCKET, request.address.nic as u8)
     };
     if !servers.get(usize::from(server)).is_some_and(|s| s.alive) {
+        if server == NULL_SERVER {
+            return Ok(Route {
+                socket,
+                new_socket: NO_SOCKET,
+                server,
+            });
+        }
         if op == Op::Close {
             // Nobody is left to tell; the client's number is free again.
             client.sockets.release(socket);
@@ -269,6 +278,10 @@ fn route(
         Op::Open => SocketKind::from_number(request.arg as u16),
         Op::Accept => Some(SocketKind::Tcp),
         _ => None,
+    };
+    let server = match kind {
+        Some(SocketKind::Null) => NULL_SERVER,
+        _ => server,
     };
     let new_socket = match kind {
         Some(kind) => client

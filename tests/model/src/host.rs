@@ -3,9 +3,9 @@
 use data_passing::{Costs, HoldingConfig, Memory, Mutations, Rights};
 use io_manager::{Bells, ClientConfig, Fault, Manager, NicConfig, Quota, Region, ServerConfig};
 use model_platform::{Allocator, ModelMachine, ModelNic, Physical};
+use monitor_api::{CounterPage, CounterReader};
 use net_server::channel::Channel;
 use net_server::{Config, Server};
-use monitor_api::{CounterPage, CounterReader};
 use nic_api::{NicInfo, nic_features, payload_bytes};
 use shared_ring::{RingLayout, SharedMemory};
 use socket_api::{self as api, Account, Extent, SERVER_PACKETS};
@@ -143,7 +143,13 @@ impl Host {
         let counters = CounterPage::create(page).expect("a whole page");
         let manager = Manager::new(memory, &clients, &servers, Some(counters));
         let manager = manager.expect("rings that were formatted");
-        Self::assemble(config, (allocator.physical, machine, manager), nics, &servers, (&clients, page))
+        Self::assemble(
+            config,
+            (allocator.physical, machine, manager),
+            nics,
+            &servers,
+            (&clients, page),
+        )
     }
 
     fn assemble(

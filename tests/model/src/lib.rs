@@ -22,8 +22,6 @@ pub mod pairs;
 pub mod raw;
 mod world;
 
-pub use host::{
-    DATA, DATA_BYTES, HEAP, HEAP_BYTES, Host, HostConfig, LARGE, LARGE_BYTES, RESERVE,
-};
+pub use host::{DATA, DATA_BYTES, HEAP, HEAP_BYTES, Host, HostConfig, LARGE, LARGE_BYTES, RESERVE};
 pub use noise::{Noise, pattern};
 pub use world::{Inner, ModelPlatform, Wire, World};

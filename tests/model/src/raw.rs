@@ -109,8 +109,11 @@ impl RogueServer {
         Self {
             to: Consumer::attach(at(api::TO_SERVER_OFFSET, api::TO_SERVER), api::TO_SERVER)
                 .expect(attached),
-            from: Producer::attach(at(api::FROM_SERVER_OFFSET, api::FROM_SERVER), api::FROM_SERVER)
-                .expect(attached),
+            from: Producer::attach(
+                at(api::FROM_SERVER_OFFSET, api::FROM_SERVER),
+                api::FROM_SERVER,
+            )
+            .expect(attached),
             done: Consumer::attach(at(api::SLOTS_DONE_OFFSET, api::SLOTS_DONE), api::SLOTS_DONE)
                 .expect(attached),
             control: config.control,

@@ -221,9 +221,12 @@ const PATIENCE: usize = 100_000;
 impl ModelPlatform {
     /// Whether the thread has been woken since it last was.
     fn is_woken(&self) -> bool {
-        let signals = self.world.lock().hosts.get(self.host).map_or(u64::MAX, |h| {
-            h.signals[usize::from(self.client)]
-        });
+        let signals = self
+            .world
+            .lock()
+            .hosts
+            .get(self.host)
+            .map_or(u64::MAX, |h| h.signals[usize::from(self.client)]);
         let heard = self.heard.swap(signals, Relaxed);
         self.woken.swap(false, Relaxed) | (heard != signals)
     }

@@ -49,7 +49,11 @@ fn a_mebibyte_goes_by_reference_but_for_a_tail_and_comes_with_one_copy() {
         assert_eq!((account.copied_out, account.page_operations()), (0, 0));
         assert_eq!((account.faults_copied, account.faults_restored), (0, 0));
         assert_eq!(pair.stacks[0].counters().copied(), 0);
-        assert_eq!(outside(world, 0), (account.copied_tail, 0), "as the machine saw it");
+        assert_eq!(
+            outside(world, 0),
+            (account.copied_tail, 0),
+            "as the machine saw it"
+        );
         drop(background);
         reader.borrow_mut().wait_for(MIB);
         assert!(reader.borrow().got == bytes);
@@ -103,7 +107,9 @@ fn early(pair: Pair, sockets: &[UdpSocket; 2], len: usize, to: u32, passing: [Pa
         if !std::mem::replace(&mut sent, true) {
             let memory = UserBuffer::at(HEAP, len as u32);
             let to = address(1, 7);
-            queue.send_to(&from, memory, to, Some(passing[0]), 0).unwrap();
+            queue
+                .send_to(&from, memory, to, Some(passing[0]), 0)
+                .unwrap();
             queue.flush();
         }
     });
@@ -160,7 +166,13 @@ fn a_blocked_receiver_is_served_in_place() {
         let pair = Pair::new(world, 0, direct());
         let sockets = pair.datagrams(7);
         for (n, len) in [1, 100, 4096, 8001].into_iter().enumerate() {
-            early(pair, &sockets, len, HEAP + 77 * n as u32, [Passing::DEFAULT; 2]);
+            early(
+                pair,
+                &sockets,
+                len,
+                HEAP + 77 * n as u32,
+                [Passing::DEFAULT; 2],
+            );
         }
         let (account, outside) = costs(pair, 1);
         assert_eq!((account.copied(), account.page_operations()), (0, 0));
@@ -191,7 +203,10 @@ fn a_receiver_with_threads_gets_pages_for_its_own() {
             let (account, (bytes, pages)) = costs(pair, 1);
             assert_eq!(account.copied_reverse - before.copied_reverse, reverse);
             assert_eq!(account.copied_in - before.copied_in, copied);
-            assert_eq!((account.copied(), account.page_operations()), (bytes, pages));
+            assert_eq!(
+                (account.copied(), account.page_operations()),
+                (bytes, pages)
+            );
         }
     });
 }
