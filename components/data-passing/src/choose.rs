@@ -123,7 +123,7 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
         costs.copying(case.len)
     };
     match technique {
-        Technique::InPlace => pages * each,
+        Technique::InPlace => u64::from(costs.post) + pages * each,
         Technique::Swap => {
             // Both ends of an unaligned room are partial pages.
             let whole = match case.aligned {
@@ -131,7 +131,8 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
                 false => case.pages.saturating_sub(2),
             };
             let partial = costs.copying(case.len.saturating_sub(whole << 12));
-            u64::from(whole) * (map + unmap + each) + partial
+            let moved = u64::from(whole) * (map + unmap);
+            u64::from(costs.post) + pages * each + moved + partial
         }
         Technique::CopyIn => costs.copying(case.len),
         Technique::Create => pages * (map + each) + late,
@@ -143,8 +144,8 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
 #[must_use]
 #[inline]
 pub fn choose_output(costs: &Costs, case: &OutputCase) -> Option<Technique> {
-    // A copy costs that much before its first byte: a packet's is not looked at.
-    let copy_is_dearer = u64::from(case.pages) * u64::from(costs.reference) <= costs.copy.into();
+    // A copy of bytes that do not begin at a page needs one frame less at most.
+    let copy_is_dearer = costs.reference <= costs.copy;
     if copy_is_dearer && output_is_legal(case, Technique::Reference) {
         return Some(Technique::Reference);
     }

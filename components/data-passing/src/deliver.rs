@@ -31,6 +31,9 @@ impl<M: Machine> Memory<M> {
         if len > rest.len {
             return Err(PassingError::Extent);
         }
+        if self.deliver_short(input, from, len) {
+            return Ok(());
+        }
         let extent = Extent { len, ..rest };
         let mut from = from;
         self.overwrite(input.client, extent, input.reach(), |machine, to, len| {

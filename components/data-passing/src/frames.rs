@@ -191,6 +191,15 @@ pub(crate) struct FrameList {
 }
 
 impl FrameList {
+    /// One frame.
+    pub const fn of(id: FrameId) -> Self {
+        Self {
+            first: [id.0, NO_FRAME],
+            rest: Vec::new(),
+            len: 1,
+        }
+    }
+
     #[inline]
     pub fn push(&mut self, id: FrameId) {
         match self.first.get_mut(self.len as usize) {

@@ -81,7 +81,12 @@ impl Input {
     }
 
     #[inline]
-    fn new(client: u16, holding: &Holding, extent: Extent, technique: Technique) -> Self {
+    pub(crate) fn new(
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        technique: Technique,
+    ) -> Self {
         Self {
             client,
             address: extent.address,
@@ -160,6 +165,10 @@ impl<M: Machine> Memory<M> {
         if !holding.writable {
             return Err(PassingError::Extent);
         }
+        if !early && let Some(input) = self.await_short(client, &holding, extent, passing) {
+            return Ok(input);
+        }
+        let space = self.space(client).ok_or(PassingError::Extent)?;
         let case = InputCase {
             semantics: passing.semantics,
             len: extent.len,

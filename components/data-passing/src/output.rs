@@ -13,7 +13,7 @@ use socket_api::{Extent, Passing, Technique};
 
 use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
 use crate::frames::{FrameList, Use};
-use crate::machine::{Machine, Place, Rights};
+use crate::machine::{FrameId, Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
 use crate::space::{Holding, PageState, SMALL};
 
@@ -37,6 +37,23 @@ pub struct Output {
 }
 
 impl Output {
+    /// Bytes that have been copied to one frame of the system.
+    #[inline]
+    pub(crate) fn copied(client: u16, extent: Extent, frame: FrameId) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique: Technique::CopyOut,
+            how: Use::Weak,
+            frames: FrameList::of(frame),
+            grain: SMALL,
+            exposed: false,
+            base: 0,
+            start: 0,
+        }
+    }
+
     /// Bytes.
     #[must_use]
     pub const fn len(&self) -> u32 {
@@ -139,6 +156,9 @@ impl<M: Machine> Memory<M> {
         let space = space.ok_or(PassingError::Extent)?;
         let holding = space.find(extent).ok_or(PassingError::Extent)?;
         let blocked = blocked && space.single_threaded;
+        if !blocked && let Some(output) = self.copy_short(client, &holding, extent, passing) {
+            return Ok(output);
+        }
         let case = self.output_case(client, &holding, extent, passing, blocked)?;
         let technique = match passing.forced {
             Some(forced) => output_is_legal(&case, forced).then_some(forced),

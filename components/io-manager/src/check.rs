@@ -95,7 +95,10 @@ pub(crate) fn check(request: &Request, servers: usize) -> Result<Op, Refusal> {
 /// Whether the operation is one on an open socket.
 #[inline]
 pub(crate) fn uses_socket(op: Op) -> bool {
-    !matches!(op, Op::Open | Op::Resolve | Op::AwaitAddress | Op::Account)
+    !matches!(
+        op,
+        Op::Open | Op::Resolve | Op::AwaitAddress | Op::Account | Op::Exchange
+    )
 }
 
 #[inline]
@@ -121,7 +124,7 @@ fn legal_passing(op: Op, word: u32) -> bool {
 #[inline]
 fn legal_extent(op: Op, extent: &Extent) -> bool {
     match op {
-        Op::Send | Op::Recv => extent.end() <= ADDRESS_END,
+        Op::Send | Op::Recv | Op::Exchange => extent.end() <= ADDRESS_END,
         Op::Resolve => (1..=MOST_NAME).contains(&extent.len) && extent.end() <= ADDRESS_END,
         Op::Account => extent.len as usize >= size_of::<Account>() && extent.end() <= ADDRESS_END,
         _ => *extent == Extent::default(),
@@ -173,6 +176,7 @@ fn legal_arg(op: Op, request: &Request) -> bool {
                 && end.is_some_and(|end| end <= ADDRESS_END)
         }
         Op::Close | Op::Cancel => true,
+        Op::Exchange => arg < ADDRESS_END,
         _ => arg == 0,
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! * [`Manager`]: the parties and one turn of work.
 //! * `check`, `forward`, `begin`: requests, from a client to a server.
-//! * `answer`, `deliver`, `progress`: completions and received bytes, from a server
+//! * `answer`, `quick`, `deliver`, `progress`: completions and received bytes, from a server
 //!   to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
@@ -46,6 +46,7 @@ mod nic;
 mod null;
 mod packets;
 mod progress;
+mod quick;
 mod receive;
 mod sends;
 mod server;

@@ -74,8 +74,7 @@ impl<M: Machine> Core<M> {
         self.pattern = pattern;
     }
 
-    /// Carries out a checked request on a null socket, and answers it: false,
-    /// as `Core::forward` says of what is not on its way.
+    /// Carries out a checked request on a null socket, and answers it.
     #[cold]
     pub(crate) fn serve_null(
         &mut self,
@@ -83,7 +82,7 @@ impl<M: Machine> Core<M> {
         op: Op,
         request: &Request,
         route: Route,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<(), Refusal> {
         let mut completion = request.complete(Status::Ok);
         match op {
             Op::Open => completion.socket = self.open_null(index, request, route.new_socket)?,
@@ -94,6 +93,7 @@ impl<M: Machine> Core<M> {
                     client.sockets.release(route.socket);
                 }
             }
+            Op::Cancel => return Err(Refusal::NOT_FOUND),
             _ => return Err(Refusal::new(Status::InvalidState, 0)),
         }
         self.counters.requests.add(1);
@@ -101,7 +101,7 @@ impl<M: Machine> Core<M> {
         if let Some(client) = client_at(&mut self.clients, index) {
             client.tell(&completion, request.flags & flags::QUIET != 0);
         }
-        Ok(false)
+        Ok(())
     }
 
     fn open_null(&mut self, index: usize, request: &Request, new: u16) -> Result<u32, Refusal> {

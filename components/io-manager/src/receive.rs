@@ -66,10 +66,11 @@ pub(crate) fn take_received<M: Machine>(
     core: &mut Core<M>,
     server: &mut Server,
 ) -> Result<bool, RingError> {
+    let mut received = Received::default();
     for _ in 0..BATCH {
-        let Some(received) = server.nic.filled.pop()? else {
+        if !server.nic.filled.pop_into(&mut received)? {
             return Ok(false);
-        };
+        }
         if !take(core, server, &received) {
             core.counters.driver_faults.add(1);
             if server.nic.fault() {
@@ -159,7 +160,7 @@ pub(crate) fn pass(
         }
     }
     counters.packets_in.add(1);
-    server.overrun |= server.to.push(&packet.into()).is_err();
+    server.overrun |= server.to.push(packet.as_ref()).is_err();
     true
 }
 

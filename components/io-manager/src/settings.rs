@@ -21,7 +21,7 @@ pub(crate) struct Settings {
 }
 
 /// Keys of the numbers.
-const COSTS: [(&str, Cost); 7] = [
+const COSTS: [(&str, Cost); 8] = [
     ("costs.copy", Cost::Copy),
     ("costs.copy-page", Cost::CopyPage),
     ("costs.map", Cost::Map),
@@ -29,6 +29,7 @@ const COSTS: [(&str, Cost); 7] = [
     ("costs.protect", Cost::Protect),
     ("costs.fault", Cost::Fault),
     ("costs.reference", Cost::Reference),
+    ("costs.post", Cost::Post),
 ];
 
 impl Settings {

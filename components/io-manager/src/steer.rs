@@ -12,9 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use data_passing::Machine;
-use nic_api::{
-    HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, nic_features, udp_flow,
-};
+use nic_api::{HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, udp_flow};
 use socket_api::{Completion, Request, Status, flags};
 
 use crate::client::{Standing, client_at};
@@ -23,7 +21,7 @@ use crate::nic::Nic;
 use crate::progress::Core;
 use crate::receive::{end_of_datagram, pass};
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding, Stage};
+use crate::tokens::{Data, Stage};
 
 /// No buffer, in [`Outstanding::steered`].
 pub(crate) const NOT_STEERED: u16 = u16::MAX;
@@ -121,38 +119,42 @@ fn id_of(n: u16) -> u32 {
 
 impl<M: Machine> Core<M> {
     /// Begins a `Recv` whose room a NIC may be given; false if that cannot be.
-    #[inline]
+    #[cold]
     pub(crate) fn begin_early(
         &mut self,
         server: &mut Server,
-        index: usize,
+        (number, index): (usize, u16),
         request: &Request,
-        remembered: &mut Outstanding,
     ) -> bool {
-        server.nic.offers(nic_features::STEERING)
-            && self.begin_steered(&mut server.nic, index, request, remembered)
-    }
-
-    #[cold]
-    fn begin_steered(
-        &mut self,
-        nic: &mut Nic,
-        number: usize,
-        request: &Request,
-        remembered: &mut Outstanding,
-    ) -> bool {
-        let client = client_at(&mut self.clients, number);
-        let flow = client.and_then(|c| c.sockets.flow(remembered.socket));
+        let nic = &mut server.nic;
+        if !nic.steers() {
+            return false;
+        }
+        let Self {
+            memory,
+            clients,
+            counters,
+            ..
+        } = self;
+        let Some(client) = client_at(clients, number) else {
+            return false;
+        };
+        let Some(remembered) = client.tokens.get(index) else {
+            return false;
+        };
+        let flow = client.sockets.flow(remembered.socket);
         let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
             return false;
         };
         // Others than the peer may send to the port: what they send must not
         // be seen in the room of a `Recv` with strong integrity.
         let blocked = request.flags & flags::BLOCKED != 0 && !connected;
-        let passing = passing(request);
-        let begun =
-            self.memory
-                .begin_input(number as u16, request.extent, passing, (blocked, true));
+        let begun = memory.begin_input(
+            number as u16,
+            request.extent,
+            passing(request),
+            (blocked, true),
+        );
         let Ok(input) = begun else {
             return false;
         };
@@ -163,28 +165,22 @@ impl<M: Machine> Core<M> {
             // request to do so.
             let kept = nic.buffers() + u32::from(STEERED);
             if !matches!(nic.free.has_room(pieces + kept), Ok(true)) {
-                self.memory.end_input(input);
+                memory.end_input(input);
                 return false;
             }
             nic.steering.free.pop();
             remembered.steered = n;
             remembered.posted = true;
         }
-        self.counters.input(input.technique()).add(1);
+        counters.input(input.technique()).add(1);
         remembered.data = Data::Input(input);
         true
     }
 
     /// Gives the room of a `Recv` to the NIC, if it is to have it.
-    #[inline]
-    pub(crate) fn post_room(&mut self, server: &mut Server, number: usize, index: u16) {
-        if server.nic.offers(nic_features::STEERING) {
-            self.post_steered(&mut server.nic, number, index);
-        }
-    }
-
     #[cold]
-    fn post_steered(&mut self, nic: &mut Nic, number: usize, index: u16) {
+    pub(crate) fn post_room(&mut self, server: &mut Server, number: usize, index: u16) {
+        let nic = &mut server.nic;
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
@@ -214,7 +210,7 @@ impl<M: Machine> Core<M> {
                 id,
                 flow: udp_flow(port) | more,
             };
-            // There is room: `begin_steered` asked.
+            // There is room: `begin_early` asked.
             nic.free.push(&entry).ok();
         }
     }
@@ -225,7 +221,7 @@ impl<M: Machine> Core<M> {
     pub(crate) fn steered(&mut self, server: &mut Server, received: &Received) -> bool {
         let Received { id, len, flags, .. } = *received;
         let nic = &mut server.nic;
-        if !nic.offers(nic_features::STEERING) || !nic.packets.take_filled(id) {
+        if !nic.steers() || !nic.packets.take_filled(id) {
             return false;
         }
         let n = number_of(id);
@@ -330,7 +326,7 @@ impl<M: Machine> Core<M> {
             ..ReceiveBuffer::default()
         };
         if first {
-            // There is room: `begin_steered` kept it.
+            // There is room: `begin_early` kept it.
             nic.free.push(&entry).ok();
         }
     }

@@ -199,8 +199,9 @@ impl<M: Machine> Core<M> {
             return;
         };
         request.in_flight -= 1;
-        if request.in_flight == 0 {
-            self.proceed(usize::from(reference.client), index, server.nic.alive);
+        let number = usize::from(reference.client);
+        if request.in_flight == 0 && !self.drained_quickly(number, index) {
+            self.proceed(number, index, server.nic.alive);
         }
     }
 }

@@ -163,6 +163,11 @@ impl Buffer {
         self.set_len(len);
     }
 
+    /// Shows of its bytes what `other` shows of its own.
+    pub(crate) fn show_as(&mut self, other: &Block) {
+        (self.block.start, self.block.len) = (other.start, other.len);
+    }
+
     /// Copies from byte `at` on; false if so many are not shown.
     #[must_use]
     pub fn read(&self, at: usize, into: &mut [u8]) -> bool {

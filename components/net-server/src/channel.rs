@@ -125,7 +125,7 @@ impl Channel {
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.
     pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
-        let slots = !blocked || self.done.arm().map_err(ManagerFault::Ring)?;
+        let slots = !blocked || self.done.arm_for_anything().map_err(ManagerFault::Ring)?;
         let entries = self.incoming.arm().map_err(ManagerFault::Ring)?;
         Ok(slots && entries)
     }

@@ -15,7 +15,7 @@ use crate::counters::Counter;
 use crate::datagram::{self, HEADERS, Payload};
 use crate::environment::Environment;
 use crate::pending::Waiting;
-use crate::server::Server;
+use crate::server::{MOST_MTU, Server};
 use crate::sockets::{Kind, Udp};
 use crate::udp::datagram;
 
@@ -24,23 +24,23 @@ const SEND: u16 = flags::NO_WAIT | flags::QUIET | flags::BLOCKED | flags::SUMMED
 const RECV: u16 = flags::QUIET | flags::BLOCKED;
 
 #[inline]
-fn half(bytes: &[u8; HEADERS], at: usize) -> u16 {
+pub(crate) fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 #[inline]
-fn word(bytes: &[u8; HEADERS], at: usize) -> u64 {
+pub(crate) fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     let [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
     u64::from(u32::from_ne_bytes([a, b, c, d]))
 }
 
 #[inline]
-fn address(bytes: &[u8; HEADERS], at: usize) -> Ipv4Address {
+pub(crate) fn address<const N: usize>(bytes: &[u8; N], at: usize) -> Ipv4Address {
     Ipv4Address::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3])
 }
 
 #[inline]
-fn mac(bytes: &[u8; HEADERS], at: usize) -> [u8; 6] {
+pub(crate) fn mac<const N: usize>(bytes: &[u8; N], at: usize) -> [u8; 6] {
     [
         bytes[at],
         bytes[at + 1],
@@ -84,7 +84,7 @@ impl Server {
         let mut h = [0; HEADERS];
         if packet.header_len != HEADERS as u32
             || packet.flags & packet_flags::WHOLE != 0
-            || packet.len > self.frame.len() as u32
+            || packet.len > MOST_MTU + 14
             || !env.read_header(packet.header, &mut h)
         {
             return false;

@@ -18,7 +18,7 @@ use crate::datagram::UDP_HEADER;
 use crate::environment::{Environment, ManagerFault};
 use crate::flows::Flow;
 use crate::reassembly::{Fragment, Outcome};
-use crate::server::{Id, Server};
+use crate::server::{Id, MOST_MTU, Server};
 use crate::stack::{Io, Via};
 
 /// Bytes of all headers of most packets: Ethernet, IPv4, TCP.
@@ -44,9 +44,10 @@ impl Server {
     ) -> Result<(), ManagerFault> {
         let whole = packet.flags & packet_flags::WHOLE != 0;
         self.packets.arrive(packet.id, whole)?;
-        if self.express_in(packet, env) {
+        if self.express_in(packet, env) || self.train_in(packet, env) {
             return Ok(());
         }
+        self.flush_train(env);
         let buffer = if whole {
             &mut self.whole
         } else {
@@ -404,7 +405,8 @@ fn read(
     env: &mut impl Environment,
 ) -> Option<usize> {
     let (len, there) = (packet.len as usize, packet.header_len as usize);
-    if there > len || len > into.len() || (whole && there != len) {
+    let longest = MOST_MTU as usize + ETHERNET;
+    if there > len || len > longest || (whole && there != len) {
         return None;
     }
     let first = if whole { len } else { there.min(USUAL) };

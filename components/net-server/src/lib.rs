@@ -25,7 +25,7 @@
 //! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
 //! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
 //! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
-//! | `express` | the usual datagram's short way |
+//! | `express`, `train` | the short way of usual datagrams and segments |
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
 #![no_std]
@@ -72,6 +72,7 @@ mod stream_send;
 mod tcp_in;
 mod time_wait;
 mod timers;
+mod train;
 mod udp;
 mod udp_send;
 mod wire;

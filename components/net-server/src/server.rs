@@ -27,7 +27,8 @@ use crate::sockets::{Connection, Socket, UdpQueue};
 use crate::stack::{Address, Stack};
 use crate::time_wait::TimeWait;
 use crate::timers::Timers;
-use crate::wire::Facts;
+use crate::train::Train;
+use crate::wire::{Facts, LARGEST};
 
 /// Packets and requests in one round at most.
 pub(crate) const BATCH: usize = 128;
@@ -100,6 +101,8 @@ pub struct Server {
     pub(crate) timers: Timers,
     work: VecDeque<u32>,
     queued: Vec<bool>,
+    /// Segments that smoltcp has not seen yet.
+    pub(crate) train: Option<Train>,
     /// For packets of which the headers are here; the rest is never written.
     pub(crate) frame: Vec<u8>,
     /// For packets of which all is here.
@@ -161,7 +164,8 @@ impl Server {
             timers: Timers::new(ids),
             work: VecDeque::with_capacity(ids),
             queued: alloc::vec![false; ids],
-            frame: alloc::vec![0; MOST_MTU as usize + 14],
+            train: None,
+            frame: alloc::vec![0; LARGEST],
             whole: alloc::vec![0; MOST_MTU as usize + 14],
             name: Vec::with_capacity(NAME + 1),
             random,
@@ -195,6 +199,7 @@ impl Server {
         self.stack.now = self.stack.now.max(now_ns / 1000);
         self.due();
         let mut more = self.listen_to_manager(env);
+        self.flush_train(env);
         more |= self.run_work(env);
         self.gauges();
         let deadline_ns = self.timers.next().map(|us| us.saturating_mul(1000));
@@ -254,6 +259,7 @@ impl Server {
                     _ => false,
                 };
                 if !done {
+                    self.flush_train(env);
                     self.request(&request, env);
                 }
             }
