@@ -74,6 +74,12 @@ impl Costs {
         self
     }
 
+    /// One of them.
+    #[must_use]
+    pub const fn get(mut self, which: Cost) -> u32 {
+        *self.get_mut(which)
+    }
+
     const fn get_mut(&mut self, which: Cost) -> &mut u32 {
         match which {
             Cost::Copy => &mut self.copy,

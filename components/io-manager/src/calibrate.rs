@@ -44,9 +44,10 @@ pub(crate) fn calibrate<M: Machine>(
         .calibrated(Cost::Map, &samples.map)
         .calibrated(Cost::Unmap, &samples.unmap)
         .calibrated(Cost::Protect, &samples.protect);
-    let speed = |number| {
-        let (by, to) = (costs.protect.max(1).into(), measured.protect.into());
-        u64::min(u64::from(number) * to / by, u32::MAX.into()) as u32
+    let speed = |number: u32| {
+        let by = u64::from(costs.protect.max(1));
+        let scaled = u64::from(number) * u64::from(measured.protect) / by;
+        scaled.min(u64::from(u32::MAX)) as u32
     };
     let around = speed(AROUND_A_COPY);
     let copies = samples

@@ -13,7 +13,8 @@ pub(crate) struct Settings {
     pub costs: Costs,
     /// Whether what can be measured is measured.
     pub calibrated: bool,
-    /// How many times as long page operations are made to take.
+    /// How many times as long page operations are made to take; the pinned
+    /// costs say so.
     pub burden: u32,
     /// Frames of the reserve for what null sockets receive; none: there are no
     /// null sockets.
@@ -35,7 +36,11 @@ const COSTS: [(&str, Cost); 8] = [
 impl Settings {
     /// Those of this component.
     pub(crate) fn of(component: &Component) -> Self {
+        let burden = number(component, "burden").unwrap_or(1).clamp(1, 1000);
         let mut costs = Costs::PINNED;
+        for which in [Cost::Map, Cost::Unmap, Cost::Protect] {
+            costs = costs.with(which, costs.get(which) * burden);
+        }
         for (key, which) in COSTS {
             if let Some(number) = number(component, key) {
                 costs = costs.with(which, number);
@@ -51,7 +56,7 @@ impl Settings {
                     false
                 }
             },
-            burden: number(component, "burden").unwrap_or(1).clamp(1, 1000),
+            burden,
             null_frames: number(component, "null-frames").unwrap_or(0),
         }
     }

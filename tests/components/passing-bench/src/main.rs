@@ -15,7 +15,7 @@ mod rounds;
 mod series;
 mod wire;
 
-use component_runtime::{Component, Protocol, Role};
+use component_runtime::{Component, Protocol, Role, clock};
 use rounds::Bench;
 use shared_ring::Lender;
 
@@ -26,8 +26,15 @@ fn main(component: &'static Component) -> ! {
     if component.config("start").is_none() {
         component.wait();
     }
+    let timed = clock::init(component);
+    let start = (clock::tsc(), clock::now_ns());
     match run(component) {
-        Ok(count) => log::info!("passing-bench {} is done: {count} series", component.name()),
+        Ok(count) => {
+            let counts = clock::tsc() - start.0;
+            let ns = if timed { clock::now_ns() - start.1 } else { 0 };
+            let name = component.name();
+            log::info!("passing-bench {name} is done: {count} series, {counts} counts, {ns} ns");
+        }
         Err(why) => log::error!("passing-bench {} failed: {why}", component.name()),
     }
     if let Some(turn) = turn.filter(|t| t.role == Role::Client) {
