@@ -33,19 +33,21 @@ impl<M: Machine> Memory<M> {
     pub(crate) fn copy_short(
         &mut self,
         client: u16,
-        holding: &Holding,
         extent: Extent,
         passing: Passing,
+        blocked: bool,
     ) -> Option<Output> {
-        if passing != Passing::DEFAULT || !holding.writable {
+        let space = self.spaces.get_mut(usize::from(client))?;
+        let holding = space.find(extent)?;
+        let waits = blocked && space.single_threaded;
+        if passing != Passing::DEFAULT || waits || !holding.writable {
             return None;
         }
-        let (number, offset) = within_a_page(holding, extent)?;
+        let (number, offset) = within_a_page(&holding, extent)?;
         // Protecting an open page costs that much, whatever else it does.
         if self.costs.copying(extent.len) >= u64::from(self.costs.protect) {
             return None;
         }
-        let space = self.spaces.get_mut(usize::from(client))?;
         let page = space.pages.get(number as usize)?;
         if page.state != PageState::Open {
             return None;
@@ -68,10 +70,11 @@ impl<M: Machine> Memory<M> {
     pub(crate) fn await_short(
         &mut self,
         client: u16,
-        holding: &Holding,
         extent: Extent,
         passing: Passing,
     ) -> Option<Input> {
+        let space = self.spaces.get_mut(usize::from(client))?;
+        let holding = space.find(extent)?;
         let copied = matches!(
             passing.semantics,
             Semantics::Copy | Semantics::EmulatedCopy | Semantics::Share | Semantics::EmulatedShare
@@ -79,19 +82,18 @@ impl<M: Machine> Memory<M> {
         if !copied || passing.forced.is_some() || !holding.writable {
             return None;
         }
-        let (number, _) = within_a_page(holding, extent)?;
-        let space = self.spaces.get(usize::from(client))?;
+        let (number, _) = within_a_page(&holding, extent)?;
         if space.pages.get(number as usize)?.state.is_away() {
             return None;
         }
-        Some(Input::new(client, holding, extent, Technique::CopyIn))
+        Some(Input::new(client, &holding, extent, Technique::CopyIn))
     }
 
     /// Delivers bytes to a page that nothing relies on; false if it is not so,
     /// and nothing was done.
     #[inline]
     pub(crate) fn deliver_short(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
-        if !matches!(input.technique, Technique::CopyIn) {
+        if input.technique != Technique::CopyIn || len > input.len - input.filled {
             return false;
         }
         let extent = Extent {

@@ -107,8 +107,10 @@ impl<M: Machine> Core<M> {
         if len > input.len() - input.filled() {
             return false;
         }
-        // What a client gets that is not served any more, nobody sees.
-        if served && let Err(error) = nic.deliver(memory, input, id, (offset, len)) {
+        if !served {
+            // Nobody sees it. What follows is taken as if it had been filled.
+            request.failed = Some(Status::Cancelled);
+        } else if let Err(error) = nic.deliver(memory, input, id, (offset, len)) {
             request.failed = Some(failure(error));
             self.counters.deliveries_failed.add(1);
         }
@@ -128,11 +130,26 @@ impl<M: Machine> Core<M> {
             return false;
         };
         let legal = request.stage == Stage::Waiting
-            && !request.is_posted()
             && entry.len != 0
             && entry.flags & !packet_flags::RELEASE == 0;
+        if !legal {
+            return false;
+        }
+        match request.is_posted() {
+            true => self.deliver_steered(&mut server.nic, (number, index), entry),
+            false => self.deliver_now(server, (number, index), entry),
+        }
+    }
+
+    /// As `deliver`, to a request that no device has anything of.
+    pub(crate) fn deliver_now(
+        &mut self,
+        server: &mut Server,
+        place: (usize, u16),
+        entry: &Deliver,
+    ) -> bool {
         let (packet, bytes) = (entry.packet, (entry.offset, entry.len));
-        if !legal || !self.take_failed(server, (number, index), packet, bytes) {
+        if !self.take_failed(server, place, packet, bytes) {
             return false;
         }
         if entry.flags & packet_flags::RELEASE != 0 {

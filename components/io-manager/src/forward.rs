@@ -11,7 +11,7 @@ use socket_api::{Account, Op, Passing, Request, SocketKind, flags};
 use zerocopy::IntoBytes;
 
 use crate::begin::{begin_recv, begin_send};
-use crate::check::{Refusal, check, uses_socket};
+use crate::check::{Refusal, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::null::NULL_SERVER;
 use crate::progress::Core;
@@ -104,12 +104,41 @@ impl<M: Machine> Core<M> {
         number: usize,
         request: &mut Request,
     ) -> Result<(), Refusal> {
-        let op = check(request, servers.len())?;
-        match op {
-            Op::Account => return self.write_account(number, request),
-            Op::Exchange => return self.exchange(number, request),
-            _ => {}
+        // The same for all operations, but quick for these.
+        match operation(request)? {
+            Op::Send => self.forward_as(Op::Send, servers, number, request),
+            Op::Recv => self.forward_as(Op::Recv, servers, number, request),
+            op => self.forward_other(op, servers, number, request),
         }
+    }
+
+    #[inline(never)]
+    fn forward_other(
+        &mut self,
+        op: Op,
+        servers: &mut [Server],
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        if matches!(op, Op::Account | Op::Exchange) {
+            check(op, request, servers.len())?;
+            return match op {
+                Op::Account => self.write_account(number, request),
+                _ => self.exchange(number, request),
+            };
+        }
+        self.forward_as(op, servers, number, request)
+    }
+
+    #[inline(always)]
+    fn forward_as(
+        &mut self,
+        op: Op,
+        servers: &mut [Server],
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        check(op, request, servers.len())?;
         let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
         let route = route(client, servers, op, request)?;
         let Some(server) = servers.get_mut(usize::from(route.server)) else {
@@ -141,7 +170,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// Writes a request to the server's ring, in the server's words.
-    #[inline]
+    #[inline(always)]
     fn push(
         &mut self,
         server: &mut Server,
@@ -249,7 +278,7 @@ pub(crate) fn passing(request: &Request) -> Passing {
 
 /// Finds the sockets and the server that a request concerns, and holds it
 /// against the quotas; takes nothing unless it succeeds.
-#[inline]
+#[inline(always)]
 fn route(
     client: &mut Client,
     servers: &[Server],

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use calibrate::calibrate;
 use component_runtime::{Component, Event, Fault, Link, Protocol, Role, counters, heap, quota};
-use data_passing::{FrameId, HoldingConfig, Memory};
+use data_passing::{FrameId, HoldingConfig, Memory, Mutations};
 use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
 use sel4::{Held, Sel4};
 use service_api::lifecycle::{self, State};
@@ -125,6 +125,10 @@ fn memory(held: Held, settings: &Settings) -> Result<(Memory<Sel4>, FrameId), &'
         false => settings.costs,
     };
     let mut memory = Memory::new(machine, costs);
+    memory.mutate(Mutations {
+        no_protection: cfg!(feature = "mutation-no-protection"),
+        ..Mutations::default()
+    });
     memory.add_reserve(first, rest);
     Ok((memory, FrameId(first.0 + rest)))
 }

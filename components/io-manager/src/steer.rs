@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use data_passing::Machine;
 use nic_api::{HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, udp_flow};
-use socket_api::{Completion, Request, Status, flags};
+use socket_api::{Completion, Deliver, Request, SERVER_PACKETS, Status, flags};
 
 use crate::client::{Standing, client_at};
 use crate::forward::passing;
@@ -52,6 +52,8 @@ enum Then {
     Answer(Completion),
     /// The request ends with this.
     Refuse(Status),
+    /// It waits on, for more than was delivered already.
+    Wait,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,8 @@ struct Buffer {
 pub(crate) struct Steering {
     buffers: Box<[Buffer]>,
     free: Vec<u16>,
+    /// Deliveries that wait for a buffer to be back, in order.
+    late: Vec<(u16, Deliver)>,
 }
 
 impl Steering {
@@ -83,6 +87,7 @@ impl Steering {
         Self {
             buffers: alloc::vec![buffer; usize::from(STEERED)].into_boxed_slice(),
             free: (0..STEERED).rev().collect(),
+            late: Vec::new(),
         }
     }
 
@@ -115,6 +120,24 @@ fn number_of(id: u32) -> u16 {
 /// The number at the NIC of a buffer.
 fn id_of(n: u16) -> u32 {
     STEERED_FIRST + u32::from(n)
+}
+
+/// Asks the NIC for a buffer, unless that was done; what is done when it is
+/// back.
+fn ask_for(nic: &mut Nic, n: u16, then: Then) {
+    let Some(buffer) = nic.steering.get(n) else {
+        return;
+    };
+    let first = matches!(buffer.state, State::Posted);
+    buffer.state = State::Wanted(then);
+    let entry = ReceiveBuffer {
+        id: id_of(n),
+        ..ReceiveBuffer::default()
+    };
+    if first {
+        // There is room: `begin_steered` kept it.
+        nic.free.push(&entry).ok();
+    }
 }
 
 impl<M: Machine> Core<M> {
@@ -258,6 +281,7 @@ impl<M: Machine> Core<M> {
             server.nic.steering.give_back(n);
         }
         if let State::Wanted(then) = state {
+            self.deliver_late(server, n, (usize::from(client), index));
             self.go_on(server, usize::from(client), index, then);
         }
         payload.is_some() || empty
@@ -286,6 +310,7 @@ impl<M: Machine> Core<M> {
                 }
             }
             Then::Refuse(status) => self.refuse(&mut server.nic, number, index, status),
+            Then::Wait => {}
         }
     }
 
@@ -315,19 +340,48 @@ impl<M: Machine> Core<M> {
         let Some(request) = client.tokens.get(index) else {
             return;
         };
-        let first = request.stage == Stage::Waiting;
         request.stage = Stage::Done;
         let n = request.steered;
         client.end_at_server(index);
         client.delay(index);
-        nic.steering.set(n, State::Wanted(then));
-        let entry = ReceiveBuffer {
-            id: id_of(n),
-            ..ReceiveBuffer::default()
+        ask_for(nic, n, then);
+    }
+
+    /// Keeps a delivery ahead of the completion until the NIC has given the
+    /// request's buffer back; false if it is not legal.
+    #[cold]
+    pub(crate) fn deliver_steered(
+        &mut self,
+        nic: &mut Nic,
+        (number, index): (usize, u16),
+        entry: &Deliver,
+    ) -> bool {
+        let Some(request) = self.request(number, index) else {
+            return false;
         };
-        if first {
-            // There is room: `begin_early` kept it.
-            nic.free.push(&entry).ok();
+        let (n, room) = (request.steered, request.len);
+        let late = nic.steering.late.iter().filter(|(of, _)| *of == n);
+        let before: u32 = late.map(|(_, entry)| entry.len).sum();
+        let fits = entry.len <= room.saturating_sub(before);
+        let few = nic.steering.late.len() < SERVER_PACKETS as usize;
+        let there = nic.packets.find(entry.packet, entry.offset, entry.len);
+        if !fits || !few || there.is_none() {
+            return false;
+        }
+        nic.steering.late.push((n, *entry));
+        ask_for(nic, n, Then::Wait);
+        true
+    }
+
+    /// Delivers what had to wait for a buffer.
+    fn deliver_late(&mut self, server: &mut Server, n: u16, place: (usize, u16)) {
+        while let Some(first) = server.nic.steering.late.iter().position(|(of, _)| *of == n) {
+            let (_, entry) = server.nic.steering.late.remove(first);
+            if !self.deliver_now(server, place, &entry) {
+                self.counters.server_faults.add(1);
+                // Too many are noticed at the next one.
+                server.fault();
+            }
         }
     }
 
@@ -474,6 +528,7 @@ impl<M: Machine> Core<M> {
                 continue;
             }
             self.unlink(&mut server.nic, n);
+            server.nic.steering.late.retain(|(of, _)| *of != n);
             server.nic.steering.set(n, State::Apart);
             let request = self.request(usize::from(client), index);
             if let Some(request) = request {

@@ -6,7 +6,7 @@
 //! is refused changes nothing, and its slot stays the server's.
 
 use data_passing::{Machine, Sum};
-use nic_api::{SEND_SPANS, SendFrame, frame_flags, nic_features};
+use nic_api::{SEND_SPANS, SendFrame, Sent, frame_flags, nic_features};
 use shared_ring::RingError;
 use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
 
@@ -146,17 +146,17 @@ impl<M: Machine> Core<M> {
         self.counters.transmit_refused(why).add(1);
         server.assembly.active = false;
         server.assembly.copied = 0;
-        for reference in server.assembly.references.take() {
-            self.landed(server, reference);
-        }
+        let references = core::mem::take(&mut server.assembly.references);
+        references.each(|reference| self.landed(server, reference));
     }
 
     /// Takes back what the device has let go of; true if there may be more.
     pub(crate) fn take_sent(&mut self, server: &mut Server) -> Result<bool, RingError> {
+        let mut sent = Sent::default();
         for _ in 0..BATCH {
-            let Some(sent) = server.nic.done.pop()? else {
+            if !server.nic.done.pop_into(&mut sent)? {
                 return Ok(false);
-            };
+            }
             if !self.let_go(server, sent.id) {
                 self.counters.driver_faults.add(1);
                 if server.nic.fault() {
@@ -171,12 +171,10 @@ impl<M: Machine> Core<M> {
     /// none.
     #[inline]
     fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
-        let Some(mut references) = server.nic.sends.done(id) else {
+        let Some(references) = server.nic.sends.done(id) else {
             return false;
         };
-        for reference in references.take() {
-            self.landed(server, reference);
-        }
+        references.each(|reference| self.landed(server, reference));
         let done = SlotDone {
             slot: id,
             reserved: 0,

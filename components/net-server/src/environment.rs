@@ -80,6 +80,10 @@ impl Outgoing<'_> {
         if rest.len() > count {
             transmit.flags |= packet_flags::MORE;
         }
+        if first != 0 {
+            // What is asked of the whole frame is in its first entry.
+            return transmit;
+        }
         if let Some(checksum) = self.checksum {
             transmit.flags |= packet_flags::CHECKSUM;
             transmit.checksum_start = checksum.start;

@@ -76,6 +76,20 @@ fn sound(h: &[u8; HEADERS], packet: &Packet) -> Option<u16> {
     (verified || checksum::is_right(sum)).then_some(total)
 }
 
+/// Where a datagram goes, if that is usual. What is no host's address is not
+/// among the known hops.
+#[inline]
+fn to_of(r: &Request, udp: &Udp) -> Option<(Ipv4Address, u16)> {
+    match r.address.family {
+        4 if r.address.nic == 0 && r.address.port != 0 => {
+            let [a, b, c, d, ..] = r.address.octets;
+            Some((Ipv4Address::new(a, b, c, d), r.address.port))
+        }
+        0 => udp.peer.filter(|(_, port)| *port != 0),
+        _ => None,
+    }
+}
+
 impl Server {
     /// Takes a packet, which is ours, if it is a datagram that somebody waits
     /// for.
@@ -157,19 +171,11 @@ impl Server {
         let Some(udp) = self.express_socket(r, SEND) else {
             return false;
         };
-        let socket = &self.sockets[r.socket as usize];
-        let (to, to_port) = match (r.address.family, udp.peer) {
-            (4, _) => {
-                let [a, b, c, d, ..] = r.address.octets;
-                (Ipv4Address::new(a, b, c, d), r.address.port)
-            }
-            (0, Some(peer)) => peer,
-            _ => return false,
+        let Some((to, to_port)) = to_of(r, &udp) else {
+            return false;
         };
         let summed = r.flags & flags::SUMMED != 0;
-        if socket.sends.len != 0
-            || r.address.nic != 0
-            || to_port == 0
+        if self.sockets[r.socket as usize].sends.len != 0
             || (summed && r.arg > 0xffff)
             || r.extent.len as usize + 28 > self.stack.facts().mtu
         {

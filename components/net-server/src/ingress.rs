@@ -62,29 +62,22 @@ impl Server {
                     have,
                     packet: packet.id,
                     whole,
-                    sum: match (packet.flags & packet_flags::VERIFIED != 0, whole) {
-                        (true, _) => Sum::Verified,
-                        (false, true) => Sum::Bytes,
-                        (false, false) => Sum::Is(packet.sum as u16),
-                    },
+                    sum: sum_of(packet, whole),
                 };
                 self.frame_in(&mut arrived, env)
             }
             None => Fate::Drop,
         };
-        if whole {
-            self.whole = buffer;
+        *(if whole {
+            &mut self.whole
         } else {
-            self.frame = buffer;
-        }
+            &mut self.frame
+        }) = buffer;
         if fate == Fate::Drop {
             self.packets.depart(packet.id);
             env.release(packet.id);
         }
-        match have {
-            Some(_) => Ok(()),
-            None => Err(ManagerFault::Header(packet.id)),
-        }
+        have.map(|_| ()).ok_or(ManagerFault::Header(packet.id))
     }
 
     #[inline]
@@ -195,27 +188,8 @@ impl Server {
         if ip.protocol != IpProtocol::Udp {
             return self.dropped(Counter::DropFragmentKind);
         }
-        let here = arrived
-            .frame
-            .get(ip.payload_at..arrived.have)
-            .unwrap_or(&[]);
-        let start = match here.first_chunk() {
-            Some(start) => *start,
-            None if ip.fragment_offset == 0 => return self.dropped(Counter::DropBadFragment),
-            None => [0; 8],
-        };
-        let sum = match arrived.sum {
-            Sum::Bytes => {
-                let payload = here.get(..ip.payload_len).unwrap_or(&[]);
-                Sum::Is(checksum::fold(checksum::add(0, payload)))
-            }
-            sum => sum,
-        };
-        let fragment = Fragment {
-            packet: arrived.packet,
-            whole: arrived.whole,
-            sum,
-            start,
+        let Some(fragment) = fragment_of(arrived, ip) else {
+            return self.dropped(Counter::DropBadFragment);
         };
         let before = self.reassembly.active;
         let now = self.stack.now;
@@ -392,6 +366,43 @@ impl Server {
             _ => {}
         }
     }
+}
+
+/// What is known of the sum of a packet's payload.
+#[inline]
+fn sum_of(packet: &Packet, whole: bool) -> Sum {
+    match (packet.flags & packet_flags::VERIFIED != 0, whole) {
+        (true, _) => Sum::Verified,
+        (false, true) => Sum::Bytes,
+        (false, false) => Sum::Is(packet.sum as u16),
+    }
+}
+
+/// The fragment in a packet; `None` if the UDP header that it begins with is
+/// not complete.
+fn fragment_of(arrived: &Arrived<'_>, ip: &Datagram) -> Option<Fragment> {
+    let here = arrived
+        .frame
+        .get(ip.payload_at..arrived.have)
+        .unwrap_or(&[]);
+    let start = match here.first_chunk() {
+        Some(start) => *start,
+        None if ip.fragment_offset == 0 => return None,
+        None => [0; 8],
+    };
+    let sum = match arrived.sum {
+        Sum::Bytes => {
+            let payload = here.get(..ip.payload_len).unwrap_or(&[]);
+            Sum::Is(checksum::fold(checksum::add(0, payload)))
+        }
+        sum => sum,
+    };
+    Some(Fragment {
+        packet: arrived.packet,
+        whole: arrived.whole,
+        sum,
+        start,
+    })
 }
 
 /// Copies the first bytes of a packet into private memory: all of them if it

@@ -8,6 +8,7 @@
 //! flow, no timer, no packets and no sends.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
@@ -146,7 +147,7 @@ impl Connection {
             tcp::SocketBuffer::new(vec![0; receive]),
             tcp::SocketBuffer::new(vec![0; send]),
         );
-        let mut set = SocketSet::new(vec![]);
+        let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
         Self {
             set,

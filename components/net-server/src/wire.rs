@@ -16,7 +16,9 @@ use core::num::{NonZeroU16, NonZeroUsize};
 
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber,
+};
 use socket_api::Part;
 
 use crate::checksum;
@@ -97,6 +99,21 @@ pub(crate) struct Emitted {
     /// Bytes of payload.
     pub len: u32,
     pub rst: bool,
+}
+
+impl Emitted {
+    /// What is in a segment of `len` bytes of payload.
+    fn of(tcp: &TcpPacket<&[u8]>, len: u32) -> Self {
+        let seq = tcp.seq_number().0 as u32;
+        Self {
+            seq,
+            end: seq.wrapping_add(tcp.segment_len() as u32),
+            ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
+            window: tcp.window_len(),
+            len,
+            rst: tcp.rst(),
+        }
+    }
 }
 
 /// What smoltcp did with its chances to send.
@@ -228,6 +245,34 @@ struct Cut<'a> {
     segment: Option<u16>,
 }
 
+impl Cut<'_> {
+    /// Makes the segment's header that of this frame, with the sum of the
+    /// pseudo-header for a checksum; what its flags PSH and FIN were.
+    fn prepare(&self, header: &mut [u8]) -> (bool, bool) {
+        let transport = self.header_len - ETHERNET - IP_HEADER + self.bytes as usize;
+        let mut ip = Ipv4Packet::new_unchecked(&mut header[ETHERNET..]);
+        if !self.all {
+            ip.set_total_len((IP_HEADER + transport) as u16);
+            ip.fill_checksum();
+        }
+        let (src, dst) = (ip.src_addr(), ip.dst_addr());
+        let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
+        let ends = (tcp.psh(), tcp.fin());
+        if !self.all {
+            let seq = self.seq.wrapping_add(self.at);
+            tcp.set_seq_number(TcpSeqNumber(seq as i32));
+        }
+        if !self.last {
+            tcp.set_psh(false);
+            tcp.set_fin(false);
+        }
+        let pseudo = checksum::pseudo(src, dst, IpProtocol::Tcp, transport);
+        let field = ETHERNET + IP_HEADER + TCP_CHECKSUM;
+        header[field..field + 2].copy_from_slice(&checksum::fold(pseudo).to_ne_bytes());
+        ends
+    }
+}
+
 impl<E: Environment> Wire<'_, E> {
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         let frame = EthernetFrame::new_unchecked(&self.buffer[..len]);
@@ -280,22 +325,21 @@ impl<E: Environment> Wire<'_, E> {
         let tcp = TcpPacket::new_unchecked(&self.buffer[ETHERNET + IP_HEADER..len]);
         let header_len = ETHERNET + IP_HEADER + usize::from(tcp.header_len());
         let payload = (len - header_len) as u32;
-        let seq = tcp.seq_number().0 as u32;
-        self.note.segment = Some(Emitted {
-            seq,
-            end: seq.wrapping_add(tcp.segment_len() as u32),
-            ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
-            window: tcp.window_len(),
-            len: payload,
-            rst: tcp.rst(),
-        });
+        let emitted = Emitted::of(&tcp, payload);
+        self.note.segment = Some(emitted);
         if payload == 0 {
             self.fill_checksum(len, IpProtocol::Tcp, TCP_CHECKSUM);
             self.emit_whole(len);
             return;
         }
         self.counters.add_n(Counter::Scratch, u64::from(payload));
-        let segment = segment.map(NonZeroU16::get);
+        self.cut(header_len, &emitted, segment.map(NonZeroU16::get));
+    }
+
+    /// Sends a segment in as many frames as it takes, of at most `segment`
+    /// bytes of payload unless the device cuts it.
+    fn cut(&mut self, header_len: usize, emitted: &Emitted, segment: Option<u16>) {
+        let (payload, seq) = (emitted.len, emitted.seq);
         let most = match segment {
             Some(bytes) if !self.facts.segments => u32::from(bytes),
             _ => payload,
@@ -331,26 +375,7 @@ impl<E: Environment> Wire<'_, E> {
     /// was for the frame before, is in the buffer.
     fn send_cut(&mut self, cut: &Cut<'_>) {
         let header = &mut self.buffer[..cut.header_len];
-        let transport = cut.header_len - ETHERNET - IP_HEADER + cut.bytes as usize;
-        let mut ip = Ipv4Packet::new_unchecked(&mut header[ETHERNET..]);
-        if !cut.all {
-            ip.set_total_len((IP_HEADER + transport) as u16);
-            ip.fill_checksum();
-        }
-        let (src, dst) = (ip.src_addr(), ip.dst_addr());
-        let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
-        if !cut.all {
-            let seq = cut.seq.wrapping_add(cut.at);
-            tcp.set_seq_number(smoltcp::wire::TcpSeqNumber(seq as i32));
-        }
-        let ends = (tcp.psh(), tcp.fin());
-        if !cut.last {
-            tcp.set_psh(false);
-            tcp.set_fin(false);
-        }
-        let pseudo = checksum::pseudo(src, dst, IpProtocol::Tcp, transport);
-        let field = ETHERNET + IP_HEADER + TCP_CHECKSUM;
-        header[field..field + 2].copy_from_slice(&checksum::fold(pseudo).to_ne_bytes());
+        let (psh, fin) = cut.prepare(header);
         let sent = self.env.transmit(&Outgoing {
             header,
             parts: cut.parts,
@@ -361,9 +386,10 @@ impl<E: Environment> Wire<'_, E> {
             segment: cut.segment,
         });
         if !cut.last {
+            // For the frames that follow.
             let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
-            tcp.set_psh(ends.0);
-            tcp.set_fin(ends.1);
+            tcp.set_psh(psh);
+            tcp.set_fin(fin);
         }
         if sent {
             self.counters.add(Counter::FramesSent);

@@ -187,9 +187,8 @@ impl Fake {
                     .insert(request.arg as u32, SocketKind::Tcp as u64);
             }
             Some(Op::Send) if self.is_stream(request.socket) => {
-                if request.flags & flags::BLOCKED != 0 {
-                    request.flags |= flags::MAY_HOLD;
-                }
+                let blocked = request.flags & flags::BLOCKED != 0;
+                request.flags |= if blocked { flags::MAY_HOLD } else { 0 };
             }
             Some(Op::Send) if !self.offload || extent.len + 28 > 1500 => {
                 if let Some(bytes) = &bytes {
