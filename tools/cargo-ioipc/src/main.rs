@@ -115,6 +115,10 @@ struct MeasurePassing {
     /// Also write the figures here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Have the cost model's numbers measured when the system starts, instead of
+    /// those that are pinned.
+    #[arg(long)]
+    calibrated: bool,
     /// With kvm, time is measured too, on hardware.
     #[arg(long, value_enum, default_value = "tcg")]
     accel: Acceleration,
@@ -130,6 +134,7 @@ impl MeasurePassing {
         let kvm = matches!(self.accel, Acceleration::Kvm);
         let report = bench::data_passing(&bench::DataPassing {
             quick: self.quick,
+            calibrated: self.calibrated,
             kvm,
             options: Options {
                 progress: true,

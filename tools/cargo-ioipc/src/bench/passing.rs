@@ -46,9 +46,11 @@ const NEXT: Duration = Duration::from_secs(240);
 pub struct DataPassing {
     /// Every third size only: for a look, not for the record.
     pub quick: bool,
+    /// The model's numbers are measured when the system starts, not pinned.
+    pub calibrated: bool,
     /// Also on hardware, for real time.
     pub kvm: bool,
-    /// Features of components to switch on, and further arguments for QEMU.
+    /// How to build and boot; the system, variant and accelerator are ours.
     pub options: Options,
 }
 
@@ -95,7 +97,7 @@ fn first_line(error: &Error) -> String {
 fn measure(bench: &DataPassing, accel: Accel, burden: u32) -> Result<Measured, Error> {
     let scratch = tempfile::tempdir().map_err(Error::io("make", "a scratch directory"))?;
     let file = scratch.path().join("passing-bench.toml");
-    describe(&file, bench.quick, burden)?;
+    describe(&file, bench, burden)?;
     let mut options = Options {
         system: file,
         release: true,
@@ -118,7 +120,11 @@ fn measure(bench: &DataPassing, accel: Accel, burden: u32) -> Result<Measured, E
 }
 
 /// Writes the description of the system with the settings wanted.
-fn describe(file: &Path, quick: bool, burden: u32) -> Result<(), Error> {
+fn describe(file: &Path, bench: &DataPassing, burden: u32) -> Result<(), Error> {
+    let (quick, model) = match bench.calibrated {
+        true => (bench.quick, "calibrated"),
+        false => (bench.quick, "pinned"),
+    };
     let from = Home::find()?.workspace.root.join(SYSTEM);
     let text = std::fs::read_to_string(&from).map_err(Error::io("read", &from))?;
     let broken = |why: String| Error::System(format!("error: {}: {why}\n", from.display()));
@@ -133,6 +139,7 @@ fn describe(file: &Path, quick: bool, burden: u32) -> Result<(), Error> {
         Some(())
     };
     set("io", "burden", i64::from(burden).into())
+        .and_then(|()| set("io", "cost-model", model.into()))
         .and_then(|()| set("small", "quick", quick.into()))
         .and_then(|()| set("large", "quick", quick.into()))
         .ok_or_else(|| broken("not the components that are measured".to_owned()))?;
