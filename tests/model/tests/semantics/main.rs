@@ -7,9 +7,13 @@
 //! frames are lost and overtake each other, and clients die. Every byte that
 //! arrives, and all memory at the end, must be what copying would have made of
 //! it. `IOIPC_SEED` repeats a run, `IOIPC_CASES` says how many programs.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod calls;
+mod client;
 mod program;
 mod run;
+mod setup;
 mod state;
 
 use std::cell::Cell;
