@@ -21,7 +21,21 @@ impl<M: Machine> Memory<M> {
     /// `Extent` if there is no room for them, `NotMapped` if the client has
     /// moved the room away meanwhile, `NoFrames` if there are none for it;
     /// nothing is delivered then.
+    #[inline]
     pub fn deliver(
+        &mut self,
+        input: &mut Input,
+        from: Place,
+        len: u32,
+    ) -> Result<(), PassingError> {
+        match self.deliver_short(input, from, len) {
+            true => Ok(()),
+            false => self.deliver_any(input, from, len),
+        }
+    }
+
+    #[inline(never)]
+    fn deliver_any(
         &mut self,
         input: &mut Input,
         from: Place,

@@ -5,6 +5,7 @@
 //! free, in the reserve. It becomes free only when nothing refers to it, so a
 //! device that still reads or writes it never sees another owner's bytes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::machine::FrameId;
@@ -182,20 +183,44 @@ impl Frames {
     }
 }
 
-/// The frames of one operation, in order; two of them without the heap.
-#[derive(Debug, Default)]
+/// The frames of one operation, in order; two of them without the heap. Places
+/// that are not in use, or were left empty, hold [`NO_FRAME`].
+#[derive(Debug)]
 pub(crate) struct FrameList {
     first: [u32; 2],
-    rest: Vec<u32>,
     len: u32,
+    #[allow(
+        clippy::box_collection,
+        reason = "lists are moved with every operation, and hardly any has more"
+    )]
+    rest: Option<Box<Vec<u32>>>,
+}
+
+impl Default for FrameList {
+    fn default() -> Self {
+        Self {
+            first: [NO_FRAME; 2],
+            len: 0,
+            rest: None,
+        }
+    }
 }
 
 impl FrameList {
+    /// One frame.
+    pub const fn of(id: FrameId) -> Self {
+        Self {
+            first: [id.0, NO_FRAME],
+            len: 1,
+            rest: None,
+        }
+    }
+
     #[inline]
     pub fn push(&mut self, id: FrameId) {
         match self.first.get_mut(self.len as usize) {
             Some(slot) => *slot = id.0,
-            None => self.rest.push(id.0),
+            None => self.rest.get_or_insert_default().push(id.0),
         }
         self.len += 1;
     }
@@ -210,7 +235,10 @@ impl FrameList {
             return None;
         }
         let index = index as usize;
-        let found = self.first.get(index).or_else(|| self.rest.get(index - 2));
+        let found = match &self.rest {
+            Some(rest) if index >= 2 => rest.get(index - 2),
+            _ => self.first.get(index),
+        };
         found.copied().map(FrameId)
     }
 
@@ -218,7 +246,9 @@ impl FrameList {
         let index = index as usize;
         if let Some(slot) = self.first.get_mut(index) {
             *slot = id.0;
-        } else if let Some(slot) = self.rest.get_mut(index - 2) {
+        } else if let Some(rest) = &mut self.rest
+            && let Some(slot) = rest.get_mut(index - 2)
+        {
             *slot = id.0;
         }
     }
@@ -226,11 +256,15 @@ impl FrameList {
     /// Calls `each` with the frames, without places that were left empty.
     #[inline]
     pub fn for_each(&self, mut each: impl FnMut(FrameId)) {
-        let near = self.first.iter().take(self.len as usize);
-        for &id in near.filter(|id| **id != NO_FRAME) {
-            each(FrameId(id));
+        for id in self.first {
+            if id != NO_FRAME {
+                each(FrameId(id));
+            }
         }
-        for &id in self.rest.iter().filter(|id| **id != NO_FRAME) {
+        let Some(rest) = &self.rest else {
+            return;
+        };
+        for &id in rest.iter().filter(|id| **id != NO_FRAME) {
             each(FrameId(id));
         }
     }

@@ -81,7 +81,12 @@ impl Input {
     }
 
     #[inline]
-    fn new(client: u16, holding: &Holding, extent: Extent, technique: Technique) -> Self {
+    pub(crate) fn new(
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        technique: Technique,
+    ) -> Self {
         Self {
             client,
             address: extent.address,
@@ -148,7 +153,22 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been replaced by others with the same bytes.
+    #[inline]
     pub fn begin_input(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        (blocked, early): (bool, bool),
+    ) -> Result<Input, PassingError> {
+        if !early && let Some(input) = self.await_short(client, extent, passing) {
+            return Ok(input);
+        }
+        self.begin_any_input(client, extent, passing, (blocked, early))
+    }
+
+    #[inline(never)]
+    fn begin_any_input(
         &mut self,
         client: u16,
         extent: Extent,

@@ -13,7 +13,7 @@ use socket_api::{Extent, Passing, Technique};
 
 use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
 use crate::frames::{FrameList, Use};
-use crate::machine::{Machine, Place, Rights};
+use crate::machine::{FrameId, Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
 use crate::space::{Holding, PageState, SMALL};
 
@@ -37,6 +37,23 @@ pub struct Output {
 }
 
 impl Output {
+    /// Bytes that have been copied to one frame of the system.
+    #[inline]
+    pub(crate) fn copied(client: u16, extent: Extent, frame: FrameId) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique: Technique::CopyOut,
+            how: Use::Weak,
+            frames: FrameList::of(frame),
+            grain: SMALL,
+            exposed: false,
+            base: 0,
+            start: 0,
+        }
+    }
+
     /// Bytes.
     #[must_use]
     pub const fn len(&self) -> u32 {
@@ -105,6 +122,15 @@ impl Output {
             return false;
         }
         let (mut at, mut left) = (self.start + (offset - self.base), len);
+        // A packet's bytes, most of the time.
+        if self.grain == SMALL && len != 0 && len <= 4096 - (at & 4095) {
+            let Some(frame) = self.frames.get(at >> SMALL) else {
+                return false;
+            };
+            let offset = at & 4095;
+            each(Place { frame, offset }, len);
+            return true;
+        }
         let bytes = 1 << self.grain;
         while left != 0 {
             let Some(frame) = self.frames.get(at >> self.grain) else {
@@ -128,7 +154,22 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been protected.
+    #[inline]
     pub fn begin_output(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        blocked: bool,
+    ) -> Result<Output, PassingError> {
+        match self.copy_short(client, extent, passing, blocked) {
+            Some(output) => Ok(output),
+            None => self.begin_any_output(client, extent, passing, blocked),
+        }
+    }
+
+    #[inline(never)]
+    fn begin_any_output(
         &mut self,
         client: u16,
         extent: Extent,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo build --profile component -p io-manager --example echo_turns
-//! valgrind --tool=callgrind --toggle-collect='*Manager*turn*' \
+//! valgrind --tool=callgrind --toggle-collect='*turn_*' \
 //!     target/component/examples/echo_turns
 //! ```
 //!
@@ -103,6 +103,30 @@ fn producer<T: Entry>(c: &SharedMemory, at: usize, layout: RingLayout) -> Outcom
 
 fn consumer<T: Entry>(c: &SharedMemory, at: usize, layout: RingLayout) -> Outcome<Consumer<T>> {
     Ok(Consumer::attach(ring(c, at, layout)?, layout)?)
+}
+
+/// Makes turns that a profile tells apart by what there is to do in them.
+macro_rules! turns {
+    ($($(#[$doc:meta])* $name:ident)*) => { $(
+        $(#[$doc])*
+        #[inline(never)]
+        fn $name(manager: &mut Manager<Flat>) {
+            // Or they would become one.
+            std::hint::black_box(stringify!($name));
+            std::hint::black_box(manager.turn(&mut Silent));
+        }
+    )* };
+}
+
+turns! {
+    /// Frames arrived, and frames were sent.
+    turn_driver
+    /// The server fills receives.
+    turn_answers
+    /// The client sends, and receives again.
+    turn_requests
+    /// The server sends.
+    turn_frames
 }
 
 /// Everybody else's ends.
@@ -242,7 +266,7 @@ impl Others {
             let buffer = self.free.pop()?.ok_or("no buffer")?;
             self.arrive(&buffer)?;
         }
-        manager.turn(&mut Silent);
+        turn_driver(manager);
         let packets = self.asked()?;
         for (message, recv) in packets.into_iter().zip(std::mem::take(&mut self.receives)) {
             let packet = api::Packet::from(message);
@@ -257,7 +281,7 @@ impl Others {
             self.from.push(&completion.into())?;
         }
         let _ = self.from.publish();
-        manager.turn(&mut Silent);
+        turn_answers(manager);
         while let Some(completion) = self.completions.pop()? {
             let n = completion.user_data as u32;
             let send = Request {
@@ -268,9 +292,9 @@ impl Others {
             self.ask(&send)?;
             self.receive(n)?;
         }
-        manager.turn(&mut Silent);
+        turn_requests(manager);
         self.serve()?;
-        manager.turn(&mut Silent);
+        turn_frames(manager);
         let mut sent = 0;
         while let Some(frame) = self.ready.pop()? {
             self.done.push(&Sent {

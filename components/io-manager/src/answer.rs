@@ -38,11 +38,12 @@ pub(crate) enum Taken {
 impl<M: Machine> Core<M> {
     /// Takes what a server has to say.
     pub(crate) fn collect(&mut self, server: &mut Server) -> Taken {
+        let mut message = Message::default();
         for _ in 0..BATCH {
-            let right = match server.from.pop() {
-                Ok(None) if server.overrun => return Taken::Broken(None),
-                Ok(None) => return Taken::All,
-                Ok(Some(message)) => self.take_message(server, message),
+            let right = match server.from.pop_into(&mut message) {
+                Ok(false) if server.overrun => return Taken::Broken(None),
+                Ok(false) => return Taken::All,
+                Ok(true) => self.take_message(server, &mut message),
                 Err(error) => return Taken::Broken(Some(error)),
             };
             if !right {
@@ -57,22 +58,25 @@ impl<M: Machine> Core<M> {
 
     /// Takes one entry; false if the server broke the protocol with it.
     #[inline]
-    fn take_message(&mut self, server: &mut Server, message: Message) -> bool {
+    fn take_message(&mut self, server: &mut Server, message: &mut Message) -> bool {
         let number = message.kind();
         if number == kind::TRANSMIT {
-            return self.transmit(server, &Transmit::from(message));
+            let entry: &Transmit = (*message).as_ref();
+            return self.transmit(server, entry);
         }
-        let mut right = true;
-        if server.assembly.active {
+        let finished = !server.assembly.active;
+        if !finished {
             self.refuse_unfinished(server);
-            right = false;
         }
-        right
+        finished
             & match number {
-                kind::DELIVER => self.deliver(server, &Deliver::from(message)),
-                kind::RELEASE => self.release(server, &Release::from(message)),
-                kind::RETIRE => self.retire(server, &Retire::from(message)),
-                _ => self.answer(server, &mut Completion::from(message)),
+                kind::DELIVER => self.deliver(server, &Deliver::from(*message)),
+                kind::RELEASE => self.release(server, &Release::from(*message)),
+                kind::RETIRE => self.retire(server, &Retire::from(*message)),
+                _ => {
+                    let completion: &mut Completion = message.as_mut();
+                    self.answer_quickly(server, completion) || self.answer(server, completion)
+                }
             }
     }
 

@@ -4,96 +4,124 @@
 //! it must make a checksum that no device completes, their sum; the memory
 //! they lie in is in use from here until the request has ended.
 
-use data_passing::Machine;
-use nic_api::nic_features;
+use data_passing::{Machine, Memory};
 use socket_api::{
-    Extent, NAME_BYTES, Name, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
+    Extent, NAME_BYTES, Name, Op, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
 };
 
 use crate::check::Refusal;
-use crate::client::client_at;
-use crate::forward::passing;
+use crate::client::{Client, client_at};
+use crate::counters::Counters;
+use crate::forward::{PASSED_ON, passing};
+use crate::nic::Nic;
 use crate::progress::Core;
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding};
+use crate::sockets::NO_SOCKET;
+use crate::tokens::Data;
 
 /// Bytes of the headers of a datagram: IPv4 without options, and UDP.
 const DATAGRAM_HEADERS: u32 = 28;
 /// Entries of the server's ring that must be free before a name is written.
 const KEPT_FROM_NAMES: u32 = SERVER_REQUESTS + SERVER_PACKETS + 8;
 
-impl<M: Machine> Core<M> {
-    /// Takes the bytes of a `Send`.
-    #[inline]
-    pub(crate) fn begin_send(
-        &mut self,
-        server: &Server,
-        index: usize,
-        request: &Request,
-        (remembered, onward): (&mut Outstanding, &mut Request),
-    ) -> Result<(), Refusal> {
-        let blocked = request.flags & flags::BLOCKED != 0;
-        let passing = passing(request);
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return Err(Refusal::SERVER_GONE);
-        };
-        let datagram = client.sockets.is_datagram(remembered.socket);
-        let hold =
-            blocked && !datagram && passing.semantics.is_strong() && client.tokens.may_hold_more();
-        let len = request.extent.len;
-        let completed = server.nic.offers(nic_features::CHECKSUM)
-            && len.saturating_add(DATAGRAM_HEADERS) <= server.nic.mtu;
-        if datagram && !completed {
-            onward.flags |= flags::SUMMED;
-        }
-        if len != 0 {
-            let number = index as u16;
-            let output = self
-                .memory
-                .begin_output(number, request.extent, passing, blocked)
-                .map_err(Refusal::passing)?;
-            self.counters.output(output.technique()).add(1);
-            if datagram && !completed {
-                onward.arg = u64::from(self.memory.sum_output(&output, 0, len));
-            }
-            // With weak integrity too, what is written later is not sent.
-            let weak = !passing.semantics.is_strong();
-            let referred = output.technique() == Technique::Reference;
-            remembered.open = output.is_exposed() || (weak && referred);
-            remembered.data = Data::Output(output);
-        }
-        if hold {
-            onward.flags |= flags::MAY_HOLD;
-            remembered.may_hold = true;
-        }
-        Ok(())
+/// Takes the bytes of the `Send` in slot `index` of client `number`.
+#[inline]
+pub(crate) fn begin_send<M: Machine>(
+    memory: &mut Memory<M>,
+    counters: &Counters,
+    client: &mut Client,
+    nic: &Nic,
+    (number, index): (usize, u16),
+    request: &mut Request,
+) -> Result<(), Refusal> {
+    let remembered = client.tokens.get(index).ok_or(Refusal::SERVER_GONE)?;
+    let datagram = client.sockets.is_datagram(remembered.socket);
+    let (len, asked) = (request.extent.len, request.flags);
+    let (blocked, passing) = (asked & flags::BLOCKED != 0, passing(request));
+    let weak = !passing.semantics.is_strong();
+    request.flags &= PASSED_ON;
+    let summed = datagram && !nic.completes(len.saturating_add(DATAGRAM_HEADERS));
+    if summed {
+        request.flags |= flags::SUMMED;
     }
+    if len != 0 {
+        let output = memory
+            .begin_output(number as u16, request.extent, passing, blocked)
+            .map_err(Refusal::passing)?;
+        counters.output(output.technique()).add(1);
+        // With weak integrity too, what is written later is not sent.
+        remembered.open =
+            output.is_exposed() || (weak && output.technique() == Technique::Reference);
+        if summed {
+            request.arg = u64::from(memory.sum_output(&output, 0, len));
+        }
+        remembered.data = Data::Output(output);
+    }
+    if blocked && !datagram && !weak && client.tokens.may_hold_more() {
+        request.flags |= flags::MAY_HOLD;
+        client.tokens.let_hold(index);
+    }
+    Ok(())
+}
 
-    /// Takes the room of a `Recv`.
-    #[inline]
-    pub(crate) fn begin_recv(
+/// Takes the room of the `Recv` in slot `index` of client `number`, which no
+/// NIC keeps buffers for.
+#[inline]
+pub(crate) fn begin_recv<M: Machine>(
+    memory: &mut Memory<M>,
+    counters: &Counters,
+    client: &mut Client,
+    (number, index): (usize, u16),
+    request: &mut Request,
+) -> Result<(), Refusal> {
+    let (blocked, passing) = (request.flags & flags::BLOCKED != 0, passing(request));
+    request.flags &= PASSED_ON;
+    if request.extent.len == 0 {
+        return Ok(());
+    }
+    let remembered = client.tokens.get(index).ok_or(Refusal::SERVER_GONE)?;
+    let input = memory
+        .begin_input(number as u16, request.extent, passing, (blocked, false))
+        .map_err(Refusal::passing)?;
+    counters.input(input.technique()).add(1);
+    remembered.data = Data::Input(input);
+    Ok(())
+}
+
+impl<M: Machine> Core<M> {
+    /// Takes into use what other requests need, and a `Recv` that a NIC may keep
+    /// buffers for.
+    #[cold]
+    pub(crate) fn begin_other(
         &mut self,
         server: &mut Server,
-        index: usize,
-        request: &Request,
-        remembered: &mut Outstanding,
+        (number, index): (usize, u16),
+        op: Op,
+        request: &mut Request,
     ) -> Result<(), Refusal> {
-        if request.extent.len == 0 {
-            return Ok(());
+        match op {
+            Op::Resolve => self.begin_resolve(server, (number, index), request),
+            Op::Recv
+                if request.extent.len != 0
+                    && self.begin_early(server, (number, index), request) =>
+            {
+                request.flags &= PASSED_ON;
+                Ok(())
+            }
+            Op::Recv => {
+                let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
+                let (memory, counters) = (&mut self.memory, &self.counters);
+                begin_recv(memory, counters, client, (number, index), request)
+            }
+            Op::Cancel => {
+                let client = client_at(&mut self.clients, number).ok_or(Refusal::NOT_FOUND)?;
+                let socket = client.tokens.get(index).map_or(NO_SOCKET, |r| r.socket);
+                let token = client.tokens.search(socket, request.arg);
+                request.arg = token.ok_or(Refusal::NOT_FOUND)?;
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        let blocked = request.flags & flags::BLOCKED != 0;
-        if self.begin_early(server, index, request, remembered) {
-            return Ok(());
-        }
-        let number = index as u16;
-        let passing = passing(request);
-        let input = self
-            .memory
-            .begin_input(number, request.extent, passing, (blocked, false))
-            .map_err(Refusal::passing)?;
-        self.counters.input(input.technique()).add(1);
-        remembered.data = Data::Input(input);
-        Ok(())
     }
 
     /// Writes the name of a `Resolve` to the server's ring, right before the
@@ -102,9 +130,8 @@ impl<M: Machine> Core<M> {
     pub(crate) fn begin_resolve(
         &mut self,
         server: &mut Server,
-        index: usize,
+        (number, index): (usize, u16),
         request: &Request,
-        remembered: &mut Outstanding,
     ) -> Result<(), Refusal> {
         let Extent { address, len } = request.extent;
         let mut name = [0; 256];
@@ -112,25 +139,33 @@ impl<M: Machine> Core<M> {
         let name = name.get_mut(..len as usize);
         let name = name.ok_or(Refusal::NO_RESOURCES)?;
         self.memory
-            .read_client(index as u16, address, name)
+            .read_client(number as u16, address, name)
             .map_err(Refusal::passing)?;
-        // Names take no room that requests and packets may need.
-        if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
-            return Err(Refusal::NO_RESOURCES);
+        write_name(server, name)?;
+        if let Some(remembered) = self.request(number, index) {
+            remembered.address = address;
+            remembered.len = request.arg as u32;
         }
-        for bytes in name.chunks(NAME_BYTES) {
-            let mut part = Name {
-                kind: kind::NAME,
-                len: bytes.len() as u16,
-                reserved: 0,
-                bytes: [0; NAME_BYTES],
-            };
-            part.bytes[..bytes.len()].copy_from_slice(bytes);
-            // There is room.
-            server.to.push(&part.into()).ok();
-        }
-        remembered.address = address;
-        remembered.len = request.arg as u32;
         Ok(())
     }
+}
+
+/// Writes a name to the server's ring.
+fn write_name(server: &mut Server, name: &[u8]) -> Result<(), Refusal> {
+    // Names take no room that requests and packets may need.
+    if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
+        return Err(Refusal::NO_RESOURCES);
+    }
+    for bytes in name.chunks(NAME_BYTES) {
+        let mut part = Name {
+            kind: kind::NAME,
+            len: bytes.len() as u16,
+            reserved: 0,
+            bytes: [0; NAME_BYTES],
+        };
+        part.bytes[..bytes.len()].copy_from_slice(bytes);
+        // There is room.
+        server.to.push(part.as_ref()).ok();
+    }
+    Ok(())
 }

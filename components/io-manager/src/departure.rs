@@ -92,7 +92,7 @@ impl<M: Machine> Core<M> {
                 self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
             }
             Stage::Holding | Stage::Held => self.retire_now(server, number, index),
-            Stage::Done | Stage::Draining => {}
+            Stage::Free | Stage::Done | Stage::Draining => {}
         }
     }
 
@@ -128,7 +128,7 @@ impl<M: Machine> Core<M> {
     /// Takes nothing from a NIC's driver any more. What the device may still
     /// have stays in use; nobody waits for it.
     pub(crate) fn driver_gone(&mut self, server: &mut Server) {
-        server.nic.alive = false;
+        server.nic.give_up();
         self.counters.drivers_gone.add(1);
         self.lose_steered(server);
         for number in 0..self.clients.len() {

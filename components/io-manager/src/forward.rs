@@ -10,12 +10,12 @@ use shared_ring::RingError;
 use socket_api::{Account, Op, Passing, Request, SocketKind, flags};
 use zerocopy::IntoBytes;
 
-use crate::check::{Refusal, check, uses_socket};
+use crate::begin::{begin_recv, begin_send};
+use crate::check::{Refusal, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
-use crate::tokens::Outstanding;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
@@ -26,7 +26,8 @@ mod quota {
 }
 
 /// Flags that a server sees.
-const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
+pub(crate) const PASSED_ON: u16 =
+    flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
 
 /// Where an operation goes: the socket, the one reserved for its result, the
 /// server.
@@ -45,9 +46,14 @@ impl<M: Machine> Core<M> {
         let Some((Standing::Served, share)) = served else {
             return false;
         };
+        let mut request = Request::default();
         for _ in 0..share {
-            match self.take_request(servers, index) {
-                Ok(true) => {}
+            match self.next_request(index, &mut request) {
+                Ok(true) => {
+                    if let Err(refusal) = self.forward(servers, index, &mut request) {
+                        self.refuse_at_once(index, &request, refusal);
+                    }
+                }
                 Ok(false) => return false,
                 Err(error) => {
                     use alloc::string::ToString;
@@ -61,139 +67,159 @@ impl<M: Machine> Core<M> {
 
     /// Takes one request; false if there is none, or no room for its answer.
     #[inline]
-    fn take_request(&mut self, servers: &mut [Server], index: usize) -> Result<bool, RingError> {
+    fn next_request(&mut self, index: usize, request: &mut Request) -> Result<bool, RingError> {
         let Some(client) = client_at(&mut self.clients, index) else {
             return Ok(false);
         };
         // Its slots may be taken by `Send`s that devices hold up.
         let starved = client.tokens.is_allowed() && !client.tokens.has_slot();
         client.stalled = starved || !client.can_answer_one_more()?;
-        if client.stalled {
+        if client.stalled || !client.requests.pop_into(request)? {
             return Ok(false);
         }
-        let Some(request) = client.requests.pop()? else {
-            return Ok(false);
-        };
         client.traffic.requests += 1;
-        let refusal = match self.forward(servers, index, &request) {
-            Ok(true) => {
-                self.counters.requests.add(1);
-                return Ok(true);
-            }
-            Ok(false) => return Ok(true),
-            Err(refusal) => refusal,
-        };
+        Ok(true)
+    }
+
+    #[cold]
+    fn refuse_at_once(&mut self, index: usize, request: &Request, refusal: Refusal) {
         self.counters.refused(refusal.status);
         self.counters.completions.add(1);
         let mut completion = request.complete(refusal.status);
         completion.arg = refusal.arg;
         if let Some(client) = client_at(&mut self.clients, index) {
-            // There is room: it was asked for above.
+            // There is room: it was asked for before.
             client.tell(&completion, false);
         }
-        Ok(true)
     }
 
     /// Checks one request and passes it on, with the server's words in place of
-    /// the client's; false if it is answered already.
+    /// the client's. Of a request that is refused, socket and user data stay as
+    /// they were.
     #[inline]
     fn forward(
         &mut self,
         servers: &mut [Server],
-        index: usize,
-        request: &Request,
-    ) -> Result<bool, Refusal> {
-        let op = check(request, servers.len())?;
-        if op == Op::Account {
-            self.write_account(index, request)?;
-            return Ok(false);
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        // The same for all operations, but quick for these.
+        match operation(request)? {
+            Op::Send => self.forward_as(Op::Send, servers, number, request),
+            Op::Recv => self.forward_as(Op::Recv, servers, number, request),
+            op => self.forward_other(op, servers, number, request),
         }
-        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
-        let route = route(client, servers, op, request)?;
-        let number = |index: u16| match index {
-            NO_SOCKET => 0,
-            index => client.sockets.number(index),
-        };
-        let mut onward = Request {
-            op: request.op,
-            flags: request.flags & PASSED_ON,
-            socket: number(match op {
-                Op::Open => route.new_socket,
-                _ => route.socket,
-            }),
-            address: request.address,
-            arg: request.arg,
-            client: index as u32,
-            ..Request::default()
-        };
-        match op {
-            Op::Accept => onward.arg = u64::from(number(route.new_socket)),
-            Op::Cancel => {
-                let token = client.tokens.search(route.socket, request.arg);
-                onward.arg = token.ok_or(Refusal::NOT_FOUND)?;
-            }
-            _ => {}
-        }
-        let server = servers.get_mut(usize::from(route.server));
-        let server = server.ok_or(Refusal::SERVER_GONE)?;
-        let mut remembered = Outstanding {
-            handle: request.socket,
-            len: request.extent.len,
-            socket: route.socket,
-            new_socket: route.new_socket,
-            quiet: request.flags & flags::QUIET != 0,
-            ..Outstanding::new(op, route.server, request.user_data)
-        };
-        onward.extent.len = request.extent.len;
-        match op {
-            Op::Send => self.begin_send(server, index, request, (&mut remembered, &mut onward))?,
-            Op::Recv => self.begin_recv(server, index, request, &mut remembered)?,
-            Op::Resolve => self.begin_resolve(server, index, request, &mut remembered)?,
-            _ => {}
-        }
-        self.push(server, index, remembered, onward)?;
-        Ok(true)
     }
 
-    /// Remembers a request and writes it to the server's ring.
-    #[inline]
+    #[inline(never)]
+    fn forward_other(
+        &mut self,
+        op: Op,
+        servers: &mut [Server],
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        if matches!(op, Op::Account | Op::Exchange) {
+            check(op, request, servers.len())?;
+            return match op {
+                Op::Account => self.write_account(number, request),
+                _ => self.exchange(number, request),
+            };
+        }
+        self.forward_as(op, servers, number, request)
+    }
+
+    #[inline(always)]
+    fn forward_as(
+        &mut self,
+        op: Op,
+        servers: &mut [Server],
+        number: usize,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        check(op, request, servers.len())?;
+        let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
+        let route = route(client, servers, op, request)?;
+        let server = servers.get_mut(usize::from(route.server));
+        let server = server.ok_or(Refusal::SERVER_GONE)?;
+        let begun = client.tokens.begin(op, route.server, request.user_data);
+        let (token, index) = begun.ok_or(Refusal::quota(quota::REQUESTS))?;
+        if let Some(remembered) = client.tokens.get(index) {
+            remembered.handle = request.socket;
+            remembered.len = request.extent.len;
+            remembered.socket = route.socket;
+            remembered.new_socket = route.new_socket;
+            remembered.quiet = request.flags & flags::QUIET != 0;
+        }
+        let (memory, counters, place) = (&mut self.memory, &self.counters, (number, index));
+        let begun = match op {
+            Op::Send => begin_send(memory, counters, client, &server.nic, place, request),
+            Op::Recv if !server.nic.steers() => {
+                begin_recv(memory, counters, client, place, request)
+            }
+            _ => self.begin_other(server, place, op, request),
+        };
+        if let Err(refusal) = begun {
+            self.cancel(number, index);
+            return Err(refusal);
+        }
+        self.push(server, (number, token), op, route, request);
+        Ok(())
+    }
+
+    /// Writes a request to the server's ring, in the server's words.
+    #[inline(always)]
     fn push(
         &mut self,
         server: &mut Server,
-        index: usize,
-        remembered: Outstanding,
-        mut onward: Request,
-    ) -> Result<(), Refusal> {
-        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
-        let (op, socket, len) = (remembered.op, remembered.socket, remembered.len);
-        match client.tokens.insert(remembered) {
-            Ok(token) => onward.user_data = token,
-            Err(refused) => {
-                self.end_refused(refused);
-                return Err(Refusal::quota(quota::REQUESTS));
-            }
-        }
-        client.sockets.begin(socket);
+        (number, token): (usize, u64),
+        op: Op,
+        route: Route,
+        request: &mut Request,
+    ) {
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return;
+        };
+        request.user_data = token;
+        request.client = number as u32;
+        request.extent.address = 0;
+        request.passing = 0;
+        let socket = match route.socket {
+            NO_SOCKET => route.new_socket,
+            socket => socket,
+        };
+        request.socket = match socket {
+            NO_SOCKET => 0,
+            socket => client.sockets.number(socket),
+        };
+        client.sockets.begin(route.socket);
         match op {
-            Op::Send => client.queued_bytes += len,
-            Op::Close => client.sockets.close(socket),
+            Op::Send => client.queued_bytes += request.extent.len,
+            Op::Close => client.sockets.close(route.socket),
+            Op::Accept => request.arg = u64::from(client.sockets.number(route.new_socket)),
             _ => {}
         }
         // The ring is as long as all clients' quotas together: should it be
         // full, the server has stopped taking requests in order, and its
         // completions, or its death, will tell.
-        let forwarded = server.to.push(&onward.into());
-        server.overrun |= forwarded.is_err();
-        if op == Op::Recv {
-            self.post_room(server, index, onward.user_data as u16);
+        server.overrun |= server.to.push((*request).as_ref()).is_err();
+        self.counters.requests.add(1);
+        if op == Op::Recv && server.nic.steers() {
+            self.post_room(server, number, token as u16);
         }
-        Ok(())
     }
 
     /// Gives back what was begun for a request that is refused after all.
     #[cold]
-    fn end_refused(&mut self, refused: Outstanding) {
-        self.end_data(refused.data);
+    fn cancel(&mut self, number: usize, index: u16) {
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return;
+        };
+        if let Some(request) = client.tokens.get(index) {
+            client.sockets.release_reserved(request.new_socket);
+        }
+        let data = client.tokens.cancel(index);
+        self.end_data(data);
     }
 
     /// Answers `Op::Account`.
@@ -208,6 +234,20 @@ impl<M: Machine> Core<M> {
         self.counters.completions.add(1);
         let mut completion = request.complete(socket_api::Status::Ok);
         completion.len = size_of::<Account>() as u32;
+        if let Some(client) = client_at(&mut self.clients, index) {
+            client.tell(&completion, false);
+        }
+        Ok(())
+    }
+
+    /// Answers `Op::Exchange`.
+    #[cold]
+    fn exchange(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+        let (extent, other) = (request.extent, request.arg as u32);
+        let exchanged = self.memory.exchange(index as u16, extent, other);
+        exchanged.map_err(Refusal::passing)?;
+        self.counters.completions.add(1);
+        let completion = request.complete(socket_api::Status::Ok);
         if let Some(client) = client_at(&mut self.clients, index) {
             client.tell(&completion, false);
         }
@@ -236,7 +276,7 @@ pub(crate) fn passing(request: &Request) -> Passing {
 
 /// Finds the sockets and the server that a request concerns, and holds it
 /// against the quotas; takes nothing unless it succeeds.
-#[inline]
+#[inline(always)]
 fn route(
     client: &mut Client,
     servers: &[Server],
@@ -261,25 +301,28 @@ fn route(
     if !client.tokens.is_allowed() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
-    let over = |bytes: u32| u64::from(bytes) > u64::from(client.quota.queued_bytes);
-    if op == Op::Send && over(client.queued_bytes.saturating_add(request.extent.len)) {
+    let queued = client.queued_bytes.saturating_add(request.extent.len);
+    if op == Op::Send && queued > client.quota.queued_bytes {
         return Err(Refusal::quota(quota::QUEUED_BYTES));
     }
+    Ok(Route {
+        socket,
+        new_socket: reserve(client, op, server, request)?,
+        server,
+    })
+}
+
+/// Takes the socket that an operation makes, if it makes one.
+#[inline(always)]
+fn reserve(client: &mut Client, op: Op, server: u8, request: &Request) -> Result<u16, Refusal> {
     let kind = match op {
         Op::Open => SocketKind::from_number(request.arg as u16),
         Op::Accept => Some(SocketKind::Tcp),
         _ => None,
     };
-    let new_socket = match kind {
-        Some(kind) => client
-            .sockets
-            .reserve(server, kind)
-            .ok_or(Refusal::quota(quota::SOCKETS))?,
-        None => NO_SOCKET,
+    let Some(kind) = kind else {
+        return Ok(NO_SOCKET);
     };
-    Ok(Route {
-        socket,
-        new_socket,
-        server,
-    })
+    let socket = client.sockets.reserve(server, kind);
+    socket.ok_or(Refusal::quota(quota::SOCKETS))
 }

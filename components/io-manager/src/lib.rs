@@ -10,11 +10,11 @@
 //!
 //! * [`Manager`]: the parties and one turn of work.
 //! * `check`, `forward`, `begin`: requests, from a client to a server.
-//! * `answer`, `deliver`, `progress`: completions and received bytes, from a server
+//! * `answer`, `quick`, `deliver`, `progress`: completions and received bytes, from a server
 //!   to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
-//! * `steer`: buffers that the NIC keeps for one flow.
+//! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
 //! * `departure`: parties that are cut off, given up, or dead.
 //!
@@ -40,10 +40,12 @@ mod counters;
 mod deliver;
 mod departure;
 mod forward;
+mod in_place;
 mod manager;
 mod nic;
 mod packets;
 mod progress;
+mod quick;
 mod receive;
 mod sends;
 mod server;

@@ -14,7 +14,7 @@ mod sel4;
 use alloc::vec::Vec;
 
 use component_runtime::{Component, Event, Fault, Link, Protocol, Role, counters, heap, quota};
-use data_passing::{Costs, FrameId, HoldingConfig, Memory};
+use data_passing::{Costs, FrameId, HoldingConfig, Memory, Mutations};
 use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
 use sel4::{Held, Sel4};
 use service_api::lifecycle::{self, State};
@@ -91,6 +91,10 @@ fn start(component: &'static Component) -> Result<(Manager<Sel4>, Parties), &'st
     let clients = client_configs(&parties.clients, &holdings);
     let clients = clients.ok_or("a client without rings")?;
     let mut memory = Memory::new(machine, Costs::PINNED);
+    memory.mutate(Mutations {
+        no_protection: cfg!(feature = "mutation-no-protection"),
+        ..Mutations::default()
+    });
     memory.add_reserve(reserve.0, reserve.1);
     log::info!(
         "{} clients, {} servers, {} KiB in reserve",

@@ -55,7 +55,7 @@ impl<M: Machine> Core<M> {
             return;
         };
         match request.stage {
-            Stage::Waiting | Stage::Held => {}
+            Stage::Free | Stage::Waiting | Stage::Held => {}
             Stage::Done => {
                 request.stage = Stage::Draining;
                 self.tell(number, index);
@@ -154,8 +154,9 @@ impl<M: Machine> Core<M> {
             return;
         };
         let drained = client.tokens.get(index).is_some_and(|r| r.in_flight == 0);
-        if drained && let Some(request) = client.tokens.free(index) {
-            self.end_data(request.data);
+        if drained {
+            let data = client.tokens.free(index);
+            self.end_data(data);
         }
     }
 
@@ -178,7 +179,7 @@ impl<M: Machine> Core<M> {
         };
         request.answer = Answer {
             status: status as u16,
-            ..Answer::default()
+            ..Answer::NONE
         };
         let completion = request.completion();
         self.settle(nic, number, index, completion);
@@ -231,22 +232,21 @@ impl<M: Machine> Core<M> {
     /// any.
     #[inline]
     fn finish(&mut self, nic: &mut Nic, number: usize, index: u16, completion: &Completion) {
-        let steered = self.request(number, index).map(|r| r.steered);
-        if let Some(steered) = steered
-            && steered != NOT_STEERED
-        {
+        let Some(request) = self.request(number, index) else {
+            return;
+        };
+        let (steered, delayed, socket) = (request.steered, request.delayed, request.socket);
+        if steered != NOT_STEERED {
             self.move_apart(nic, steered);
         }
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let Some(request) = client.tokens.free(index) else {
-            return;
-        };
-        self.end_data(request.data);
+        let data = client.tokens.free(index);
+        self.end_data(data);
         self.give(number, completion, false);
-        if request.delayed {
-            self.let_on(number, request.socket);
+        if delayed {
+            self.let_on(number, socket);
         }
     }
 

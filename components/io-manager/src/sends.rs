@@ -18,36 +18,53 @@ pub(crate) struct Reference {
     pub index: u16,
 }
 
-/// Requests with bytes in a frame; two of them without the heap.
-#[derive(Debug, Default)]
+/// No request.
+const NONE: Reference = Reference {
+    client: u16::MAX,
+    index: u16::MAX,
+};
+
+/// Requests with bytes in a frame; one of them without the heap.
+#[derive(Debug)]
 pub(crate) struct References {
-    first: [Option<Reference>; 2],
+    first: Reference,
     rest: Vec<Reference>,
+}
+
+impl Default for References {
+    fn default() -> Self {
+        Self {
+            first: NONE,
+            rest: Vec::new(),
+        }
+    }
 }
 
 impl References {
     /// Adds one; false if it was the one before too.
     #[inline]
     pub fn push(&mut self, reference: Reference) -> bool {
-        let new = Some(reference);
-        match &mut self.first {
-            [first @ None, _] => *first = new,
-            [first, None] if *first == new => return false,
-            [_, second @ None] => *second = new,
-            [_, second] => {
-                if self.rest.last().copied().or(*second) == new {
-                    return false;
-                }
-                self.rest.push(reference);
-            }
+        if self.first == NONE {
+            self.first = reference;
+            return true;
         }
+        if *self.rest.last().unwrap_or(&self.first) == reference {
+            return false;
+        }
+        self.rest.push(reference);
         true
     }
 
-    /// All of them; none are left.
-    pub fn take(&mut self) -> impl Iterator<Item = Reference> + use<> {
-        let this = mem::take(self);
-        this.first.into_iter().flatten().chain(this.rest)
+    /// Calls `each` with all of them.
+    #[inline]
+    pub fn each(&self, mut each: impl FnMut(Reference)) {
+        if self.first == NONE {
+            return;
+        }
+        each(self.first);
+        for reference in &self.rest {
+            each(*reference);
+        }
     }
 }
 

@@ -236,6 +236,13 @@ impl Sockets {
         self.used -= 1;
     }
 
+    /// Frees a slot that no server has heard of, if it is one.
+    pub fn release_reserved(&mut self, index: u16) {
+        if index != NO_SOCKET {
+            self.release(index);
+        }
+    }
+
     /// Frees every slot.
     pub fn release_all(&mut self) {
         for index in 0..self.slots.len() as u16 {

@@ -26,6 +26,8 @@ const SPARE: u16 = 64;
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// There is none.
+    Free,
     /// The server has it.
     Waiting,
     /// The server is done; the client is told when no device has the bytes.
@@ -40,11 +42,19 @@ pub(crate) enum Stage {
 }
 
 /// What a client is told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     pub status: u16,
     pub len: u32,
     pub arg: u64,
+}
+
+impl Answer {
+    pub const NONE: Self = Self {
+        status: 0,
+        len: 0,
+        arg: 0,
+    };
 }
 
 /// The bytes of a request.
@@ -106,31 +116,52 @@ pub(crate) struct Outstanding {
 }
 
 impl Outstanding {
-    /// A request without anything.
-    pub fn new(op: Op, server: u8, user_data: u64) -> Self {
-        Self {
-            user_data,
-            handle: 0,
-            address: 0,
-            len: 0,
-            socket: NO_SOCKET,
-            new_socket: NO_SOCKET,
-            in_flight: 0,
-            steered: NOT_STEERED,
-            server,
-            op,
-            stage: Stage::Waiting,
-            quiet: false,
-            open: false,
-            may_hold: false,
-            posted: false,
-            ended: false,
-            delayed: false,
-            failed: None,
-            hold_from: 0,
-            answer: Answer::default(),
-            data: Data::None,
-        }
+    /// No request.
+    const FREE: Self = Self {
+        user_data: 0,
+        handle: 0,
+        address: 0,
+        len: 0,
+        socket: NO_SOCKET,
+        new_socket: NO_SOCKET,
+        in_flight: 0,
+        steered: NOT_STEERED,
+        server: 0,
+        op: Op::DropClient,
+        stage: Stage::Free,
+        quiet: false,
+        open: false,
+        may_hold: false,
+        posted: false,
+        ended: false,
+        delayed: false,
+        failed: None,
+        hold_from: 0,
+        answer: Answer::NONE,
+        data: Data::None,
+    };
+
+    /// Becomes a request that the server has; its data is none, as that of
+    /// every free one is.
+    #[inline]
+    fn begin(&mut self, op: Op, server: u8, user_data: u64) {
+        self.user_data = user_data;
+        self.handle = 0;
+        self.len = 0;
+        self.socket = NO_SOCKET;
+        self.new_socket = NO_SOCKET;
+        self.in_flight = 0;
+        self.steered = NOT_STEERED;
+        self.server = server;
+        self.op = op;
+        self.stage = Stage::Waiting;
+        self.quiet = false;
+        self.open = false;
+        self.may_hold = false;
+        self.posted = false;
+        self.ended = false;
+        self.delayed = false;
+        self.failed = None;
     }
 
     /// The completion that tells the client its answer.
@@ -162,7 +193,7 @@ impl Outstanding {
 
 #[derive(Debug)]
 struct Slot {
-    request: Option<Outstanding>,
+    request: Outstanding,
     generation: u32,
     next_free: u16,
 }
@@ -194,7 +225,7 @@ impl Tokens {
     pub fn new(client: u16, quota: u16, servers: u16) -> Self {
         let own = 2 * quota + SPARE;
         let slots = (0..own + servers).map(|n| Slot {
-            request: None,
+            request: Outstanding::FREE,
             generation: 1,
             next_free: if n + 1 < own { n + 1 } else { NONE },
         });
@@ -217,7 +248,8 @@ impl Tokens {
 
     /// Slots in use.
     pub fn used(&self) -> usize {
-        self.slots.iter().filter(|s| s.request.is_some()).count()
+        let used = self.slots.iter().filter(|s| s.request.stage != Stage::Free);
+        used.count()
     }
 
     /// Whether the client's quota allows one more.
@@ -238,29 +270,32 @@ impl Tokens {
         self.holdable < self.quota
     }
 
-    /// Remembers a request; its token, or the request if there is no slot.
+    /// Takes a slot for a request that `server` will have: its token. `None`
+    /// if there is no slot.
     #[inline]
-    #[allow(
-        clippy::result_large_err,
-        reason = "its bytes must be ended by whoever began them"
-    )]
-    pub fn insert(&mut self, request: Outstanding) -> Result<u64, Outstanding> {
+    pub fn begin(&mut self, op: Op, server: u8, user_data: u64) -> Option<(u64, u16)> {
         let index = self.free;
-        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
-            return Err(request);
-        };
+        let slot = self.slots.get_mut(usize::from(index))?;
         self.free = slot.next_free;
-        self.holdable += u16::from(request.may_hold);
-        slot.request = Some(request);
+        slot.request.begin(op, server, user_data);
         self.unanswered += 1;
-        Ok(token(slot.generation, self.client, index))
+        Some((token(slot.generation, self.client, index), index))
+    }
+
+    /// The request in a slot may outlive the answer to the client.
+    #[inline]
+    pub fn let_hold(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+            slot.request.may_hold = true;
+            self.holdable += 1;
+        }
     }
 
     /// Remembers the manager's own `DropClient` to `server`.
     pub fn insert_drop(&mut self, server: u8) -> Option<u64> {
         let index = self.own + u16::from(server);
         let slot = self.slots.get_mut(usize::from(index))?;
-        slot.request = Some(Outstanding::new(Op::DropClient, server, 0));
+        slot.request.begin(Op::DropClient, server, 0);
         Some(token(slot.generation, self.client, index))
     }
 
@@ -269,14 +304,17 @@ impl Tokens {
     pub fn find(&self, token: u64, server: u8) -> Option<u16> {
         let index = token as u16;
         let slot = self.slots.get(usize::from(index))?;
-        let asked = slot.request.as_ref()?.server;
-        (u64::from(slot.generation) == token >> 32 && asked == server).then_some(index)
+        let right = u64::from(slot.generation) == token >> 32
+            && slot.request.stage != Stage::Free
+            && slot.request.server == server;
+        right.then_some(index)
     }
 
     /// The request in a slot.
     #[inline]
     pub fn get(&mut self, index: u16) -> Option<&mut Outstanding> {
-        self.slots.get_mut(usize::from(index))?.request.as_mut()
+        let slot = self.slots.get_mut(usize::from(index))?;
+        (slot.request.stage != Stage::Free).then_some(&mut slot.request)
     }
 
     /// The client is told of a request, or never will be.
@@ -285,18 +323,31 @@ impl Tokens {
         self.unanswered -= 1;
     }
 
-    /// Forgets the request in a slot, whose token is void from now on.
+    /// Forgets the request in a slot, whose token is void from now on; its
+    /// data.
     #[inline]
-    pub fn free(&mut self, index: u16) -> Option<Outstanding> {
-        let slot = self.slots.get_mut(usize::from(index))?;
-        let request = slot.request.take()?;
+    pub fn free(&mut self, index: u16) -> Data {
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return Data::None;
+        };
+        if slot.request.stage == Stage::Free {
+            return Data::None;
+        }
+        slot.request.stage = Stage::Free;
         slot.generation = slot.generation.wrapping_add(1);
         if index < self.own {
             slot.next_free = self.free;
             self.free = index;
-            self.holdable -= u16::from(request.may_hold);
+            self.holdable -= u16::from(slot.request.may_hold);
         }
-        Some(request)
+        core::mem::replace(&mut slot.request.data, Data::None)
+    }
+
+    /// Forgets a request that no server has heard of.
+    #[inline]
+    pub fn cancel(&mut self, index: u16) -> Data {
+        self.unanswered -= 1;
+        self.free(index)
     }
 
     /// The first slot from `from` on whose request `which` picks.
@@ -304,7 +355,7 @@ impl Tokens {
         let slots = self.slots.get(usize::from(from)..)?;
         let found = slots
             .iter()
-            .position(|s| s.request.as_ref().is_some_and(&which))?;
+            .position(|s| s.request.stage != Stage::Free && which(&s.request))?;
         Some(from + found as u16)
     }
 

@@ -6,7 +6,7 @@
 //! is refused changes nothing, and its slot stays the server's.
 
 use data_passing::{Machine, Sum};
-use nic_api::{SEND_SPANS, SendFrame, frame_flags, nic_features};
+use nic_api::{SEND_SPANS, SendFrame, Sent, frame_flags, nic_features};
 use shared_ring::RingError;
 use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
 
@@ -16,7 +16,7 @@ use crate::nic::{ETHERNET, Nic};
 use crate::progress::Core;
 use crate::sends::Reference;
 use crate::server::Server;
-use crate::tokens::{Data, client_of};
+use crate::tokens::{Data, Outstanding, client_of};
 
 /// Most bytes of an IPv4 packet.
 const MOST_PACKET: u32 = 65535;
@@ -75,24 +75,7 @@ impl<M: Machine> Core<M> {
         let slot = client.tokens.find(part.token, *index);
         let slot = slot.ok_or(Refused::Part)?;
         let request = client.tokens.get(slot).ok_or(Refused::Part)?;
-        let Data::Output(output) = &request.data else {
-            return Err(Refused::Part);
-        };
-        if !request.is_sendable() {
-            return Err(Refused::Part);
-        }
-        let machine = self.memory.machine();
-        let mut fits = true;
-        let there = output.pieces(part.offset, part.len, |at, len| {
-            fits = fits && assembly.add(nic, machine, at, len);
-        });
-        if !there {
-            return Err(Refused::Part);
-        }
-        if !fits {
-            return Err(Refused::Size);
-        }
-        assembly.waited_for |= request.open;
+        gather(self.memory.machine(), assembly, nic, request, part)?;
         let reference = Reference {
             client: number as u16,
             index: slot,
@@ -146,17 +129,17 @@ impl<M: Machine> Core<M> {
         self.counters.transmit_refused(why).add(1);
         server.assembly.active = false;
         server.assembly.copied = 0;
-        for reference in server.assembly.references.take() {
-            self.landed(server, reference);
-        }
+        let references = core::mem::take(&mut server.assembly.references);
+        references.each(|reference| self.landed(server, reference));
     }
 
     /// Takes back what the device has let go of; true if there may be more.
     pub(crate) fn take_sent(&mut self, server: &mut Server) -> Result<bool, RingError> {
+        let mut sent = Sent::default();
         for _ in 0..BATCH {
-            let Some(sent) = server.nic.done.pop()? else {
+            if !server.nic.done.pop_into(&mut sent)? {
                 return Ok(false);
-            };
+            }
             if !self.let_go(server, sent.id) {
                 self.counters.driver_faults.add(1);
                 if server.nic.fault() {
@@ -171,12 +154,10 @@ impl<M: Machine> Core<M> {
     /// none.
     #[inline]
     fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
-        let Some(mut references) = server.nic.sends.done(id) else {
+        let Some(references) = server.nic.sends.done(id) else {
             return false;
         };
-        for reference in references.take() {
-            self.landed(server, reference);
-        }
+        references.each(|reference| self.landed(server, reference));
         let done = SlotDone {
             slot: id,
             reserved: 0,
@@ -199,9 +180,39 @@ impl<M: Machine> Core<M> {
             return;
         };
         request.in_flight -= 1;
-        if request.in_flight == 0 {
-            self.proceed(usize::from(reference.client), index, server.nic.alive);
+        let number = usize::from(reference.client);
+        if request.in_flight == 0 && !self.drained_quickly(number, index) {
+            self.proceed(number, index, server.nic.alive);
         }
+    }
+}
+
+/// Adds bytes of a request that the server may send.
+#[inline]
+fn gather<M: Machine>(
+    machine: &mut M,
+    assembly: &mut Assembly,
+    nic: &Nic,
+    request: &Outstanding,
+    part: &Part,
+) -> Result<(), Refused> {
+    let Data::Output(output) = &request.data else {
+        return Err(Refused::Part);
+    };
+    if !request.is_sendable() {
+        return Err(Refused::Part);
+    }
+    let mut fits = true;
+    let there = output.pieces(part.offset, part.len, |at, len| {
+        fits = fits && assembly.add(nic, machine, at, len);
+    });
+    if !there {
+        return Err(Refused::Part);
+    }
+    assembly.waited_for |= request.open;
+    match fits {
+        true => Ok(()),
+        false => Err(Refused::Size),
     }
 }
 

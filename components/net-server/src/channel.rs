@@ -125,7 +125,7 @@ impl Channel {
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.
     pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
-        let slots = !blocked || self.done.arm().map_err(ManagerFault::Ring)?;
+        let slots = !blocked || self.done.arm_for_anything().map_err(ManagerFault::Ring)?;
         let entries = self.incoming.arm().map_err(ManagerFault::Ring)?;
         Ok(slots && entries)
     }
@@ -176,11 +176,11 @@ impl Channel {
 
 impl Environment for Channel {
     #[inline]
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault> {
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        self.incoming.pop().map_err(ManagerFault::Ring)
+        self.incoming.pop_into(message).map_err(ManagerFault::Ring)
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use crate::counters::Counter;
 use crate::datagram::{self, HEADERS, Payload};
 use crate::environment::Environment;
 use crate::pending::Waiting;
-use crate::server::Server;
+use crate::server::{MOST_FRAME, Server};
 use crate::sockets::{Kind, Udp};
 use crate::udp::datagram;
 
@@ -24,23 +24,23 @@ const SEND: u16 = flags::NO_WAIT | flags::QUIET | flags::BLOCKED | flags::SUMMED
 const RECV: u16 = flags::QUIET | flags::BLOCKED;
 
 #[inline]
-fn half(bytes: &[u8; HEADERS], at: usize) -> u16 {
+pub(crate) fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 #[inline]
-fn word(bytes: &[u8; HEADERS], at: usize) -> u64 {
+pub(crate) fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     let [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
     u64::from(u32::from_ne_bytes([a, b, c, d]))
 }
 
 #[inline]
-fn address(bytes: &[u8; HEADERS], at: usize) -> Ipv4Address {
+pub(crate) fn address<const N: usize>(bytes: &[u8; N], at: usize) -> Ipv4Address {
     Ipv4Address::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3])
 }
 
 #[inline]
-fn mac(bytes: &[u8; HEADERS], at: usize) -> [u8; 6] {
+pub(crate) fn mac<const N: usize>(bytes: &[u8; N], at: usize) -> [u8; 6] {
     [
         bytes[at],
         bytes[at + 1],
@@ -76,15 +76,31 @@ fn sound(h: &[u8; HEADERS], packet: &Packet) -> Option<u16> {
     (verified || checksum::is_right(sum)).then_some(total)
 }
 
+/// Where a datagram goes, if that is usual. What is no host's address is not
+/// among the known hops.
+#[inline]
+fn to_of(r: &Request, udp: &Udp) -> Option<(Ipv4Address, u16)> {
+    match r.address.family {
+        4 if r.address.nic == 0 && r.address.port != 0 => {
+            let [a, b, c, d, ..] = r.address.octets;
+            Some((Ipv4Address::new(a, b, c, d), r.address.port))
+        }
+        0 => udp.peer.filter(|(_, port)| *port != 0),
+        _ => None,
+    }
+}
+
 impl Server {
     /// Takes a packet, which is ours, if it is a datagram that somebody waits
     /// for.
     #[inline]
     pub(crate) fn express_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
+        if packet.header_len != HEADERS as u32 {
+            return false;
+        }
         let mut h = [0; HEADERS];
-        if packet.header_len != HEADERS as u32
-            || packet.flags & packet_flags::WHOLE != 0
-            || packet.len > self.frame.len() as u32
+        if packet.flags & packet_flags::WHOLE != 0
+            || packet.len > MOST_FRAME
             || !env.read_header(packet.header, &mut h)
         {
             return false;
@@ -157,19 +173,11 @@ impl Server {
         let Some(udp) = self.express_socket(r, SEND) else {
             return false;
         };
-        let socket = &self.sockets[r.socket as usize];
-        let (to, to_port) = match (r.address.family, udp.peer) {
-            (4, _) => {
-                let [a, b, c, d, ..] = r.address.octets;
-                (Ipv4Address::new(a, b, c, d), r.address.port)
-            }
-            (0, Some(peer)) => peer,
-            _ => return false,
+        let Some((to, to_port)) = to_of(r, &udp) else {
+            return false;
         };
         let summed = r.flags & flags::SUMMED != 0;
-        if socket.sends.len != 0
-            || r.address.nic != 0
-            || to_port == 0
+        if self.sockets[r.socket as usize].sends.len != 0
             || (summed && r.arg > 0xffff)
             || r.extent.len as usize + 28 > self.stack.facts().mtu
         {

@@ -110,7 +110,7 @@ impl Server {
             Op::AwaitAddress => self.await_address(request),
             Op::DropClient => Ok(self.drop_client(request, env)),
             Op::Cancel => self.cancel(request, env),
-            Op::Account => Err(bad(offset_of!(Request, op))),
+            Op::Account | Op::Exchange => Err(bad(offset_of!(Request, op))),
             _ => {
                 let s = self.find(request)?;
                 self.perform_on(op, s, request, env)
@@ -139,7 +139,8 @@ impl Server {
             | Op::Resolve
             | Op::AwaitAddress
             | Op::DropClient
-            | Op::Account => Err(bad(offset_of!(Request, op))),
+            | Op::Account
+            | Op::Exchange => Err(bad(offset_of!(Request, op))),
         }
     }
 

@@ -293,16 +293,12 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// it was, and the caller should cut the peer off.
     #[inline]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
-        if self.head == self.tail && !self.refresh()? {
-            return Ok(None);
-        }
         let mut entry = T::new_zeroed();
-        self.take(&mut entry);
-        Ok(Some(entry))
+        Ok(self.pop_into(&mut entry)?.then_some(entry))
     }
 
-    /// Takes the next entry into `entry`; false if there is none. For large
-    /// entries taken one after another: none is cleared or moved about.
+    /// As [`Consumer::pop`], into memory of the caller's; false if there is no
+    /// entry.
     ///
     /// # Errors
     /// As [`Consumer::pop`].
@@ -311,17 +307,11 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
         if self.head == self.tail && !self.refresh()? {
             return Ok(false);
         }
-        self.take(entry);
-        Ok(true)
-    }
-
-    /// Takes the next entry, which there is.
-    #[inline]
-    fn take(&mut self, entry: &mut T) {
         self.memory
             .read_entry(self.head & (self.capacity - 1), entry.as_mut_bytes());
         self.head = self.head.wrapping_add(1);
         self.memory.store(Word::Head, self.head, Ordering::Release);
+        Ok(true)
     }
 
     /// Asks for a signal, then looks once more; true if the caller may sleep.

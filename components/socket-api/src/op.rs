@@ -113,6 +113,10 @@ numbered! {
         ///
         /// [`Account`]: crate::Account
         Account = 14 "account",
+        /// Client to manager only: the pages of the extent and as many from the
+        /// address `arg` on change places (user-directed page swapping). Both
+        /// are whole, writable pages of 4 KiB. Needs no socket.
+        Exchange = 15 "exchange pages",
     }
 }
 
