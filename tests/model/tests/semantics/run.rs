@@ -16,7 +16,7 @@ use crate::calls::{receive_buffer_now, receive_now, send_now};
 use crate::client::{Got, OPERATIONS, Pending, Socket, What};
 use crate::program::{End, FIRST, Later, Mode, Op, Program};
 use crate::setup::{hosts, set_up};
-use crate::state::{PORT, State, Tally, peer};
+use crate::state::{PORT, State, TECHNIQUES, Tally, peer};
 
 /// Bytes, headers included, that may be on their way between two clients:
 /// fewer than the receiving server keeps of datagrams.
@@ -375,7 +375,11 @@ impl Run {
     /// Gives everything back, and looks at the manager's books.
     fn close(self) -> Tally {
         let mut state = self.state.borrow_mut();
-        let (world, done) = (state.world, state.done);
+        let (world, mut done) = (state.world, state.done);
+        for (n, name) in TECHNIQUES.iter().enumerate() {
+            let inner = world.lock();
+            done.techniques[n] = inner.hosts.iter().map(|host| host.count(name)).sum();
+        }
         let mut alive = Vec::new();
         for client in state.clients.drain(..) {
             let End {

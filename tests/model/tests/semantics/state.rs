@@ -28,7 +28,23 @@ pub struct Tally {
     pub stores: u64,
     pub refused: u64,
     pub deaths: u64,
+    /// Operations by technique, in the order of [`TECHNIQUES`].
+    pub techniques: [u64; TECHNIQUES.len()],
 }
+
+/// The manager's counters of operations by technique.
+pub const TECHNIQUES: [&str; 10] = [
+    "output.reference",
+    "output.tcow",
+    "output.copy-out",
+    "output.hide",
+    "output.remove",
+    "input.in-place",
+    "input.swap",
+    "input.copy-in",
+    "input.reinstate",
+    "input.create",
+];
 
 impl std::ops::Add for Tally {
     type Output = Self;
@@ -40,6 +56,7 @@ impl std::ops::Add for Tally {
             stores: self.stores + other.stores,
             refused: self.refused + other.refused,
             deaths: self.deaths + other.deaths,
+            techniques: std::array::from_fn(|n| self.techniques[n] + other.techniques[n]),
         }
     }
 }
