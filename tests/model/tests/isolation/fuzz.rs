@@ -15,7 +15,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::client::{Sockets, right};
 use crate::honest::{HOST, Honest, OTHER, hosts};
-use crate::server::{self, Given, Scene};
+use crate::server::{Given, Scene};
+use crate::wrong;
 
 /// Rounds in a world.
 const ROUNDS: u64 = 300;
@@ -120,8 +121,8 @@ fn hostile_client(world: &'static World, noise: &mut Noise) -> u64 {
 
 /// One thing a hostile server says.
 fn entry(noise: &mut Noise, given: &[Given]) -> Message {
-    let said = server::right(&given[noise.below(given.len() as u64) as usize]);
-    let other = server::right(&given[noise.below(given.len() as u64) as usize]);
+    let said = wrong::right(&given[noise.below(given.len() as u64) as usize]);
+    let other = wrong::right(&given[noise.below(given.len() as u64) as usize]);
     let mut held = said.held;
     held.flags |= noise.pick(&[0, 4]);
     let mut transmit = said.transmit;
