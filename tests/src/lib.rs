@@ -5,6 +5,8 @@
 //! emulator.
 #![forbid(unsafe_code)]
 
+pub mod capture;
+pub mod passer;
 pub mod tap;
 pub mod wire;
 
@@ -65,16 +67,16 @@ impl Booted {
         Self::new(&options(system(name)))
     }
 
-    /// Boots a system of this folder with its NIC on the Unix socket `socket`,
-    /// where a raw-frame peer listens; does not wait.
+    /// Boots `options` with the NIC on the Unix socket `socket`, where a
+    /// raw-frame peer listens; does not wait.
     ///
     /// # Panics
     /// If the emulator does not start.
     #[must_use]
-    pub fn on_wire(name: &str, socket: &Path) -> Self {
+    pub fn on_wire(options: Options, socket: &Path) -> Self {
         let options = Options {
             net: Net::Unix(socket.to_path_buf()),
-            ..options(system(name))
+            ..options
         };
         let running = cargo_ioipc::launch(&options).unwrap_or_else(|e| panic!("{e}"));
         Self { running }
@@ -120,6 +122,18 @@ impl Booted {
             Event::Line(line) => line,
             end => panic!("{end:?} instead of a line with {text:?}"),
         }
+    }
+
+    /// The next serial line, behind those asked for before, that contains
+    /// `text`.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub fn next_line(&mut self, text: &str) -> String {
+        let line = self
+            .running
+            .wait_line(text, LINE, |line| line.contains(text));
+        line.unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Asks the monitor `command` (`resources` or `counters`) and flattens the

@@ -22,26 +22,15 @@ fn frames(case: &Case, aim: &mut Aim) -> Vec<Vec<u8>> {
     frames
 }
 
-/// The counters of a reason, of which one moves. The driver drops runts before
-/// the server sees them.
-fn counters(reason: Reason) -> Vec<String> {
-    let names = reason.counters().iter();
-    let mut names: Vec<_> = names.map(|name| format!("net.{name}")).collect();
-    if reason == Reason::Runt {
-        names.push("nic.rx.runt".to_owned());
-    }
-    names
-}
-
-fn moved(before: &Numbers, now: &Numbers, names: &[String]) -> u64 {
-    let difference = |name: &String| now[name] - before[name];
+fn moved(before: &Numbers, now: &Numbers, names: &[&str]) -> u64 {
+    let difference = |name: &&str| now[*name] - before[*name];
     names.iter().map(difference).sum()
 }
 
 /// Sends a case and wants it counted. False if what it left behind is counted
 /// only when it is given up.
 fn throw(wired: &mut Wired, case: &Case, aim: &mut Aim) -> bool {
-    let names = counters(case.reason);
+    let names = case.reason.counters();
     let before = wired.system.numbers("counters");
     let frames = frames(case, aim);
     for frame in &frames {
@@ -55,7 +44,7 @@ fn throw(wired: &mut Wired, case: &Case, aim: &mut Aim) -> bool {
     let deadline = Instant::now() + Duration::from_secs(3);
     loop {
         let now = wired.system.numbers("counters");
-        if moved(&before, &now, &names) > 0 {
+        if moved(&before, &now, names) > 0 {
             return true;
         }
         // Parts of datagrams that are not whole yet.
@@ -99,7 +88,7 @@ fn hostile_frames_are_dropped_counted_and_survived() {
     // What nobody completed is given up, and counted then.
     wired.settled(Some(&before));
     let now = wired.system.numbers("counters");
-    let given_up = moved(&start, &now, &["net.drop_fragment_timeout".to_owned()]);
+    let given_up = moved(&start, &now, &["net.drop_fragment_timeout"]);
     assert!(given_up >= late.len() as u64, "{given_up} of {late:?}");
 }
 

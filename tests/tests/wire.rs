@@ -232,13 +232,13 @@ fn an_address_is_renewed_changed_lost_and_found() {
     // Another address from now on: the old one is refused at its renewal.
     let other = Ipv4Addr::new(10, 0, 2, 77);
     wired.peer.change_dhcp(|dhcp| dhcp.address = other);
-    wired.next_line("address 10.0.2.77/24");
+    wired.system.next_line("address 10.0.2.77/24");
     assert!(wired.peer.dhcp_stats().naks >= 1);
     assert!(wired.try_echo(other, 100) || wired.try_echo(other, 100));
     assert!(!wired.try_echo(GUEST, 100), "the old address still answers");
     // The lease ends when nobody renews it.
     wired.peer.change_dhcp(|dhcp| dhcp.silent = true);
-    wired.next_line("no address");
+    wired.system.next_line("no address");
     assert!(
         !wired.try_echo(other, 100),
         "the address outlives its lease"
@@ -246,7 +246,7 @@ fn an_address_is_renewed_changed_lost_and_found() {
     wired
         .peer
         .change_dhcp(|dhcp| (dhcp.silent, dhcp.lease) = (false, 3600));
-    wired.next_line("address 10.0.2.77/24");
+    wired.system.next_line("address 10.0.2.77/24");
     assert!(wired.try_echo(other, 100) || wired.try_echo(other, 100));
     wired.assert_sound();
 }

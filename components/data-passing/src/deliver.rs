@@ -28,7 +28,7 @@ impl<M: Machine> Memory<M> {
         from: Place,
         len: u32,
     ) -> Result<(), PassingError> {
-        match self.deliver_plain(input, from, len) {
+        match self.deliver_short(input, from, len) {
             true => Ok(()),
             false => self.deliver_any(input, from, len),
         }

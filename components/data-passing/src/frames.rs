@@ -184,22 +184,33 @@ impl Frames {
     }
 }
 
-/// The frames of one operation, in order; two of them without the heap.
-#[derive(Debug, Default)]
+/// The frames of one operation, in order; two of them without the heap. Places
+/// that are not in use, or were left empty, hold [`NO_FRAME`].
+#[derive(Debug)]
 pub(crate) struct FrameList {
     first: [u32; 2],
     len: u32,
     #[allow(
         clippy::box_collection,
-        reason = "rarely there, so small when it is not"
+        reason = "lists are moved with every operation, and hardly any has more"
     )]
     rest: Option<Box<Vec<u32>>>,
+}
+
+impl Default for FrameList {
+    fn default() -> Self {
+        Self {
+            first: [NO_FRAME; 2],
+            len: 0,
+            rest: None,
+        }
+    }
 }
 
 impl FrameList {
     /// One frame.
     #[inline(always)]
-    pub fn one(id: FrameId) -> Self {
+    pub const fn of(id: FrameId) -> Self {
         Self {
             first: [id.0, NO_FRAME],
             len: 1,
@@ -247,11 +258,11 @@ impl FrameList {
             return None;
         }
         let index = index as usize;
-        let found = self.first.get(index);
-        found
-            .or_else(|| self.rest().get(index - 2))
-            .copied()
-            .map(FrameId)
+        let found = match &self.rest {
+            Some(rest) if index >= 2 => rest.get(index - 2),
+            _ => self.first.get(index),
+        };
+        found.copied().map(FrameId)
     }
 
     pub fn set(&mut self, index: u32, id: FrameId) {

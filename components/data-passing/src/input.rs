@@ -83,7 +83,12 @@ impl Input {
     }
 
     #[inline]
-    fn new(client: u16, holding: &Holding, extent: Extent, technique: Technique) -> Self {
+    pub(crate) fn new(
+        client: u16,
+        holding: &Holding,
+        extent: Extent,
+        technique: Technique,
+    ) -> Self {
         Self {
             client,
             address: extent.address,
@@ -175,7 +180,26 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been replaced by others with the same bytes.
+    #[inline]
     pub fn begin_input(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        (blocked, early): (bool, bool),
+    ) -> Result<Input, PassingError> {
+        let copied = !passing.semantics.is_system_allocated() && passing.forced.is_none();
+        if copied
+            && !early
+            && let Some(input) = self.copied_input(client, extent)
+        {
+            return Ok(input);
+        }
+        self.begin_any_input(client, extent, passing, (blocked, early))
+    }
+
+    #[inline(never)]
+    fn begin_any_input(
         &mut self,
         client: u16,
         extent: Extent,

@@ -21,6 +21,8 @@
 //! | `output`, `input`, `deliver` | what is done before, while and after bytes travel |
 //! | `plain` | the same for what nearly every packet finds |
 //! | `overwrite`, `fault` | what a write to a page in use does |
+//! | `exchange` | what changes places at the client's own wish |
+//! | `short` | the same, for bytes that lie in one page |
 //! | `frames`, `space` | who has which frame, and where |
 //! | [`machine`] | what is asked of the machine |
 #![no_std]
@@ -33,6 +35,7 @@ extern crate std;
 pub mod choose;
 pub mod costs;
 mod deliver;
+mod exchange;
 mod fault;
 mod frames;
 mod input;
@@ -40,7 +43,7 @@ pub mod machine;
 mod memory;
 mod output;
 mod overwrite;
-mod plain;
+mod short;
 mod space;
 
 pub use costs::{Cost, Costs};

@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use socket_api::{Extent, Passing, Technique};
 
-use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
+use crate::choose::{OutputCase, choose_output, output_is_legal, without_copy};
 use crate::frames::{FrameList, Use};
 use crate::machine::{FrameId, Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
@@ -37,6 +37,23 @@ pub struct Output {
 }
 
 impl Output {
+    /// Bytes that have been copied to one frame of the system.
+    #[inline]
+    pub(crate) fn copied(client: u16, extent: Extent, frame: FrameId) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique: Technique::CopyOut,
+            how: Use::Weak,
+            frames: FrameList::of(frame),
+            grain: SMALL,
+            exposed: false,
+            base: 0,
+            start: 0,
+        }
+    }
+
     /// Bytes.
     #[must_use]
     pub const fn len(&self) -> u32 {
@@ -95,7 +112,7 @@ impl Output {
             len: extent.len,
             technique: Technique::Reference,
             how: Use::Weak,
-            frames: FrameList::one(at.frame),
+            frames: FrameList::of(at.frame),
             grain: SMALL,
             exposed: false,
             base: 0,
@@ -145,6 +162,15 @@ impl Output {
             return false;
         }
         let (mut at, mut left) = (self.start + (offset - self.base), len);
+        // A packet's bytes, most of the time.
+        if self.grain == SMALL && len != 0 && len <= 4096 - (at & 4095) {
+            let Some(frame) = self.frames.get(at >> SMALL) else {
+                return false;
+            };
+            let offset = at & 4095;
+            each(Place { frame, offset }, len);
+            return true;
+        }
         let bytes = 1 << self.grain;
         while left != 0 {
             let Some(frame) = self.frames.get(at >> self.grain) else {
@@ -168,7 +194,22 @@ impl<M: Machine> Memory<M> {
     /// # Errors
     /// A [`PassingError`]; nothing is changed then, but that pages may have
     /// been protected.
+    #[inline]
     pub fn begin_output(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        blocked: bool,
+    ) -> Result<Output, PassingError> {
+        match self.copy_short(client, extent, passing, blocked) {
+            Some(output) => Ok(output),
+            None => self.begin_any_output(client, extent, passing, blocked),
+        }
+    }
+
+    #[inline(never)]
+    fn begin_any_output(
         &mut self,
         client: u16,
         extent: Extent,
@@ -203,7 +244,7 @@ impl<M: Machine> Memory<M> {
         let chosen = choose_output(&self.costs, case);
         let short = self.frames.free_count() < case.len.div_ceil(4096);
         if short && chosen == Some(Technique::CopyOut) {
-            return choose_output_without(&self.costs, case, Technique::CopyOut).or(chosen);
+            return without_copy(case).or(chosen);
         }
         chosen
     }

@@ -78,12 +78,11 @@ impl<M: Machine> Core<M> {
         if number == kind::TRANSMIT {
             return self.transmit(server, transmute_ref!(message));
         }
-        let mut right = true;
-        if server.assembly.active {
+        let finished = !server.assembly.active;
+        if !finished {
             self.refuse_unfinished(server);
-            right = false;
         }
-        right
+        finished
             & match number {
                 kind::DELIVER => self.deliver(server, transmute_ref!(message)),
                 kind::RELEASE => self.release(server, transmute_ref!(message)),

@@ -5,7 +5,6 @@
 //! they lie in is in use from here until the request has ended.
 
 use data_passing::{Machine, Memory};
-use nic_api::nic_features;
 use socket_api::{
     Extent, NAME_BYTES, Name, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
 };
@@ -39,9 +38,7 @@ fn is_by_reference(request: &Request) -> bool {
 /// completes the checksum.
 #[inline(always)]
 pub(crate) fn is_summed(nic: &Nic, sockets: &Sockets, socket: u16, len: u32) -> bool {
-    let completed = nic.offers(nic_features::CHECKSUM)
-        && len.saturating_add(DATAGRAM_HEADERS) <= nic.mtu;
-    !completed && sockets.is_datagram(socket)
+    !nic.completes(len.saturating_add(DATAGRAM_HEADERS)) && sockets.is_datagram(socket)
 }
 
 /// Takes the bytes of a `Send` if they lie in one page and go by reference;
@@ -77,7 +74,7 @@ pub(crate) fn begin_plain_recv<M: Machine>(
     (client, request): (u16, &Request),
     noted: &mut Outstanding,
 ) -> bool {
-    if !matches!(request.passing, 0 | SHARED) || nic.offers(nic_features::STEERING) {
+    if !matches!(request.passing, 0 | SHARED) || nic.steers() {
         return false;
     }
     let Some(input) = memory.copied_input(client, request.extent) else {
@@ -150,7 +147,7 @@ impl<M: Machine> Kept<'_, M> {
             client,
             ..
         } = self;
-        let steered = match nic.offers(nic_features::STEERING) {
+        let steered = match nic.steers() {
             true => {
                 let flow = sockets.flow(noted.socket);
                 begin_steered(memory, (nic, flow), client, request, noted)

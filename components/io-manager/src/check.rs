@@ -10,7 +10,7 @@ use core::mem::offset_of;
 
 use data_passing::PassingError;
 use socket_api::{
-    Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags,
+    Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags, null,
 };
 
 /// Most connections that may wait for an `Accept`.
@@ -75,13 +75,15 @@ macro_rules! refuse_unless {
     };
 }
 
-/// What is asked for, if clients may.
+/// The operation that a request names.
+#[inline]
 pub(crate) fn operation(request: &Request) -> Result<Op, Refusal> {
     let op = Op::from_number(request.op).filter(|op| *op != Op::DropClient);
     op.ok_or(Refusal::field(offset_of!(Request, op)))
 }
 
-/// Checks `request` for `op`, in a system with `servers` servers.
+/// Checks the other fields of a request for `op`, in a system with `servers`
+/// servers. Inlined where the operation is known, which leaves a few tests.
 #[inline(always)]
 pub(crate) fn check(op: Op, request: &Request, servers: usize) -> Result<(), Refusal> {
     if cfg!(feature = "mutation-no-validation") {
@@ -100,7 +102,10 @@ pub(crate) fn check(op: Op, request: &Request, servers: usize) -> Result<(), Ref
 /// Whether the operation is one on an open socket.
 #[inline(always)]
 pub(crate) fn uses_socket(op: Op) -> bool {
-    !matches!(op, Op::Open | Op::Resolve | Op::AwaitAddress | Op::Account)
+    !matches!(
+        op,
+        Op::Open | Op::Resolve | Op::AwaitAddress | Op::Account | Op::Exchange
+    )
 }
 
 #[inline(always)]
@@ -126,7 +131,7 @@ fn legal_passing(op: Op, word: u32) -> bool {
 #[inline(always)]
 fn legal_extent(op: Op, extent: &Extent) -> bool {
     match op {
-        Op::Send | Op::Recv => extent.end() <= ADDRESS_END,
+        Op::Send | Op::Recv | Op::Exchange => extent.end() <= ADDRESS_END,
         Op::Resolve => (1..=MOST_NAME).contains(&extent.len) && extent.end() <= ADDRESS_END,
         Op::Account => extent.len as usize >= size_of::<Account>() && extent.end() <= ADDRESS_END,
         _ => *extent == Extent::default(),
@@ -165,7 +170,11 @@ fn is_address(address: &WireAddress) -> bool {
 fn legal_arg(op: Op, request: &Request) -> bool {
     let arg = request.arg;
     match op {
-        Op::Open => arg <= u64::from(u16::MAX) && SocketKind::from_number(arg as u16).is_some(),
+        Op::Open => match SocketKind::from_number(arg as u16) {
+            Some(SocketKind::Null) => arg & !(u64::from(u16::MAX) | null::ALL) == 0,
+            Some(_) => arg <= u64::from(u16::MAX),
+            None => false,
+        },
         Op::Listen => (1..=MOST_BACKLOG).contains(&arg),
         Op::Shutdown => (1..=3).contains(&arg),
         Op::Resolve => {
@@ -174,6 +183,7 @@ fn legal_arg(op: Op, request: &Request) -> bool {
                 && end.is_some_and(|end| end <= ADDRESS_END)
         }
         Op::Close | Op::Cancel => true,
+        Op::Exchange => arg < ADDRESS_END,
         _ => arg == 0,
     }
 }

@@ -7,13 +7,14 @@
 
 use data_passing::{Machine, Memory};
 use shared_ring::RingError;
-use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, flags};
+use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, Status, flags};
 use zerocopy::{IntoBytes, transmute_ref};
 
 use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
 use crate::check::{Refusal, SHARED, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
+use crate::null::{NULL_SERVER, Pattern};
 use crate::plain::{RECV, SEND};
 use crate::progress::Core;
 use crate::server::Server;
@@ -22,7 +23,7 @@ use crate::steer::post_steered;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
-mod quota {
+pub(crate) mod quota {
     pub const SOCKETS: usize = 0;
     pub const REQUESTS: usize = 1;
     pub const QUEUED_BYTES: usize = 2;
@@ -51,6 +52,7 @@ impl<M: Machine> Core<M> {
         let mut desk = Desk {
             memory: &mut self.memory,
             counters: &self.counters,
+            pattern: self.pattern,
             client,
             index,
         };
@@ -79,11 +81,13 @@ impl<M: Machine> Core<M> {
 }
 
 /// Where one client's requests are taken.
-struct Desk<'a, M> {
-    memory: &'a mut Memory<M>,
-    counters: &'a Counters,
-    client: &'a mut Client,
-    index: usize,
+pub(crate) struct Desk<'a, M> {
+    pub memory: &'a mut Memory<M>,
+    pub counters: &'a Counters,
+    /// What null sockets receive.
+    pub pattern: Pattern,
+    pub client: &'a mut Client,
+    pub index: usize,
 }
 
 impl<M: Machine> Desk<'_, M> {
@@ -150,6 +154,7 @@ impl<M: Machine> Desk<'_, M> {
     ) -> Result<(), Refusal> {
         match operation(request)? {
             Op::Account => self.write_account(servers.len(), request),
+            Op::Exchange => self.exchange(servers.len(), request),
             op => self.forward(servers, request, op),
         }
     }
@@ -166,6 +171,9 @@ impl<M: Machine> Desk<'_, M> {
         check(op, request, servers.len())?;
         let client = &mut *self.client;
         let (route, server) = route(client, servers, op, request)?;
+        let Some(server) = server else {
+            return self.serve_null(op, request, route);
+        };
         let number = number(client, op, route);
         let mut arg = argument(client, op, route, request)?;
         let (memory, counters) = (&mut *self.memory, self.counters);
@@ -175,8 +183,8 @@ impl<M: Machine> Desk<'_, M> {
         let noted = &mut *vacancy.request;
         noted.note(op, request, (route.socket, route.new_socket));
         let (sockets, asked) = (&client.sockets, (self.index as u16, &*request));
-        let summed = op == Op::Send
-            && is_summed(&server.nic, sockets, route.socket, request.extent.len);
+        let summed =
+            op == Op::Send && is_summed(&server.nic, sockets, route.socket, request.extent.len);
         let sum = summed.then_some(&mut arg);
         let more = if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
             counters.output_reference.add(1);
@@ -235,9 +243,20 @@ impl<M: Machine> Desk<'_, M> {
             .memory
             .write_client(self.index as u16, address, account.as_bytes());
         written.map_err(Refusal::passing)?;
-        let mut completion = request.complete(socket_api::Status::Ok);
+        let mut completion = request.complete(Status::Ok);
         completion.len = size_of::<Account>() as u32;
         self.client.tell(&completion, false);
+        Ok(())
+    }
+
+    /// Answers `Op::Exchange`.
+    #[cold]
+    fn exchange(&mut self, servers: usize, request: &Request) -> Result<(), Refusal> {
+        check(Op::Exchange, request, servers)?;
+        let (extent, other) = (request.extent, request.arg as u32);
+        let exchanged = self.memory.exchange(self.index as u16, extent, other);
+        exchanged.map_err(Refusal::passing)?;
+        self.client.tell(&request.complete(Status::Ok), false);
         Ok(())
     }
 }
@@ -289,15 +308,16 @@ fn argument(client: &Client, op: Op, route: Route, request: &Request) -> Result<
     }
 }
 
-/// Finds the sockets and the server that a request concerns, and holds it
-/// against the quotas; takes nothing unless it succeeds.
+/// Finds the sockets and the server that a request concerns, which is none for
+/// null sockets, and holds it against the quotas; takes nothing unless it
+/// succeeds.
 #[inline(always)]
 fn route<'a>(
     client: &mut Client,
     servers: &'a mut [Server],
     op: Op,
     request: &Request,
-) -> Result<(Route, &'a mut Server), Refusal> {
+) -> Result<(Route, Option<&'a mut Server>), Refusal> {
     let (socket, server) = if uses_socket(op) {
         let found = client.sockets.find(request.socket);
         found.ok_or(Refusal::BAD_SOCKET)?
@@ -306,13 +326,9 @@ fn route<'a>(
     };
     let alive = servers.get_mut(usize::from(server)).filter(|s| s.alive);
     let Some(server) = alive else {
-        if op == Op::Close {
-            // Nobody is left to tell; the client's number is free again.
-            client.sockets.release(socket);
-        }
-        return Err(Refusal::SERVER_GONE);
+        return unserved(client, op, socket, server);
     };
-    if !client.tokens.is_allowed() {
+    if !client.tokens.is_allowed() || !client.tokens.has_slot() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
     if op == Op::Send {
@@ -326,12 +342,35 @@ fn route<'a>(
         Op::Accept => Some(SocketKind::Tcp),
         _ => None,
     };
+    let (number, server) = match kind {
+        Some(SocketKind::Null) => (NULL_SERVER, None),
+        _ => (server.index, Some(server)),
+    };
     let new_socket = match kind {
         Some(kind) => client
             .sockets
-            .reserve(server.index, kind)
+            .reserve(number, kind)
             .ok_or(Refusal::quota(quota::SOCKETS))?,
         None => NO_SOCKET,
     };
     Ok((Route { socket, new_socket }, server))
+}
+
+/// As `route`, for a socket or request whose server is not there.
+#[cold]
+fn unserved<'a>(
+    client: &mut Client,
+    op: Op,
+    socket: u16,
+    server: u8,
+) -> Result<(Route, Option<&'a mut Server>), Refusal> {
+    if server == NULL_SERVER {
+        let new_socket = NO_SOCKET;
+        return Ok((Route { socket, new_socket }, None));
+    }
+    if op == Op::Close {
+        // Nobody is left to tell; the client's number is free again.
+        client.sockets.release(socket);
+    }
+    Err(Refusal::SERVER_GONE)
 }

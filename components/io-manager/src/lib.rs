@@ -10,12 +10,13 @@
 //!
 //! * [`Manager`]: the parties and one turn of work.
 //! * `check`, `forward`, `begin`: requests, from a client to a server.
-//! * `answer`, `deliver`, `progress`: completions and received bytes, from a server
+//! * `answer`, `quick`, `deliver`, `progress`: completions and received bytes, from a server
 //!   to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
 //! * `plain`: what nearly every entry of a server or driver is.
-//! * `steer`: buffers that the NIC keeps for one flow.
+//! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
+//! * `null`: sockets that lead nowhere, for measurements.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
 //! * [`Windows`]: frames, as a machine finds them.
 //! * `departure`: parties that are cut off, given up, or dead.
@@ -42,8 +43,10 @@ mod counters;
 mod deliver;
 mod departure;
 mod forward;
+mod in_place;
 mod manager;
 mod nic;
+mod null;
 mod packets;
 mod plain;
 mod progress;

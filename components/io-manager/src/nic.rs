@@ -41,8 +41,10 @@ pub(crate) struct Nic {
     /// What the driver says about it, once it does.
     pub info: Option<NicInfo>,
     pub alive: bool,
-    /// What it can, while it is there.
+    /// What it offers, nothing if the driver is not there.
     features: u32,
+    /// Buffers that any frame may come in.
+    buffers: u32,
     faults: u32,
     /// The driver's ring for buffers was full, which it cannot be.
     broken: bool,
@@ -89,6 +91,7 @@ impl Nic {
             info: None,
             alive: true,
             features: 0,
+            buffers: SERVER_PACKETS,
             faults: 0,
             broken: false,
             mtu,
@@ -117,7 +120,11 @@ impl Nic {
             mtu: self.mtu,
             ..info
         });
-        for id in 0..self.buffers() {
+        self.features = info.features;
+        if self.steers() {
+            self.buffers = STEERED_FIRST;
+        }
+        for id in 0..self.buffers {
             self.post(id);
         }
         true
@@ -126,11 +133,8 @@ impl Nic {
     /// Buffers that any frame may come in; the numbers behind them are for
     /// those that are kept for a flow.
     #[inline(always)]
-    pub fn buffers(&self) -> u32 {
-        match self.offers(nic_features::STEERING) {
-            true => STEERED_FIRST,
-            false => SERVER_PACKETS,
-        }
+    pub const fn buffers(&self) -> u32 {
+        self.buffers
     }
 
     /// Whether frames can be given to the driver.
@@ -140,15 +144,27 @@ impl Nic {
     }
 
     /// Whether the NIC is there and has a feature.
-    #[inline(always)]
-    pub fn offers(&self, feature: u32) -> bool {
+    #[inline]
+    pub const fn offers(&self, feature: u32) -> bool {
         self.features & feature != 0
     }
 
-    /// Nothing goes to it, or is taken from it, any more.
+    /// Whether the NIC keeps buffers for flows.
+    #[inline]
+    pub const fn steers(&self) -> bool {
+        self.offers(nic_features::STEERING)
+    }
+
+    /// The driver is gone.
     pub fn give_up(&mut self) {
         self.alive = false;
         self.features = 0;
+    }
+
+    /// Whether the NIC completes the checksum of a packet of `len` bytes.
+    #[inline]
+    pub const fn completes(&self, len: u32) -> bool {
+        self.offers(nic_features::CHECKSUM) && len <= self.mtu
     }
 
     /// Counts a violation of the driver; true if there have been too many.

@@ -54,7 +54,7 @@ impl<M: Machine> Core<M> {
         let len = completion.len.wrapping_sub(input.filled());
         let id = nic.packets.find(packet, offset, len)?;
         let from = piece(nic, id, offset, len)?;
-        if !input.leaves_nothing() || !memory.deliver_plain(input, from, len) {
+        if !input.leaves_nothing() || !memory.deliver_short(input, from, len) {
             return None;
         }
         if completion.flags & flags::RELEASE != 0 {
@@ -267,9 +267,7 @@ fn conclude_send<M: Machine>(
     if request.in_flight != 0 && landed != 0 {
         return Concluded::Done;
     }
-    if request.stage != Stage::Done
-        || request.in_flight != 0
-        || client.standing != Standing::Served
+    if request.stage != Stage::Done || request.in_flight != 0 || client.standing != Standing::Served
     {
         return Concluded::Rare;
     }

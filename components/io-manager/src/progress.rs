@@ -14,6 +14,7 @@ use socket_api::{Completion, Op, Status};
 use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
 use crate::nic::Nic;
+use crate::null::Pattern;
 use crate::steer::NOT_STEERED;
 use crate::tokens::{Answer, Data, Outstanding, Stage};
 
@@ -26,6 +27,8 @@ pub(crate) struct Core<M> {
     pub counters: Counters,
     /// Servers that are alive, one bit each.
     pub alive: u8,
+    /// What null sockets receive.
+    pub pattern: Pattern,
 }
 
 impl<M: Machine> Core<M> {
@@ -158,7 +161,8 @@ impl<M: Machine> Core<M> {
             return;
         };
         let drained = client.tokens.get(index).is_some_and(|r| r.in_flight == 0);
-        if drained && let Some(data) = client.tokens.free(index) {
+        if drained {
+            let data = client.tokens.free(index);
             self.end_data(data);
         }
     }
@@ -236,22 +240,18 @@ impl<M: Machine> Core<M> {
     /// any.
     #[inline]
     fn finish(&mut self, nic: &mut Nic, number: usize, index: u16, completion: &Completion) {
-        let steered = self.request(number, index).map(|r| r.steered);
-        if let Some(steered) = steered
-            && steered != NOT_STEERED
-        {
+        let Some(request) = self.request(number, index) else {
+            return;
+        };
+        let (steered, delayed, socket) = (request.steered, request.delayed, request.socket);
+        if steered != NOT_STEERED {
             self.move_apart(nic, steered);
         }
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let Some(request) = client.tokens.get(index) else {
-            return;
-        };
-        let (delayed, socket) = (request.delayed, request.socket);
-        if let Some(data) = client.tokens.free(index) {
-            self.end_data(data);
-        }
+        let data = client.tokens.free(index);
+        self.end_data(data);
         self.give(number, completion, false);
         if delayed {
             self.let_on(number, socket);

@@ -113,64 +113,83 @@ pub(crate) fn pass(
         return false;
     }
     let nic = &mut server.nic;
-    let head = head(nic, id);
-    let class = classify(&head, len);
-    let mut packet = Packet {
-        kind: kind::PACKET,
-        id: id + 1,
-        len,
-        ..Packet::default()
-    };
-    match class {
+    let head = head_of(nic, id);
+    let packet = match classify(&head, len) {
         Class::Malformed => {
             counters.drop_malformed.add(1);
             return false;
         }
-        Class::Whole => {
-            let Some(slot) = copy_whole(nic, id, len) else {
-                counters.drop_whole.add(1);
-                return false;
-            };
-            counters.copied_control.add(u64::from(len));
-            counters.packets_whole.add(1);
-            packet.flags = packet_flags::WHOLE;
-            packet.header = nic.whole_at(slot);
-            packet.header_len = len;
-            nic.packets.give(id, len, slot);
-        }
+        Class::Whole => match give_whole(nic, counters, id, len) {
+            Some(packet) => packet,
+            None => return false,
+        },
         Class::Socket {
             payload,
             end,
             headers,
         } => {
-            packet.header = nic.header_at(id);
-            packet.header_len = copy_headers(nic, id, len, headers, payload);
-            let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
-            match flags & u32::from(verified) == 0 {
-                true => packet.sum = u32::from(sum(nic, &head, id, payload, end)),
-                false => packet.flags = packet_flags::VERIFIED,
-            }
             nic.packets.give(id, end, NO_SLOT);
+            let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
+            let verified = flags & u32::from(verified) != 0;
+            Packet {
+                header: nic.header_at(id),
+                header_len: copy_headers(nic, id, len, headers, payload),
+                flags: if verified { packet_flags::VERIFIED } else { 0 },
+                sum: match verified {
+                    true => 0,
+                    false => u32::from(sum(nic, &head, id, payload, end)),
+                },
+                ..named(id, len)
+            }
         }
-    }
+    };
     counters.packets_in.add(1);
-    server.overrun |= server.to.push(&packet.into()).is_err();
+    server.overrun |= server.to.push(packet.as_ref()).is_err();
     true
+}
+
+/// A packet with its name and length.
+#[inline]
+fn named(id: u32, len: u32) -> Packet {
+    Packet {
+        kind: kind::PACKET,
+        id: id + 1,
+        len,
+        ..Packet::default()
+    }
 }
 
 /// The first bytes of the frame in a buffer, and what is behind them.
 #[inline(always)]
-fn head(nic: &Nic, id: u32) -> Head {
+fn head_of(nic: &Nic, id: u32) -> Head {
     let at = nic.header_at(id) as usize;
     // The slot is longer.
     nic.headers.memory.read_array(at).unwrap_or([0; 64])
+}
+
+/// Gives the server all of a frame; `None`, counted, if there is no slot.
+#[cold]
+fn give_whole(nic: &mut Nic, counters: &Counters, id: u32, len: u32) -> Option<Packet> {
+    let Some(slot) = copy_whole(nic, id, len) else {
+        counters.drop_whole.add(1);
+        return None;
+    };
+    counters.copied_control.add(u64::from(len));
+    counters.packets_whole.add(1);
+    nic.packets.give(id, len, slot);
+    Some(Packet {
+        flags: packet_flags::WHOLE,
+        header: nic.whole_at(slot),
+        header_len: len,
+        ..named(id, len)
+    })
 }
 
 /// Where the payload ends of the frame in a buffer, if that is a datagram of
 /// one piece, without IP options, for a socket: one that a NIC can keep buffers
 /// for.
 pub(crate) fn end_of_datagram(nic: &Nic, id: u32, len: u32) -> Option<u32> {
-    let head = head(nic, id);
+    let head = head_of(nic, id);
     match classify(&head, len) {
         Class::Socket {
             headers: HEADER_SPLIT,
@@ -294,22 +313,8 @@ fn copy_headers(nic: &Nic, id: u32, len: u32, mut headers: u32, payload: u32) ->
 fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
     let mut sum = Sum::default();
     let split = HEADER_SPLIT.min(end);
-    if (start, split) == (ETHERNET + IPV4, HEADER_SPLIT) {
-        // Half a word each time; the carries come round.
-        let [a, b, c, d, e, f, g, h] = head[34..42] else {
-            return 0;
-        };
-        let first = u32::from_ne_bytes([a, b, c, d]);
-        let (both, carry) = first.overflowing_add(u32::from_ne_bytes([e, f, g, h]));
-        let both = both + u32::from(carry);
-        let (half, carry) = (both as u16).overflowing_add((both >> 16) as u16);
-        sum.add(half + u16::from(carry), 8);
-    } else if start < split {
-        // An even number of bytes before the payload, but for a cut frame.
-        for pair in head[start as usize..split as usize].chunks(2) {
-            let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
-            sum.add(u16::from_ne_bytes(pair), 2);
-        }
+    if start < split {
+        sum_head(&mut sum, head, start as usize, split as usize);
     }
     let start = start.max(HEADER_SPLIT);
     if start < end {
@@ -319,6 +324,25 @@ fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
         sum.add(rest.unwrap_or(0), len);
     }
     sum.value()
+}
+
+/// Adds the bytes from `start` to `end` of a frame's first ones.
+#[inline]
+fn sum_head(sum: &mut Sum, head: &Head, start: usize, end: usize) {
+    // The rest of a UDP header, most of the time.
+    if let (34, 42, Some(&[a, b, c, d, e, f, g, h])) = (start, end, head.get(34..42)) {
+        let wide = u64::from(u32::from_ne_bytes([a, b, c, d]))
+            + u64::from(u32::from_ne_bytes([e, f, g, h]));
+        let folded = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
+        sum.add((folded & 0xffff) as u16, 2);
+        sum.add((folded >> 16) as u16, 2);
+        return;
+    }
+    // An even number of bytes before the payload, but for a cut frame.
+    for pair in head.get(start..end).unwrap_or(&[]).chunks(2) {
+        let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
+        sum.add(u16::from_ne_bytes(pair), 2);
+    }
 }
 
 #[cfg(test)]

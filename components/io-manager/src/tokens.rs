@@ -345,11 +345,13 @@ impl Tokens {
 
     /// Forgets the request in a slot, whose token is void from now on; what it
     /// had of bytes.
-    pub fn free(&mut self, index: u16) -> Option<Data> {
-        let request = self.get(index)?;
+    pub fn free(&mut self, index: u16) -> Data {
+        let Some(request) = self.get(index) else {
+            return Data::None;
+        };
         let data = core::mem::replace(&mut request.data, Data::None);
         self.forget(index);
-        Some(data)
+        data
     }
 
     /// As [`Tokens::free`], of a request of whose bytes nothing is left to end.

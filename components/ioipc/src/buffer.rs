@@ -19,7 +19,7 @@ use core::ops::{Deref, DerefMut};
 use shared_ring::Lease;
 use socket_api::WireAddress;
 
-use crate::buffers::{PAGE, Standing};
+use crate::buffers::{Buffers, PAGE, Standing};
 use crate::core_state::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stack::{Stack, stack};
@@ -40,12 +40,24 @@ pub struct Buffer {
 pub(crate) struct Block {
     pub unit: u32,
     pub order: u16,
-    /// Bytes of the whole block.
+    /// Bytes of the whole block, or of those of its pages that are there.
     pub bytes: u32,
     /// First byte that counts.
     pub start: u32,
     /// Bytes.
     pub len: u32,
+}
+
+impl Block {
+    /// How it stands when it is given up, if what is there of it stands as
+    /// `after`.
+    #[inline]
+    pub fn standing(&self, buffers: &Buffers, after: Standing) -> Standing {
+        match self.bytes < buffers.bytes(self.order) {
+            true => Standing::Partial,
+            false => after,
+        }
+    }
 }
 
 impl fmt::Debug for Buffer {
@@ -163,6 +175,11 @@ impl Buffer {
         self.set_len(len);
     }
 
+    /// Shows of its bytes what `other` shows of its own.
+    pub(crate) fn show_as(&mut self, other: &Block) {
+        (self.block.start, self.block.len) = (other.start, other.len);
+    }
+
     /// Copies from byte `at` on; false if so many are not shown.
     #[must_use]
     pub fn read(&self, at: usize, into: &mut [u8]) -> bool {
@@ -239,7 +256,9 @@ impl Drop for Buffer {
         let stack = self.stack;
         let mut core = stack.lock();
         self.withdraw(&mut core);
-        core.buffers.free(self.block.unit, self.block.order);
+        let standing = self.block.standing(&core.buffers, Standing::Mapped);
+        core.buffers
+            .settle(self.block.unit, self.block.order, standing);
         // Threads that wait for room look again.
         core.progressed |= core.starved;
         stack.leave(core, false);

@@ -38,6 +38,9 @@ pub(crate) enum Standing {
     Hidden = 1,
     /// Some may be gone for good.
     Absent = 2,
+    /// Those behind what was received are gone for good, whatever becomes of
+    /// the rest.
+    Partial = 3,
 }
 
 impl Standing {
@@ -49,7 +52,8 @@ impl Standing {
         match number {
             0 => Self::Mapped,
             1 => Self::Hidden,
-            _ => Self::Absent,
+            2 => Self::Absent,
+            _ => Self::Partial,
         }
     }
 }
@@ -206,7 +210,7 @@ impl Buffers {
         let list = match standing {
             Standing::Mapped => return self.free(unit, order),
             Standing::Hidden => 0,
-            Standing::Absent => 1,
+            Standing::Absent | Standing::Partial => 1,
         };
         self.units[unit as usize].next = self.aside[list][class];
         self.aside[list][class] = unit;
@@ -217,7 +221,7 @@ impl Buffers {
         let list = match standing {
             Standing::Mapped => return None,
             Standing::Hidden => 0,
-            Standing::Absent => 1,
+            Standing::Absent | Standing::Partial => 1,
         };
         let head = &mut self.aside[list][usize::from(order).min(ORDERS - 1)];
         let unit = *head;

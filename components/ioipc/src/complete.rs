@@ -213,9 +213,10 @@ impl Core {
         let r = self.record(record);
         let (unit, order, status) = (r.unit, r.order, r.status);
         r.unit = NO_UNIT;
-        let standing = match was_refused(status) {
-            true => Standing::Mapped,
-            false => Standing::from_number(after),
+        let standing = match (Standing::from_number(after), was_refused(status)) {
+            (Standing::Partial, _) => Standing::Partial,
+            (_, true) => Standing::Mapped,
+            (after, false) => after,
         };
         self.buffers.settle(unit, order, standing);
         self.free_record(record);

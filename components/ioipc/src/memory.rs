@@ -73,7 +73,7 @@ impl UserBuffer {
         })
     }
 
-    fn extent_on(&self, platform: &dyn Platform) -> Option<Extent> {
+    pub(crate) fn extent_on(&self, platform: &dyn Platform) -> Option<Extent> {
         match self.0 {
             Place::Shared(memory) => Some(Extent {
                 address: platform.address_of(memory.address(), memory.len())?,

@@ -92,6 +92,7 @@ impl Core {
             ..self.request(Op::Send, index)
         };
         let record = self.submit(request, index, block.unit, block.order)?;
+        let after = block.standing(&self.buffers, after);
         self.record(record).after = after as u16;
         self.note_sent(index, block.len);
         Some(Ok(()))
@@ -268,8 +269,17 @@ impl Stack {
         let (cancelled, completion) = self.finish(record, wait)?;
         let ok = completion.status == Status::Ok as u16;
         if ok && (completion.len != 0 || !STREAM) {
-            let len = completion.len;
-            let (block, from) = (Block { len, ..block }, completion.address);
+            let (len, from) = (completion.len, completion.address);
+            // A new region is there as far as it was filled.
+            let bytes = match was {
+                Standing::Absent => len.next_multiple_of(PAGE).min(block.bytes),
+                _ => block.bytes,
+            };
+            let block = Block {
+                len,
+                bytes,
+                ..block
+            };
             return Ok(Some(Landed { block, from }));
         }
         self.with(|core| core.buffers.settle(block.unit, block.order, was));

@@ -125,7 +125,7 @@ impl Channel {
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.
     pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
-        let slots = !blocked || self.done.arm().map_err(ManagerFault::Ring)?;
+        let slots = !blocked || self.done.arm_for_anything().map_err(ManagerFault::Ring)?;
         let entries = self.incoming.arm().map_err(ManagerFault::Ring)?;
         Ok(slots && entries)
     }
@@ -176,16 +176,21 @@ impl Channel {
 
 impl Environment for Channel {
     #[inline]
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault> {
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        self.incoming.pop().map_err(ManagerFault::Ring)
+        self.incoming.pop_into(message).map_err(ManagerFault::Ring)
     }
 
     #[inline]
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool {
         self.headers.read(at as usize, into).is_ok()
+    }
+
+    #[inline]
+    fn header<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        self.headers.read_array(at as usize).ok()
     }
 
     #[inline]
@@ -205,7 +210,12 @@ impl Environment for Channel {
             return false;
         };
         let at = usize::from(slot) * self.slot_bytes;
-        if self.slots.write(at, frame.header).is_err() {
+        // A segment's headers are as long as that.
+        let written = match frame.header.as_array::<54>() {
+            Some(header) => self.slots.write_array(at, header),
+            None => self.slots.write(at, frame.header),
+        };
+        if written.is_err() {
             self.ours.push(slot);
             return false;
         }

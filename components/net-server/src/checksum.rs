@@ -45,14 +45,13 @@ fn plus(a: u64, b: u64) -> u64 {
     sum.wrapping_add(u64::from(carry))
 }
 
-/// A sum in 16 bits.
+/// A sum in 16 bits: halved twice, with the carry coming round each time.
 #[inline]
 pub(crate) fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + sum) as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + u32::from(carry);
+    let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+    sum + u16::from(carry)
 }
 
 /// The sum of the pseudo-header of a transport segment (RFC 768, RFC 9293).
@@ -68,10 +67,11 @@ pub(crate) fn pseudo(
     address(src) + address(dst) + half(u16::from(u8::from(protocol))) + half(segment_bytes as u16)
 }
 
-/// Whether the sum of a span that holds its own checksum is right.
+/// Whether the sum of a span that holds its own checksum is right: whether it
+/// folds to 0xffff, since folding keeps what is left of it divided by that.
 #[inline]
 pub(crate) fn is_right(sum: u64) -> bool {
-    fold(sum) == 0xffff
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// The checksum's bytes for a span that was summed with 0 in its place.

@@ -222,15 +222,18 @@ impl Config {
         Ok(())
     }
 
-    /// Bytes of heap that a server of these sizes takes, to about 10 %.
+    /// Bytes of heap that a server of these sizes takes, to about 10 %: for
+    /// each connection smoltcp's buffers, and tables.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let connections =
-            self.max_connections * (self.tcp_receive_window + self.tcp_send_buffer + 1800);
-        let udp = self.max_udp_sockets * 32;
-        let reassembly = self.reassembly_slots * 128;
-        let tables = 5120 * 128 + self.max_sockets * 192 + self.time_wait_entries * 96;
-        connections + udp + reassembly + tables + (1 << 20)
+        let connection = self.tcp_receive_window + self.tcp_send_buffer + 1280;
+        self.max_connections * connection
+            + self.max_sockets * 112
+            + self.max_udp_sockets * 24
+            + self.time_wait_entries * 128
+            + self.reassembly_slots * 80
+            + self.dns_queries * 336
+            + (1120 << 10)
     }
 }
 

@@ -6,20 +6,21 @@
 //! the checksum that its payload's sum gives, or the manager is asked to
 //! complete it, which is possible only if it is one frame.
 
-use smoltcp::wire::{EthernetAddress, IpProtocol, Ipv4Address};
+use smoltcp::wire::Ipv4Address;
 use socket_api::Part;
 
 use crate::checksum;
 use crate::classify::ETHERNET;
 use crate::counters::{Counter, Counters};
 use crate::environment::{Environment, Outgoing, PartialChecksum};
+use crate::hops::Hop;
 use crate::stack::{Io, Stack};
 use crate::wire::IP_HEADER;
 
 /// Bytes of a UDP header.
 pub(crate) const UDP_HEADER: usize = 8;
 /// Bytes of headers before a datagram's payload.
-const HEADERS: usize = ETHERNET + IP_HEADER + UDP_HEADER;
+pub(crate) const HEADERS: usize = ETHERNET + IP_HEADER + UDP_HEADER;
 
 /// The payload of a datagram.
 #[derive(Clone, Copy, Debug)]
@@ -50,16 +51,8 @@ pub(crate) enum Sent {
     NoSum,
 }
 
-/// Headers of the frames of one datagram.
-struct Headers {
-    own: (Ipv4Address, u16),
-    to: (Ipv4Address, u16),
-    macs: [u8; 12],
-}
-
 impl Stack {
     /// Sends a datagram, for whose frames there must be room.
-    #[inline]
     pub fn send_datagram<E: Environment>(
         &mut self,
         own: Ipv4Address,
@@ -68,48 +61,25 @@ impl Stack {
         env: &mut E,
         counters: &mut Counters,
     ) -> Sent {
-        let mac = match self.hops.find(to, self.now) {
-            Some(mac) => mac,
-            None => {
-                let io = Io::new(&mut *env, &mut *counters);
-                self.probe(own, (port, to, to_port), io);
-                match self.hops.find(to, self.now) {
-                    Some(mac) => mac,
-                    None => return Sent::Neighbour,
-                }
-            }
-        };
-        let headers = Headers {
-            own: (own, port),
-            to: (to, to_port),
-            macs: macs(mac, self.facts().mac),
-        };
-        let bytes = UDP_HEADER + payload.len as usize;
-        if bytes + IP_HEADER > self.facts().mtu {
-            return self.send_fragments(&headers, payload, env, counters);
+        if self.hops.find(to, self.now).is_none() {
+            let io = Io::new(&mut *env, &mut *counters);
+            self.probe(own, (port, to, to_port), io);
         }
-        let mut frame = [0; HEADERS];
-        headers.ip(&mut frame, bytes, 0, 0x4000);
-        let pseudo = checksum::pseudo(own, to, IpProtocol::Udp, bytes);
-        frame[ETHERNET + IP_HEADER..].copy_from_slice(&headers.udp(bytes, pseudo, payload.sum));
-        let part = [payload.part(0, payload.len)];
-        let outgoing = Outgoing {
-            header: &frame,
-            parts: if payload.len == 0 { &[] } else { &part },
-            checksum: payload.sum.is_none().then_some(PartialChecksum {
-                start: (ETHERNET + IP_HEADER) as u16,
-                offset: 6,
-            }),
-            segment: None,
+        let Some(&hop) = self.hops.find(to, self.now) else {
+            return Sent::Neighbour;
         };
-        emit(&outgoing, payload.len, env, counters);
+        if payload.len as usize + UDP_HEADER + IP_HEADER > self.facts().mtu {
+            return self.send_fragments(&hop, (port, to_port), payload, env, counters);
+        }
+        send_frame(&hop, (port, to_port), payload, env, counters);
         Sent::Done
     }
 
     /// Sends a datagram that is longer than a frame (RFC 791, 3.2).
     fn send_fragments<E: Environment>(
         &mut self,
-        headers: &Headers,
+        hop: &Hop,
+        ports: (u16, u16),
         payload: &Payload,
         env: &mut E,
         counters: &mut Counters,
@@ -121,16 +91,13 @@ impl Stack {
         let total = UDP_HEADER + payload.len as usize;
         let step = self.facts().fragment_bytes();
         let (mut at, mut header) = (0, [0; HEADERS]);
+        header[..ETHERNET + IP_HEADER].copy_from_slice(&hop.head);
+        header[ETHERNET + IP_HEADER..].copy_from_slice(&udp(hop, ports, payload));
         while at < total {
             let bytes = step.min(total - at);
             let more = if at + bytes < total { 0x2000 } else { 0 };
-            headers.ip(&mut header, bytes, self.ident, more | (at / 8) as u16);
+            fragment(&mut header, bytes, self.ident, more | (at / 8) as u16);
             let first = if at == 0 { UDP_HEADER } else { 0 };
-            if at == 0 {
-                let pseudo = checksum::pseudo(headers.own.0, headers.to.0, IpProtocol::Udp, total);
-                let udp = headers.udp(total, pseudo, payload.sum);
-                header[ETHERNET + IP_HEADER..].copy_from_slice(&udp);
-            }
             let offset = (at + first - UDP_HEADER) as u32;
             let part = [payload.part(offset, (bytes - first) as u32)];
             let outgoing = Outgoing {
@@ -147,6 +114,35 @@ impl Stack {
     }
 }
 
+/// Sends a datagram that fits a frame.
+#[inline]
+pub(crate) fn send_frame<E: Environment>(
+    hop: &Hop,
+    ports: (u16, u16),
+    payload: &Payload,
+    env: &mut E,
+    counters: &mut Counters,
+) {
+    let total = (payload.len as usize + UDP_HEADER + IP_HEADER) as u16;
+    let mut frame = [0; HEADERS];
+    frame[..ETHERNET + IP_HEADER].copy_from_slice(&hop.head);
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    let sum = hop.sum + u64::from(total.swap_bytes());
+    frame[24..26].copy_from_slice(&checksum::finish(sum));
+    frame[ETHERNET + IP_HEADER..].copy_from_slice(&udp(hop, ports, payload));
+    let part = [payload.part(0, payload.len)];
+    let outgoing = Outgoing {
+        header: &frame,
+        parts: &part[..usize::from(payload.len != 0)],
+        checksum: payload.sum.is_none().then_some(PartialChecksum {
+            start: (ETHERNET + IP_HEADER) as u16,
+            offset: 6,
+        }),
+        segment: None,
+    };
+    emit(&outgoing, payload.len, env, counters);
+}
+
 #[inline]
 fn emit<E: Environment>(frame: &Outgoing<'_>, bytes: u32, env: &mut E, counters: &mut Counters) {
     if env.transmit(frame) {
@@ -157,53 +153,38 @@ fn emit<E: Environment>(frame: &Outgoing<'_>, bytes: u32, env: &mut E, counters:
     }
 }
 
-fn macs(to: EthernetAddress, from: [u8; 6]) -> [u8; 12] {
-    let [a, b, c, d, e, f] = to.0;
-    let [g, h, i, j, k, l] = from;
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+/// Makes the IP header that of a fragment with `bytes` of payload; `flags`
+/// are flags and offset.
+fn fragment(frame: &mut [u8; HEADERS], bytes: usize, ident: u16, flags: u16) {
+    let ip = &mut frame[ETHERNET..ETHERNET + IP_HEADER];
+    ip[2..4].copy_from_slice(&((bytes + IP_HEADER) as u16).to_be_bytes());
+    ip[4..6].copy_from_slice(&ident.to_be_bytes());
+    ip[6..8].copy_from_slice(&flags.to_be_bytes());
+    ip[10..12].fill(0);
+    let sum = checksum::finish(checksum::add(0, ip));
+    ip[10..12].copy_from_slice(&sum);
 }
 
-impl Headers {
-    /// Writes the headers before UDP's (RFC 894, 791), as smoltcp does:
-    /// without options, 64 hops. `bytes` of payload follow; `fragment` is the
-    /// field of flags and offset.
-    #[inline]
-    fn ip(&self, frame: &mut [u8; HEADERS], bytes: usize, ident: u16, fragment: u16) {
-        frame[..12].copy_from_slice(&self.macs);
-        frame[12..ETHERNET].copy_from_slice(&[0x08, 0x00]);
-        let [t0, t1] = ((bytes + IP_HEADER) as u16).to_be_bytes();
-        let ([i0, i1], [f0, f1]) = (ident.to_be_bytes(), fragment.to_be_bytes());
-        let ([a, b, c, d], [e, f, g, h]) = (self.own.0.octets(), self.to.0.octets());
-        let mut ip = [
-            0x45, 0, t0, t1, i0, i1, f0, f1, 64, 17, 0, 0, a, b, c, d, e, f, g, h,
-        ];
-        let sum = checksum::finish(checksum::add(0, &ip));
-        ip[10..12].copy_from_slice(&sum);
-        frame[ETHERNET..ETHERNET + IP_HEADER].copy_from_slice(&ip);
-    }
-
-    /// A UDP header (RFC 768): its checksum is complete if the payload's sum
-    /// is known, and that of the pseudo-header otherwise.
-    #[inline]
-    fn udp(&self, bytes: usize, pseudo: u64, sum: Option<u16>) -> [u8; UDP_HEADER] {
-        let ([p, q], [r, s], [l, m]) = (
-            self.own.1.to_be_bytes(),
-            self.to.1.to_be_bytes(),
-            (bytes as u16).to_be_bytes(),
-        );
-        let mut udp = [p, q, r, s, l, m, 0, 0];
-        let field = match sum {
-            None => checksum::fold(pseudo).to_ne_bytes(),
-            Some(sum) => {
-                let all = checksum::add(pseudo + u64::from(sum), &udp);
-                match checksum::finish(all) {
-                    // 0 would mean that there is none.
-                    [0, 0] => [0xff; 2],
-                    field => field,
-                }
+/// A UDP header (RFC 768): its checksum is complete if the payload's sum is
+/// known, and that of the pseudo-header otherwise.
+#[inline]
+fn udp(hop: &Hop, (port, to_port): (u16, u16), payload: &Payload) -> [u8; UDP_HEADER] {
+    let bytes = (payload.len as usize + UDP_HEADER) as u16;
+    let pseudo = hop.pseudo + u64::from(bytes.swap_bytes());
+    let word = u64::from(port.swap_bytes())
+        | u64::from(to_port.swap_bytes()) << 16
+        | u64::from(bytes.swap_bytes()) << 32;
+    let field = match payload.sum {
+        None => checksum::fold(pseudo),
+        Some(sum) => {
+            let ports = u64::from(port.swap_bytes()) + u64::from(to_port.swap_bytes());
+            let all = pseudo + u64::from(sum) + ports + u64::from(bytes.swap_bytes());
+            match !checksum::fold(all) {
+                // 0 would mean that there is none.
+                0 => 0xffff,
+                field => field,
             }
-        };
-        udp[6..].copy_from_slice(&field);
-        udp
-    }
+        }
+    };
+    (word | u64::from(field) << 48).to_le_bytes()
 }

@@ -76,9 +76,15 @@ impl Outgoing<'_> {
             count: count as u16,
             ..Transmit::default()
         };
-        transmit.parts[..count].copy_from_slice(&rest[..count]);
+        for (part, from) in transmit.parts.iter_mut().zip(rest) {
+            *part = *from;
+        }
         if rest.len() > count {
             transmit.flags |= packet_flags::MORE;
+        }
+        if first != 0 {
+            // What is asked of the whole frame is in its first entry.
+            return transmit;
         }
         if let Some(checksum) = self.checksum {
             transmit.flags |= packet_flags::CHECKSUM;
@@ -123,14 +129,20 @@ impl core::error::Error for ManagerFault {}
 
 /// The I/O manager, and with it the NIC and the clients.
 pub trait Environment {
-    /// What the manager says next.
+    /// Takes what the manager says next into `message`; false if it says
+    /// nothing.
     ///
     /// # Errors
     /// [`ManagerFault`]; after [`ManagerFault::Ring`] there is nothing more.
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault>;
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault>;
     /// Copies first bytes of a packet from the header region; false if they
     /// do not lie in it.
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool;
+    /// As `read_header`, a number of bytes that the compiler knows.
+    fn header<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let mut header = [0; N];
+        self.read_header(at, &mut header).then_some(header)
+    }
 
     /// Whether `frames` frames can be sent now.
     fn has_room(&mut self, frames: usize) -> bool;

@@ -6,22 +6,67 @@
 //! when neither ARP nor our own address brought news; after that time smoltcp
 //! sends and receives once more, and so keeps its own table fresh.
 
-use smoltcp::wire::{EthernetAddress, Ipv4Address};
+use smoltcp::wire::{EthernetAddress, IpProtocol, Ipv4Address};
+
+use crate::checksum;
+use crate::classify::ETHERNET;
+use crate::wire::IP_HEADER;
 
 /// Hosts remembered; a power of two.
 const PLACES: usize = 64;
 /// How long, in microseconds: well below the minute that smoltcp keeps a
 /// neighbour.
 const KEPT_US: u64 = 5_000_000;
+/// Bytes of the headers before UDP's.
+const HEAD: usize = ETHERNET + IP_HEADER;
 
+/// The way to a host.
 #[derive(Clone, Copy)]
-struct Hop {
+pub(crate) struct Hop {
     host: Ipv4Address,
     mac: EthernetAddress,
     /// Good before this time, in microseconds; 0: empty.
     until: u64,
     /// When smoltcp may hear of a datagram from there again.
     heard: u64,
+    /// The headers of a datagram that goes there (RFC 894, 791), as smoltcp
+    /// makes them: no options, not to be fragmented, 64 hops. Length and
+    /// checksum are 0.
+    pub head: [u8; HEAD],
+    /// The sum of the IP header.
+    pub sum: u64,
+    /// The sum of the pseudo-header without a length.
+    pub pseudo: u64,
+}
+
+impl Hop {
+    const NONE: Self = Self {
+        host: Ipv4Address::UNSPECIFIED,
+        mac: EthernetAddress([0; 6]),
+        until: 0,
+        heard: 0,
+        head: [0; HEAD],
+        sum: 0,
+        pseudo: 0,
+    };
+
+    fn new(own: (Ipv4Address, [u8; 6]), to: (Ipv4Address, EthernetAddress)) -> Self {
+        let mut head = [0; HEAD];
+        head[..6].copy_from_slice(&to.1.0);
+        head[6..12].copy_from_slice(&own.1);
+        head[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0]);
+        head[20..24].copy_from_slice(&[0x40, 0, 64, 17]);
+        head[26..30].copy_from_slice(&own.0.octets());
+        head[30..].copy_from_slice(&to.0.octets());
+        Self {
+            host: to.0,
+            mac: to.1,
+            sum: checksum::add(0, &head[ETHERNET..]),
+            pseudo: checksum::pseudo(own.0, to.0, IpProtocol::Udp, 0),
+            head,
+            ..Self::NONE
+        }
+    }
 }
 
 /// The table.
@@ -37,48 +82,47 @@ fn place(host: Ipv4Address) -> usize {
 impl Hops {
     /// Nothing known.
     pub fn new() -> Self {
-        Self(
-            [Hop {
-                host: Ipv4Address::UNSPECIFIED,
-                mac: EthernetAddress([0; 6]),
-                until: 0,
-                heard: 0,
-            }; PLACES],
-        )
+        Self([Hop::NONE; PLACES])
     }
 
-    /// smoltcp has sent a packet for `host` to `mac`.
+    /// smoltcp has sent a packet from our address to `host`, by way of `mac`.
     #[inline]
-    pub fn note(&mut self, host: Ipv4Address, mac: EthernetAddress, now: u64) {
+    pub fn note(
+        &mut self,
+        own: (Ipv4Address, [u8; 6]),
+        (host, mac): (Ipv4Address, EthernetAddress),
+        now: u64,
+    ) {
         let hop = &mut self.0[place(host)];
         let known = hop.host == host && hop.mac == mac;
         if !known || hop.until <= now {
+            let heard = if known { hop.heard } else { 0 };
             *hop = Hop {
-                host,
-                mac,
                 until: now + KEPT_US,
-                heard: if known { hop.heard } else { 0 },
+                heard,
+                ..Hop::new(own, (host, mac))
             };
         }
     }
 
-    /// A datagram came from `host` by way of `mac`: whether smoltcp should
-    /// hear of it, because that is where we send to and it has not lately.
+    /// Whether smoltcp should hear of a datagram from `host` by way of `mac`,
+    /// because that is where we send to and it has not lately.
     #[inline]
-    pub fn hear(&mut self, host: Ipv4Address, mac: EthernetAddress, now: u64) -> bool {
-        let hop = &mut self.0[place(host)];
-        if hop.host != host || hop.mac != mac || now < hop.heard {
-            return false;
-        }
-        hop.heard = now + KEPT_US;
-        true
+    pub fn should_hear(&self, host: Ipv4Address, mac: EthernetAddress, now: u64) -> bool {
+        let hop = &self.0[place(host)];
+        hop.host == host && now >= hop.heard && hop.mac == mac
+    }
+
+    /// smoltcp hears of one.
+    pub fn hear(&mut self, host: Ipv4Address, now: u64) {
+        self.0[place(host)].heard = now + KEPT_US;
     }
 
     /// Where packets for `host` go.
     #[inline]
-    pub fn find(&self, host: Ipv4Address, now: u64) -> Option<EthernetAddress> {
+    pub fn find(&self, host: Ipv4Address, now: u64) -> Option<&Hop> {
         let hop = &self.0[place(host)];
-        (hop.host == host && now < hop.until).then_some(hop.mac)
+        (hop.host == host && now < hop.until).then_some(hop)
     }
 
     /// Forgets everything.
@@ -97,18 +141,22 @@ mod tests {
     fn hops_are_forgotten_in_time_and_at_news() {
         let (host, other) = (Ipv4Address::new(10, 0, 2, 2), Ipv4Address::new(10, 0, 2, 3));
         let mac = EthernetAddress([2, 0, 0, 0, 0, 1]);
+        let own = (Ipv4Address::new(10, 0, 2, 1), [2, 0, 0, 0, 0, 9]);
         let mut hops = Hops::new();
-        assert_eq!(hops.find(Ipv4Address::UNSPECIFIED, 0), None);
-        hops.note(host, mac, 7);
-        assert_eq!(hops.find(host, 7 + KEPT_US - 1), Some(mac));
+        let found = |hops: &Hops, host, now| hops.find(host, now).map(|hop| hop.mac);
+        assert_eq!(found(&hops, Ipv4Address::UNSPECIFIED, 0), None);
+        hops.note(own, (host, mac), 7);
+        assert_eq!(found(&hops, host, 7 + KEPT_US - 1), Some(mac));
         // Being used does not make it last longer.
-        hops.note(host, mac, KEPT_US);
-        assert_eq!(hops.find(host, 7 + KEPT_US), None);
-        assert_eq!(hops.find(other, 8), None);
-        let heard = |hops: &mut Hops, host, now| hops.hear(host, mac, now);
-        assert!(heard(&mut hops, host, 8) && !heard(&mut hops, host, 9));
-        assert!(!heard(&mut hops, other, 9) && heard(&mut hops, host, 8 + KEPT_US));
+        hops.note(own, (host, mac), KEPT_US);
+        assert_eq!(found(&hops, host, 7 + KEPT_US), None);
+        assert_eq!(found(&hops, other, 8), None);
+        assert!(hops.should_hear(host, mac, 8));
+        hops.hear(host, 8);
+        assert!(!hops.should_hear(host, mac, 7 + KEPT_US));
+        assert!(hops.should_hear(host, mac, 8 + KEPT_US));
+        assert!(!hops.should_hear(other, mac, 8));
         hops.clear();
-        assert_eq!(hops.find(host, 8), None);
+        assert_eq!(found(&hops, host, 8), None);
     }
 }

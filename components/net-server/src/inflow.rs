@@ -211,6 +211,32 @@ impl Inflow {
         }
     }
 
+    /// Whether what is there ends where the next byte is expected.
+    #[inline]
+    pub fn is_gapless(&self, packets: &Packets, next: u32) -> bool {
+        packets
+            .piece(self.list.tail)
+            .is_none_or(|tail| tail.word.wrapping_add(tail.len) == next)
+    }
+
+    /// Drops what is behind `end`; `drop` is called for packets of which
+    /// nothing is left.
+    pub fn truncate(&mut self, packets: &mut Packets, end: u32, mut drop: impl FnMut(u32)) {
+        let mut slot = self.list.tail;
+        while let Some(piece) = packets.piece_mut(slot) {
+            let keeps = distance(end, piece.word);
+            if keeps > 0 {
+                piece.len = piece.len.min(keeps as u32);
+                return;
+            }
+            let before = packets.before(slot);
+            if let Some(id) = packets.remove(&mut self.list, slot) {
+                drop(id);
+            }
+            slot = before;
+        }
+    }
+
     /// Whether the first `len` bytes are all there.
     #[inline]
     pub fn covers(&self, packets: &Packets, len: u32) -> bool {

@@ -18,7 +18,7 @@ use crate::datagram::UDP_HEADER;
 use crate::environment::{Environment, ManagerFault};
 use crate::flows::Flow;
 use crate::reassembly::{Fragment, Outcome};
-use crate::server::{Id, Server};
+use crate::server::{Id, MOST_FRAME, Server};
 use crate::stack::{Io, Via};
 
 /// Bytes of all headers of most packets: Ethernet, IPv4, TCP.
@@ -44,6 +44,10 @@ impl Server {
     ) -> Result<(), ManagerFault> {
         let whole = packet.flags & packet_flags::WHOLE != 0;
         self.packets.arrive(packet.id, whole)?;
+        if self.express_in(packet, env) || self.train_in(packet, env) {
+            return Ok(());
+        }
+        self.show_train(env);
         let buffer = if whole {
             &mut self.whole
         } else {
@@ -58,29 +62,22 @@ impl Server {
                     have,
                     packet: packet.id,
                     whole,
-                    sum: match (packet.flags & packet_flags::VERIFIED != 0, whole) {
-                        (true, _) => Sum::Verified,
-                        (false, true) => Sum::Bytes,
-                        (false, false) => Sum::Is(packet.sum as u16),
-                    },
+                    sum: sum_of(packet, whole),
                 };
                 self.frame_in(&mut arrived, env)
             }
             None => Fate::Drop,
         };
-        if whole {
-            self.whole = buffer;
+        *(if whole {
+            &mut self.whole
         } else {
-            self.frame = buffer;
-        }
+            &mut self.frame
+        }) = buffer;
         if fate == Fate::Drop {
             self.packets.depart(packet.id);
             env.release(packet.id);
         }
-        match have {
-            Some(_) => Ok(()),
-            None => Err(ManagerFault::Header(packet.id)),
-        }
+        have.map(|_| ()).ok_or(ManagerFault::Header(packet.id))
     }
 
     #[inline]
@@ -191,27 +188,8 @@ impl Server {
         if ip.protocol != IpProtocol::Udp {
             return self.dropped(Counter::DropFragmentKind);
         }
-        let here = arrived
-            .frame
-            .get(ip.payload_at..arrived.have)
-            .unwrap_or(&[]);
-        let start = match here.first_chunk() {
-            Some(start) => *start,
-            None if ip.fragment_offset == 0 => return self.dropped(Counter::DropBadFragment),
-            None => [0; 8],
-        };
-        let sum = match arrived.sum {
-            Sum::Bytes => {
-                let payload = here.get(..ip.payload_len).unwrap_or(&[]);
-                Sum::Is(checksum::fold(checksum::add(0, payload)))
-            }
-            sum => sum,
-        };
-        let fragment = Fragment {
-            packet: arrived.packet,
-            whole: arrived.whole,
-            sum,
-            start,
+        let Some(fragment) = fragment_of(arrived, ip) else {
+            return self.dropped(Counter::DropBadFragment);
         };
         let before = self.reassembly.active;
         let now = self.stack.now;
@@ -390,6 +368,43 @@ impl Server {
     }
 }
 
+/// What is known of the sum of a packet's payload.
+#[inline]
+fn sum_of(packet: &Packet, whole: bool) -> Sum {
+    match (packet.flags & packet_flags::VERIFIED != 0, whole) {
+        (true, _) => Sum::Verified,
+        (false, true) => Sum::Bytes,
+        (false, false) => Sum::Is(packet.sum as u16),
+    }
+}
+
+/// The fragment in a packet; `None` if the UDP header that it begins with is
+/// not complete.
+fn fragment_of(arrived: &Arrived<'_>, ip: &Datagram) -> Option<Fragment> {
+    let here = arrived
+        .frame
+        .get(ip.payload_at..arrived.have)
+        .unwrap_or(&[]);
+    let start = match here.first_chunk() {
+        Some(start) => *start,
+        None if ip.fragment_offset == 0 => return None,
+        None => [0; 8],
+    };
+    let sum = match arrived.sum {
+        Sum::Bytes => {
+            let payload = here.get(..ip.payload_len).unwrap_or(&[]);
+            Sum::Is(checksum::fold(checksum::add(0, payload)))
+        }
+        sum => sum,
+    };
+    Some(Fragment {
+        packet: arrived.packet,
+        whole: arrived.whole,
+        sum,
+        start,
+    })
+}
+
 /// Copies the first bytes of a packet into private memory: all of them if it
 /// is whole, and no more than its headers otherwise. How many; `None` if what
 /// the manager says of it cannot be.
@@ -401,7 +416,7 @@ fn read(
     env: &mut impl Environment,
 ) -> Option<usize> {
     let (len, there) = (packet.len as usize, packet.header_len as usize);
-    if there > len || len > into.len() || (whole && there != len) {
+    if there > len || packet.len > MOST_FRAME || (whole && there != len) {
         return None;
     }
     let first = if whole { len } else { there.min(USUAL) };

@@ -18,13 +18,14 @@
 //! | `classify`, `reassembly` | which bytes from the wire are a packet for us |
 //! | `packets` | which packets we hold, where their payload waits, for whom |
 //! | `inflow`, `outflow` | which bytes of a stream are where |
-//! | `stack`, `wire` | how one packet goes through smoltcp and out |
+//! | `stack`, `wire`, `cut` | how one packet goes through smoltcp and out |
 //! | `datagram`, `answers` | packets that are made beside smoltcp |
 //! | `initial` | initial sequence numbers (RFC 6528) |
 //! | `flows`, `time_wait` | which connection a segment belongs to |
 //! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
 //! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
 //! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
+//! | `express`, `train` | the short way of usual datagrams and segments |
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
 #![no_std]
@@ -43,9 +44,11 @@ mod classify;
 mod close;
 pub mod config;
 pub mod counters;
+mod cut;
 mod datagram;
 mod deliver;
 pub mod environment;
+mod express;
 mod flows;
 mod hops;
 mod inflow;
@@ -70,6 +73,7 @@ mod stream_send;
 mod tcp_in;
 mod time_wait;
 mod timers;
+mod train;
 mod udp;
 mod udp_send;
 mod wire;

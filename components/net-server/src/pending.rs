@@ -116,6 +116,14 @@ impl Pending {
         Some(self.give_back(slot))
     }
 
+    /// Takes the first of a list, of which only the request is wanted.
+    #[inline]
+    pub fn pop_request(&mut self, list: &mut List) -> Option<&Request> {
+        let slot = self.links.pop_front(list)?;
+        self.links.push_front(&mut self.free, slot);
+        self.slots.get(slot as usize).map(|w| &w.request)
+    }
+
     /// Takes the first of a list that `wanted` says yes to.
     pub fn take(&mut self, list: &mut List, wanted: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let mut slot = list.head;

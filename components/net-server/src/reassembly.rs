@@ -247,20 +247,7 @@ impl Slot {
     ) -> Result<(), Outcome> {
         const OVERLAP: Outcome = Outcome::Dropped(Counter::DropFragmentOverlap);
         let (start, end) = (ip.fragment_offset, ip.fragment_offset + ip.payload_len);
-        let ends = packets
-            .piece(self.list.tail)
-            .map_or(0, |piece| (piece.word + piece.len) as usize);
-        let total = if ip.more_fragments {
-            self.total
-        } else {
-            Some(end)
-        };
-        let contradicts = self.total.is_some() && self.total != total
-            || total.is_some_and(|t| end > t)
-            || !ip.more_fragments && ends > end;
-        if contradicts {
-            return Err(OVERLAP);
-        }
+        let total = self.total_with(ip, packets).ok_or(OVERLAP)?;
         let before = self.place(start, end, fragment, packets)?;
         if self.list.len >= FRAGMENTS || !packets.may_hold(Holder::FRAGMENTS, fragment.whole, false)
         {
@@ -285,6 +272,24 @@ impl Slot {
         self.bytes += ip.payload_len;
         self.total = total;
         Ok(())
+    }
+
+    /// How long the datagram is, if that is known with this fragment; `None`
+    /// if it contradicts those before.
+    fn total_with(&self, ip: &Datagram, packets: &Packets) -> Option<Option<usize>> {
+        let end = ip.fragment_offset + ip.payload_len;
+        let ends = packets
+            .piece(self.list.tail)
+            .map_or(0, |piece| (piece.word + piece.len) as usize);
+        let total = if ip.more_fragments {
+            self.total
+        } else {
+            Some(end)
+        };
+        let contradicts = self.total.is_some() && self.total != total
+            || total.is_some_and(|t| end > t)
+            || !ip.more_fragments && ends > end;
+        (!contradicts).then_some(total)
     }
 
     /// Behind which piece the bytes from `start` to `end` go.
@@ -326,166 +331,4 @@ fn packed(sum: Sum) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use smoltcp::wire::{EthernetAddress, IpProtocol};
-    use std::vec::Vec;
-
-    /// A reassembly with packets, each fragment in a new one.
-    struct Bench {
-        reassembly: Reassembly,
-        packets: Packets,
-        next: u32,
-        dropped: Vec<u32>,
-    }
-
-    impl Bench {
-        fn new(slots: usize) -> Self {
-            Self {
-                reassembly: Reassembly::new(slots),
-                packets: Packets::new(256),
-                next: 0,
-                dropped: Vec::new(),
-            }
-        }
-
-        fn add(&mut self, ip: &Datagram, len: usize, sum: u16, now: u64) -> Outcome {
-            self.next += 1;
-            self.packets.arrive(self.next, false).unwrap();
-            let ip = Datagram {
-                payload_len: len,
-                ..*ip
-            };
-            let fragment = Fragment {
-                packet: self.next,
-                whole: false,
-                sum: Sum::Is(sum),
-                start: [self.next as u8; 8],
-            };
-            let dropped = &mut self.dropped;
-            let outcome = self
-                .reassembly
-                .add(&ip, &fragment, now, &mut self.packets, |id| {
-                    dropped.push(id)
-                });
-            if !matches!(outcome, Outcome::Kept | Outcome::Whole(_)) {
-                self.packets.depart(self.next);
-            }
-            outcome
-        }
-    }
-
-    fn fragment(ident: u16, offset: usize, more: bool) -> Datagram {
-        Datagram {
-            src: Ipv4Address::new(10, 0, 0, 1),
-            dst: Ipv4Address::new(10, 0, 0, 2),
-            protocol: IpProtocol::Udp,
-            ident,
-            payload_at: 34,
-            payload_len: 0,
-            more_fragments: more,
-            fragment_offset: offset,
-            src_mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        }
-    }
-
-    #[test]
-    fn puts_together_in_any_order_and_ignores_exact_duplicates() {
-        let mut b = Bench::new(4);
-        let last = fragment(1, 32, false);
-        assert_eq!(b.add(&last, 4, 9, 0), Outcome::Kept);
-        assert_eq!(b.add(&last, 4, 9, 0), Outcome::Again);
-        assert_eq!(b.add(&fragment(1, 0, true), 16, 7, 0), Outcome::Kept);
-        let Outcome::Whole(slot) = b.add(&fragment(1, 16, true), 16, 5, 0) else {
-            panic!("not whole")
-        };
-        let mut whole = b.reassembly.whole(slot);
-        assert_eq!((whole.len(), whole.sum, whole.start), (36, 21, [3; 8]));
-        let mut order = Vec::new();
-        while whole.list.len != 0 {
-            let head = whole.list.head;
-            let piece = *b.packets.piece(head).unwrap();
-            order.push((piece.packet, piece.word, piece.len));
-            assert_eq!(b.packets.remove(&mut whole.list, head), Some(piece.packet));
-        }
-        assert_eq!(order, [(3, 0, 16), (4, 16, 16), (1, 32, 4)]);
-        assert_eq!((b.reassembly.active, b.packets.held()), (0, 0));
-    }
-
-    #[test]
-    fn overlap_spoils_the_whole_datagram() {
-        let mut b = Bench::new(4);
-        assert_eq!(b.add(&fragment(1, 0, true), 16, 1, 0), Outcome::Kept);
-        let dropped = Outcome::Dropped(Counter::DropFragmentOverlap);
-        assert_eq!(b.add(&fragment(1, 8, true), 16, 2, 0), dropped);
-        assert_eq!((&b.dropped[..], b.packets.held()), (&[1][..], 0));
-        assert_eq!(b.add(&fragment(1, 16, false), 4, 3, 0), dropped);
-        let expired = b.reassembly.expire(LIFETIME_US, &mut b.packets, |_| ());
-        assert_eq!(expired, 1);
-    }
-
-    #[test]
-    fn the_same_bytes_in_other_bounds_are_an_overlap() {
-        let dropped = Outcome::Dropped(Counter::DropFragmentOverlap);
-        for (offset, len) in [(0, 8), (8, 8), (16, 8), (8, 16), (0, 16)] {
-            let mut b = Bench::new(4);
-            assert_eq!(b.add(&fragment(1, 0, true), 24, 1, 0), Outcome::Kept);
-            assert_eq!(b.add(&fragment(1, 0, true), 24, 1, 0), Outcome::Again);
-            let again = b.add(&fragment(1, offset, true), len, 1, 0);
-            assert_eq!(again, dropped, "{len} bytes at {offset}");
-        }
-        let mut b = Bench::new(4);
-        for offset in [0, 8] {
-            assert_eq!(b.add(&fragment(1, offset, true), 8, 1, 0), Outcome::Kept);
-        }
-        assert_eq!(b.add(&fragment(1, 0, true), 16, 1, 0), dropped);
-        // Other bytes in the same bounds.
-        let mut b = Bench::new(4);
-        assert_eq!(b.add(&fragment(1, 0, true), 8, 1, 0), Outcome::Kept);
-        assert_eq!(b.add(&fragment(1, 0, true), 8, 2, 0), dropped);
-    }
-
-    #[test]
-    fn one_source_cannot_hold_all_slots() {
-        let mut b = Bench::new(4);
-        for ident in 0..2 {
-            assert_eq!(b.add(&fragment(ident, 0, true), 8, 0, 0), Outcome::Kept);
-        }
-        let full = Outcome::Dropped(Counter::DropFragmentTable);
-        assert_eq!(b.add(&fragment(9, 0, true), 8, 0, 0), full);
-        let mut other = fragment(9, 0, true);
-        other.src = Ipv4Address::new(10, 0, 0, 7);
-        assert_eq!(b.add(&other, 8, 0, 0), Outcome::Kept);
-    }
-
-    #[test]
-    fn what_makes_room_for_others_is_counted() {
-        let mut b = Bench::new(2);
-        for (host, now) in [(1, 0), (2, 0), (3, 1_000_000)] {
-            let mut part = fragment(1, 0, true);
-            part.src = Ipv4Address::new(10, 0, 0, host);
-            assert_eq!(b.add(&part, 8, 0, now), Outcome::Kept);
-        }
-        assert_eq!((b.reassembly.active, b.reassembly.evicted), (2, 1));
-        assert_eq!((&b.dropped[..], b.packets.held()), (&[1][..], 2));
-    }
-
-    #[test]
-    fn the_fragments_of_a_datagram_are_bounded() {
-        let mut b = Bench::new(2);
-        for i in 0..FRAGMENTS as usize {
-            assert_eq!(b.add(&fragment(1, i * 8, true), 8, 0, 0), Outcome::Kept);
-        }
-        let full = Outcome::Dropped(Counter::DropFragmentTable);
-        assert_eq!(b.add(&fragment(1, 8 * 200, true), 8, 0, 0), full);
-    }
-
-    #[test]
-    fn impossible_fragments_are_refused() {
-        let mut b = Bench::new(1);
-        let bad = Outcome::Dropped(Counter::DropBadFragment);
-        assert_eq!(b.add(&fragment(1, 65528, false), 8, 0, 0), bad);
-        assert_eq!(b.add(&fragment(1, 0, true), 7, 0, 0), bad);
-        assert_eq!(b.add(&fragment(1, 8, true), 0, 0, 0), bad);
-    }
-}
+mod tests;

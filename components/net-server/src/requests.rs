@@ -68,7 +68,13 @@ pub(crate) fn endpoint(address: &WireAddress) -> Result<(Ipv4Address, u16), Refu
 
 /// The other way round.
 pub(crate) fn wire_address(ip: Ipv4Address, port: u16) -> WireAddress {
-    core::net::SocketAddr::from((ip, port)).into()
+    let [a, b, c, d] = ip.octets();
+    WireAddress {
+        octets: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        port,
+        family: 4,
+        nic: 0,
+    }
 }
 
 impl Server {
@@ -104,7 +110,7 @@ impl Server {
             Op::AwaitAddress => self.await_address(request),
             Op::DropClient => Ok(self.drop_client(request, env)),
             Op::Cancel => self.cancel(request, env),
-            Op::Account => Err(bad(offset_of!(Request, op))),
+            Op::Account | Op::Exchange => Err(bad(offset_of!(Request, op))),
             _ => {
                 let s = self.find(request)?;
                 self.perform_on(op, s, request, env)
@@ -133,7 +139,8 @@ impl Server {
             | Op::Resolve
             | Op::AwaitAddress
             | Op::DropClient
-            | Op::Account => Err(bad(offset_of!(Request, op))),
+            | Op::Account
+            | Op::Exchange => Err(bad(offset_of!(Request, op))),
         }
     }
 
@@ -167,7 +174,7 @@ impl Server {
         let kind = match kind {
             Some(SocketKind::Udp) => Kind::Udp(Udp::default()),
             Some(SocketKind::Tcp) => Kind::Tcp { port: 0 },
-            None => return Err(bad(offset_of!(Request, arg))),
+            Some(SocketKind::Null) | None => return Err(bad(offset_of!(Request, arg))),
         };
         self.occupy(s, r.client, kind);
         Ok(Answer::Now(r.complete(Status::Ok)))

@@ -8,6 +8,7 @@
 //! flow, no timer, no packets and no sends.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
@@ -146,7 +147,7 @@ impl Connection {
             tcp::SocketBuffer::new(vec![0; receive]),
             tcp::SocketBuffer::new(vec![0; send]),
         );
-        let mut set = SocketSet::new(vec![]);
+        let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
         Self {
             set,
@@ -230,6 +231,17 @@ impl Connection {
         self.inflow.tell(segment.ack, segment.window);
         if distance(segment.end, self.sent_seq) > 0 {
             self.sent_seq = segment.end;
+        }
+    }
+
+    /// smoltcp has seen a segment of the peer's, and perhaps answered.
+    #[inline]
+    pub fn heard(&mut self, answer: Option<Emitted>, now: u64) {
+        self.record(answer);
+        self.waiting_since = now;
+        if self.sent {
+            let queued = self.tcp().send_queue() as u32;
+            self.outflow.una = self.outflow.write_seq.wrapping_sub(queued);
         }
     }
 

@@ -19,12 +19,13 @@ use smoltcp::wire::{
 };
 
 use crate::counters::{Counter, Counters};
+use crate::cut::Source;
 use crate::environment::Environment;
 use crate::flows::Flow;
 use crate::hops::Hops;
 use crate::initial::Initial;
 use crate::random::Random;
-use crate::wire::{Facts, LARGEST, Manner, Note, Source, Wire};
+use crate::wire::{Facts, LARGEST, Manner, Note, Wire};
 
 /// Which interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,9 +233,10 @@ impl Stack {
         frame: &[u8],
         io: Io<'_, E>,
     ) {
-        if !self.hops.hear(host, mac, self.now) {
+        if !self.hops.should_hear(host, mac, self.now) {
             return;
         }
+        self.hops.hear(host, self.now);
         io.counters.add(Counter::SocketsShown);
         self.call(
             Via::Wide,

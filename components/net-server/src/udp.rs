@@ -217,15 +217,7 @@ impl Server {
         ip: &Datagram,
         env: &mut impl Environment,
     ) -> Result<(), Counter> {
-        let [p, q, r, t, l, m, c, d] = whole.start;
-        let (src_port, dst_port) = (u16::from_be_bytes([p, q]), u16::from_be_bytes([r, t]));
-        let len = usize::from(u16::from_be_bytes([l, m]));
-        if dst_port == 0 || len < UDP_HEADER || len > whole.len() {
-            return Err(Counter::DropBadTransport);
-        }
-        if [c, d] != [0, 0] && !is_sound(whole, ip, len) {
-            return Err(Counter::DropChecksum);
-        }
+        let (src_port, dst_port, len) = header(whole, ip)?;
         if !self.is_ours(ip) {
             return Err(Counter::DropNotOurAddress);
         }
@@ -241,7 +233,6 @@ impl Server {
         let Some(udp) = self.udp_from(s, from) else {
             return Ok(());
         };
-        let len = (len - UDP_HEADER) as u32;
         let queue = &self.udp[udp.queue as usize];
         let fits = queue.bytes + len <= self.config.udp_receive_queue as u32;
         if queue.datagrams == UDP_DATAGRAMS || !fits {
@@ -388,7 +379,7 @@ impl Server {
 /// The completion of a receive with a datagram of `len` bytes, but for where
 /// they are.
 #[inline]
-fn datagram(r: &Request, len: u32, (from, port): (Ipv4Address, u16)) -> Completion {
+pub(crate) fn datagram(r: &Request, len: u32, (from, port): (Ipv4Address, u16)) -> Completion {
     let stored = len.min(r.extent.len);
     let truncated = stored < len;
     Completion {
@@ -398,6 +389,21 @@ fn datagram(r: &Request, len: u32, (from, port): (Ipv4Address, u16)) -> Completi
         address: wire_address(from, port),
         ..r.complete(Status::Ok)
     }
+}
+
+/// The ports of a reassembled datagram, and the bytes of its payload.
+fn header(whole: &Slot, ip: &Datagram) -> Result<(u16, u16, u32), Counter> {
+    let [p, q, r, s, l, m, c, d] = whole.start;
+    let dst_port = u16::from_be_bytes([r, s]);
+    let len = usize::from(u16::from_be_bytes([l, m]));
+    if dst_port == 0 || len < UDP_HEADER || len > whole.len() {
+        return Err(Counter::DropBadTransport);
+    }
+    if [c, d] != [0, 0] && !is_sound(whole, ip, len) {
+        return Err(Counter::DropChecksum);
+    }
+    let payload = (len - UDP_HEADER) as u32;
+    Ok((u16::from_be_bytes([p, q]), dst_port, payload))
 }
 
 /// Whether the checksum of a reassembled datagram of `len` bytes is right. The

@@ -9,98 +9,31 @@ mod support;
 
 use net_server::{Config, Counter};
 use proptest::prelude::*;
-use smoltcp::iface::{Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
-use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, TcpControl, TcpRepr};
+use smoltcp::wire::TcpControl;
 use socket_api::flags;
-use support::segments::{Hand, arp_reply, frame, segment};
+use support::reference::Reference;
+use support::segments::{Hand, frame};
 use support::*;
 
 const WINDOW: usize = 4096;
 
-/// What a smoltcp socket makes of the same segments.
-struct Reference {
-    interface: Interface,
-    wire: Wire,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-    hand: Hand,
-}
-
-impl Reference {
-    fn new(first: u32, now_us: u64) -> Self {
-        let mut wire = Wire::default();
-        let mac = HardwareAddress::Ethernet(EthernetAddress(SERVER_MAC));
-        let settings = smoltcp::iface::Config::new(mac);
-        let mut interface = Interface::new(settings, &mut wire, Instant::ZERO);
-        let own = IpCidr::new(IpAddress::Ipv4(SERVER_IP), 24);
-        interface.update_ip_addrs(|a| a.push(own).unwrap());
-        let buffer = || tcp::SocketBuffer::new(vec![0; WINDOW]);
-        let mut socket = tcp::Socket::new(buffer(), buffer());
-        socket.listen(7).unwrap();
-        let mut sockets = SocketSet::new(vec![]);
-        let handle = sockets.add(socket);
-        let hand = Hand {
-            port: 40000,
-            first,
-            theirs: 0,
-            window: 0xffff,
-        };
-        let mut reference = Self {
-            interface,
-            wire,
-            sockets,
-            handle,
-            hand,
-        };
-        reference.take(arp_reply(), now_us);
-        let syn = TcpRepr {
-            control: TcpControl::Syn,
-            ack_number: None,
-            max_seg_size: Some(1460),
-            ..reference.hand.repr(u32::MAX, &[])
-        };
-        reference.take(frame(&syn), now_us);
-        let answer = reference.wire.sent.iter().find_map(|f| segment(f));
-        reference.hand.theirs = answer.unwrap().seq_number.0.wrapping_add(1) as u32;
-        let ack = frame(&reference.hand.repr(0, &[]));
-        reference.take(ack, now_us);
-        reference
-    }
-
-    fn take(&mut self, frame: Vec<u8>, now_us: u64) {
-        self.wire.received.push_back(frame);
-        let now = Instant::from_micros(now_us as i64);
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
-    }
-
-    fn read(&mut self, most: usize, now_us: u64) -> Vec<u8> {
-        let mut got = vec![0; most];
-        let socket: &mut tcp::Socket = self.sockets.get_mut(self.handle);
-        let len = socket.recv_slice(&mut got).unwrap_or(0);
-        got.truncate(len);
-        let now = Instant::from_micros(now_us as i64);
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
-        got
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Step {
-    /// So far from the next byte in order, so long, with what control, and
-    /// how far the acknowledgement is off.
-    Segment(i32, usize, TcpControl, i32),
+    /// So far from the next byte in order, or behind the last segment; so
+    /// long; with what control; how far the acknowledgement is off; and
+    /// whether the next one comes at the same time.
+    Segment(Option<i32>, usize, TcpControl, i32, bool),
     Read(usize),
     Wait(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let offset = prop_oneof![
-        3 => Just(0i32),
-        3 => 0..600i32,
-        2 => -300..5000i32,
-        1 => 3800..4200i32,
+        6 => Just(None),
+        3 => Just(Some(0i32)),
+        3 => (0..600i32).prop_map(Some),
+        2 => (-300..5000i32).prop_map(Some),
+        1 => (3800..4200i32).prop_map(Some),
     ];
     let control = prop_oneof![
         30 => Just(TcpControl::None),
@@ -111,7 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![20 => Just(0i32), 1 => Just(-1i32), 1 => Just(1i32), 1 => Just(70_000i32)];
     let len = prop_oneof![4 => 1..300usize, 2 => 300..1460usize, 1 => Just(0usize)];
     prop_oneof![
-        8 => (offset, len, control, off).prop_map(|(o, l, c, a)| Step::Segment(o, l, c, a)),
+        8 => (offset, len, control, off, any::<bool>())
+            .prop_map(|(o, l, c, a, more)| Step::Segment(o, l, c, a, more)),
         2 => prop_oneof![1..200usize, Just(WINDOW)].prop_map(Step::Read),
         1 => (1000..300_000u64).prop_map(Step::Wait),
     ]
@@ -138,40 +72,48 @@ proptest! {
     ) {
         let mut w = World::new(Config { tcp_receive_window: WINDOW, ..small() });
         w.listen(0, 7, 8);
-        let mut reference = Reference::new(first, w.now_us);
+        let mut reference = Reference::new(WINDOW, first, w.now_us);
         let hand = Hand::open(&mut w, 40000, first, 10);
-        let mut delivered = 0;
+        let (mut delivered, mut behind) = (0, 0u32);
         for (i, step) in steps.iter().enumerate() {
             w.now_us += 10;
             match step {
-                Step::Segment(offset, len, control, off) => {
+                Step::Segment(offset, len, control, off, more) => {
                     let bytes = pattern(*len, i as u64);
-                    let at = (delivered as u32).wrapping_add(*offset as u32);
-                    for server in [true, false] {
-                        let hand = if server { &hand } else { &reference.hand };
+                    let at = match offset {
+                        None => behind,
+                        Some(offset) => (delivered as u32).wrapping_add(*offset as u32),
+                    };
+                    behind = at.wrapping_add(*len as u32);
+                    let build = |hand: &Hand| {
                         let mut repr = hand.repr(at, &bytes);
                         repr.control = *control;
                         repr.ack_number = repr.ack_number.map(|a| {
                             smoltcp::wire::TcpSeqNumber(a.0.wrapping_add(*off))
                         });
-                        if server {
-                            w.env.to_server.push_back(frame(&repr));
-                            w.run_server();
-                        } else {
-                            reference.take(frame(&repr), w.now_us);
-                        }
+                        frame(&repr)
+                    };
+                    w.env.to_server.push_back(build(&hand));
+                    reference.wire.received.push_back(build(&reference.hand));
+                    if *more {
+                        continue;
                     }
                 }
-                Step::Read(most) => delivered += read(&mut w, &mut reference, *most),
-                Step::Wait(us) => {
-                    w.step(*us);
-                    reference.read(0, w.now_us);
+                Step::Read(most) => {
+                    w.run_server();
+                    reference.run(w.now_us);
+                    delivered += read(&mut w, &mut reference, *most);
                 }
+                Step::Wait(us) => w.now_us += us,
             }
+            w.run_server();
+            reference.run(w.now_us);
             w.env.from_server.clear();
             reference.wire.sent.clear();
             prop_assert_eq!(w.count(Counter::OutOfStep), 0);
         }
+        w.run_server();
+        reference.run(w.now_us);
         read(&mut w, &mut reference, WINDOW);
     }
 }

@@ -21,6 +21,12 @@ const INFO: NicInfo = NicInfo {
 };
 
 /// Memory that lives for the rest of the test process, as regions do.
+/// What the manager says next.
+fn next(channel: &mut Channel) -> Result<Option<Message>, ManagerFault> {
+    let mut message = Message::default();
+    Ok(channel.next(&mut message)?.then_some(message))
+}
+
 fn region(bytes: usize) -> SharedMemory {
     let words: &'static mut [u64] = vec![0u64; bytes.div_ceil(8)].leak();
     SharedMemory::from_static(words)
@@ -86,9 +92,9 @@ fn entries_headers_and_frames_pass() {
         id: 3,
         ..Packet::default()
     });
-    let packet = Packet::from(channel.next().unwrap().unwrap());
+    let packet = Packet::from(next(&mut channel).unwrap().unwrap());
     assert_eq!(packet.id, 3);
-    assert_eq!(channel.next(), Ok(None));
+    assert_eq!(next(&mut channel), Ok(None));
     let mut header = [0; 8];
     assert!(channel.read_header(512, &mut header));
     assert_eq!(&header, b"a header");
@@ -112,11 +118,12 @@ fn entries_headers_and_frames_pass() {
     for i in 0..3 {
         let transmit = Transmit::from(entry(&mut manager));
         assert_eq!((transmit.slot, transmit.header_len), (0, 7));
-        assert_eq!(
-            (transmit.checksum_start, transmit.checksum_offset),
-            (34, 16)
+        let asked = (
+            transmit.checksum_start,
+            transmit.checksum_offset,
+            transmit.segment_bytes,
         );
-        assert_eq!(transmit.segment_bytes, 1460);
+        assert_eq!(asked, if i == 0 { (34, 16, 1460) } else { (0, 0, 0) });
         let more = transmit.flags & packet_flags::MORE != 0;
         assert_eq!(more, i < 2);
         seen.extend_from_slice(&transmit.parts[..usize::from(transmit.count)]);
@@ -170,7 +177,7 @@ fn a_slot_that_the_manager_does_not_have_is_refused() {
             assert!(channel.transmit(&Outgoing::whole(&[0; 60])));
             None
         } else {
-            channel.next().err()
+            next(&mut channel).err()
         };
         match slot {
             5 => assert_eq!(fault, None),
@@ -181,8 +188,8 @@ fn a_slot_that_the_manager_does_not_have_is_refused() {
     manager.give_back(7);
     manager.give_back(7);
     assert!(channel.has_room(1) && !channel.has_room(2));
-    assert_eq!(channel.next(), Err(ManagerFault::NotItsSlot(7)));
-    assert_eq!(channel.next(), Ok(None));
+    assert_eq!(next(&mut channel), Err(ManagerFault::NotItsSlot(7)));
+    assert_eq!(next(&mut channel), Ok(None));
 }
 
 #[test]
@@ -191,10 +198,10 @@ fn an_impossible_index_ends_nothing() {
     for offset in [TO_SERVER_OFFSET, SLOTS_DONE_OFFSET] {
         manager.control.store32(offset + 64, 50_000).unwrap();
     }
-    assert!(matches!(channel.next(), Err(ManagerFault::Ring(_))));
+    assert!(matches!(next(&mut channel), Err(ManagerFault::Ring(_))));
     while channel.transmit(&Outgoing::whole(&[0; 60])) {}
     assert!(!channel.has_room(1));
-    assert!(matches!(channel.next(), Err(ManagerFault::Ring(_))));
+    assert!(matches!(next(&mut channel), Err(ManagerFault::Ring(_))));
 }
 
 #[test]
@@ -292,6 +299,71 @@ fn packets_that_cannot_be_are_faults_and_go_back() {
     assert_eq!(answer.kind(), Op::AwaitAddress as u16);
     let release = Release::from(manager.from_server.pop().unwrap().unwrap());
     assert_eq!((release.count, release.packets[0]), (1, 1));
+}
+
+#[test]
+fn random_entries_never_break_the_server() {
+    let (mut manager, mut channel) = pair();
+    let mut config = Config::default();
+    config.set("ip", "10.0.0.1/24").unwrap();
+    let mut server = Server::new(config, INFO.mac, 1500, false, [1; 32]).unwrap();
+    let mut state = 11u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+        state >> 33
+    };
+    // Headers that lead further in than noise: UDP and TCP to us.
+    for at in 0..64 {
+        let mut bytes: Vec<u8> = (0..256).map(|_| random() as u8).collect();
+        bytes[..6].copy_from_slice(&INFO.mac);
+        bytes[6..16].copy_from_slice(&[2, 0, 0, 0, 0, 9, 8, 0, 0x45, 0]);
+        bytes[16] = (random() & 3) as u8;
+        bytes[20..24].copy_from_slice(&[0x40, 0, 64, [6, 17][at & 1]]);
+        bytes[26..34].copy_from_slice(&[10, 0, 0, 2, 10, 0, 0, 1]);
+        bytes[24..26].fill(0);
+        let sum = !smoltcp::wire::checksum::data(&bytes[14..34]);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        manager.headers.write(at * 256, &bytes).unwrap();
+    }
+    for round in 0..30_000u64 {
+        let mut entry = [0u8; 64];
+        entry.fill_with(|| random() as u8);
+        let kind = match random() % 4 {
+            0 => 1 + random() % 16,
+            1 => kind::NAME.into(),
+            _ => kind::PACKET.into(),
+        };
+        entry[..2].copy_from_slice(&(kind as u16).to_le_bytes());
+        if random() % 8 != 0 {
+            // A packet that can be.
+            let len = 42 + random() as u32 % 1400;
+            let whole = random() % 4 == 0;
+            let have = if whole { len } else { len.min(134) };
+            entry[2] = u8::from(random() % 2 == 0) | u8::from(whole) << 1;
+            entry[3] = 0;
+            entry[4..8].copy_from_slice(&(1 + random() as u32 % 1100).to_le_bytes());
+            entry[8..12].copy_from_slice(&(random() as u32 % 64 * 256).to_le_bytes());
+            entry[12..16].copy_from_slice(&have.to_le_bytes());
+            entry[16..20].copy_from_slice(&len.to_le_bytes());
+        }
+        let message: Message = zerocopy::transmute!(entry);
+        manager.say(message);
+        server.poll(round * 1_000_000, &mut channel);
+        let _ = channel.publish();
+        while let Ok(Some(message)) = manager.from_server.pop() {
+            if message.kind() == kind::TRANSMIT {
+                manager.give_back(Transmit::from(message).slot.into());
+            }
+        }
+    }
+    assert!(server.counters().get(Counter::FramesReceived) > 10_000);
+    assert_eq!(server.counters().get(Counter::OutOfStep), 0);
+    manager.say(Request::new(Op::AwaitAddress, 0, 7));
+    server.poll(u64::MAX / 2, &mut channel);
+    let _ = channel.publish();
+    let answers = std::iter::from_fn(|| manager.from_server.pop().unwrap());
+    let kinds: Vec<_> = answers.map(|message| message.kind()).collect();
+    assert!(kinds.contains(&(Op::AwaitAddress as u16)));
 }
 
 #[test]

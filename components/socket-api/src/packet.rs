@@ -20,7 +20,9 @@
 //! | `TRANSMIT` | server → manager | send a frame: [`Transmit`] |
 //! | `RETIRE` | server → manager | a `Send` completed early is done: [`Retire`] |
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, transmute, transmute_mut, transmute_ref,
+};
 
 use crate::message::{Completion, Request};
 
@@ -96,6 +98,27 @@ macro_rules! messages {
             #[inline]
             fn from(message: Message) -> Self {
                 transmute!(message)
+            }
+        }
+
+        impl AsRef<Message> for $name {
+            #[inline]
+            fn as_ref(&self) -> &Message {
+                transmute_ref!(self)
+            }
+        }
+
+        impl AsRef<$name> for Message {
+            #[inline]
+            fn as_ref(&self) -> &$name {
+                transmute_ref!(self)
+            }
+        }
+
+        impl AsMut<$name> for Message {
+            #[inline]
+            fn as_mut(&mut self) -> &mut $name {
+                transmute_mut!(self)
             }
         }
 

@@ -18,10 +18,10 @@ pub const DATA: u32 = 0x4000_0000;
 /// Bytes of a client's data region.
 pub const DATA_BYTES: u32 = 2 << 20;
 /// Where its other memory of 4 KiB pages lies.
-pub const HEAP: u32 = 0x3000_0000;
+pub const HEAP: u32 = LARGE - HEAP_BYTES;
 /// Bytes of that.
 pub const HEAP_BYTES: u32 = 4 << 20;
-/// Where its memory of 2 MiB pages lies.
+/// Where its memory of 2 MiB pages lies, right behind the other.
 pub const LARGE: u32 = 0x5000_0000;
 /// Bytes of that.
 pub const LARGE_BYTES: u32 = 4 << 20;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ioipc::net::{TcpListener, TcpStream, UdpSocket};
-use ioipc::{Settings, Stack};
+use ioipc::queue::Queue;
+use ioipc::{Settings, Stack, UserBuffer};
+use socket_api::Extent;
 
 use crate::world::World;
 
@@ -21,6 +23,79 @@ pub fn direct() -> Settings {
 #[must_use]
 pub fn address(host: usize, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host as u8 + 1], port))
+}
+
+/// Receives a stream piece by piece, whenever it is polled.
+pub struct Reader {
+    pair: Pair,
+    host: usize,
+    stream: TcpStream,
+    queue: Queue<1>,
+    room: Extent,
+    /// What came so far.
+    pub got: Vec<u8>,
+    /// How it ended: nothing is received any more.
+    pub end: Option<ioipc::Result<()>>,
+}
+
+impl Reader {
+    /// Receives into `room` of the client on a host.
+    ///
+    /// # Panics
+    /// If it has 8 queues already.
+    #[must_use]
+    pub fn new(pair: Pair, host: usize, stream: &TcpStream, room: Extent) -> Self {
+        let mut this = Self {
+            pair,
+            host,
+            stream: stream.try_clone(),
+            queue: Queue::new_on(pair.stacks[host]).expect("a free queue"),
+            room,
+            got: Vec::new(),
+            end: None,
+        };
+        this.receive();
+        this
+    }
+
+    fn receive(&mut self) {
+        let Extent { address, len } = self.room;
+        let memory = UserBuffer::at(address, len);
+        if let Err(unsent) = self.queue.receive(&self.stream, memory, None, 0) {
+            self.end = Some(Err(unsent.error));
+        }
+        self.queue.flush();
+    }
+
+    /// Takes what has come.
+    pub fn poll(&mut self) {
+        while let Some(done) = self.queue.poll() {
+            match done.result {
+                Ok(0) => self.end = Some(Ok(())),
+                Err(error) => self.end = Some(Err(error)),
+                Ok(len) => {
+                    let bytes = self.pair.load(self.host, self.room.address, len);
+                    self.got.extend(bytes);
+                    self.receive();
+                }
+            }
+        }
+    }
+
+    /// Lets the world go on until so many bytes have come, or the stream ended.
+    ///
+    /// # Panics
+    /// If they never come.
+    pub fn wait_for(&mut self, len: usize) {
+        for _ in 0..200_000 {
+            self.poll();
+            if self.got.len() >= len || self.end.is_some() {
+                return;
+            }
+            self.pair.world.step();
+        }
+        panic!("{} bytes of {len} came", self.got.len());
+    }
 }
 
 /// The same client number on both hosts.

@@ -94,11 +94,12 @@ fn a_burst_is_exactly_the_stated_number() {
             while let Ok((len, from)) = socket.recv_from(&mut buffer) {
                 held.push((buffer[..len].to_vec(), from));
             }
-            for (reply, from) in &held {
-                socket.send_to(reply, from).unwrap();
-            }
+            // Before the replies: with the last one the load ends.
             if !held.is_empty() {
                 seen.lock().unwrap().push(held.len());
+            }
+            for (reply, from) in &held {
+                socket.send_to(reply, from).unwrap();
             }
         }
     });

@@ -102,8 +102,8 @@ pub(crate) struct Engine {
 impl Engine {
     /// Runs until stopped, or until the link ends for good.
     pub fn run(mut self) {
-        while let Some((pending, idle)) = self.turn() {
-            let (link, listener) = self.sleep(pending, idle);
+        while let Some((wanted, idle)) = self.turn() {
+            let (link, listener) = self.sleep(wanted, idle);
             if listener {
                 self.accept();
             }
@@ -116,9 +116,9 @@ impl Engine {
         }
     }
 
-    /// One turn of the host: whether bytes wait for the link and how long
-    /// nothing else will happen; none to stop.
-    fn turn(&mut self) -> Option<(bool, Option<Duration>)> {
+    /// One turn of the host: what is wanted of the link and how long nothing
+    /// else will happen; none to stop.
+    fn turn(&mut self) -> Option<(PollFlags, Option<Duration>)> {
         let mut state = self.shared.lock();
         if state.stop || (self.stream.is_none() && self.listener.is_none()) {
             state.host.link_lost();
@@ -129,23 +129,21 @@ impl Engine {
         let now = Instant::now();
         state.host.turn(now);
         self.shared.changed.notify_all();
-        Some((!state.host.take_out().is_empty(), state.host.idle_for(now)))
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, !state.host.stalled);
+        wanted.set(PollFlags::OUT, !state.host.take_out().is_empty());
+        Some((wanted, state.host.idle_for(now)))
     }
 
     /// What the link is ready for, and whether somebody connects.
-    fn sleep(&self, pending: bool, idle: Option<Duration>) -> (PollFlags, bool) {
+    fn sleep(&self, wanted: PollFlags, idle: Option<Duration>) -> (PollFlags, bool) {
         let timeout = idle.map(|idle| Timespec {
             tv_sec: idle.as_secs() as i64,
             tv_nsec: i64::from(idle.subsec_nanos()),
         });
         let mut fds = vec![PollFd::new(&self.shared.wake, PollFlags::IN)];
         if let Some(stream) = &self.stream {
-            let out = if pending {
-                PollFlags::OUT
-            } else {
-                PollFlags::empty()
-            };
-            fds.push(PollFd::new(stream, PollFlags::IN | out));
+            fds.push(PollFd::new(stream, wanted));
         } else if let Some(listener) = &self.listener {
             fds.push(PollFd::new(listener, PollFlags::IN));
         }

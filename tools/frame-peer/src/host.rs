@@ -44,6 +44,8 @@ pub(crate) struct Host {
     pub proxy_arp: bool,
     pub taps: Vec<Sender<Vec<u8>>>,
     pub link_up: bool,
+    /// Nothing is taken from the link.
+    pub stalled: bool,
     pub orphans: Vec<(Instant, SocketHandle)>,
     device: Queues,
     reassembly: Reassembly,
@@ -90,6 +92,7 @@ impl Host {
             proxy_arp: options.proxy_arp,
             taps: Vec::new(),
             link_up: false,
+            stalled: false,
             orphans: Vec::new(),
             device,
             reassembly: Reassembly::default(),

@@ -259,6 +259,12 @@ impl Peer {
         });
     }
 
+    /// Takes nothing from the link any more, so that what the guest sends stays
+    /// in its device once the link is full; or goes on.
+    pub fn set_stalled(&self, on: bool) {
+        self.shared.with(|host| host.stalled = on);
+    }
+
     /// Answers ARP for every address, or stops doing so.
     pub fn set_proxy_arp(&self, on: bool) {
         self.shared.with(|host| host.proxy_arp = on);

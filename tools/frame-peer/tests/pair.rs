@@ -191,3 +191,21 @@ fn options_out_of_range_are_refused() {
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     }
 }
+
+#[test]
+fn a_stalled_peer_takes_what_waited_later() {
+    let (a, b) = pair(1500);
+    let (from, to) = (a.udp_socket(5000).unwrap(), b.udp_socket(5000).unwrap());
+    let there = SocketAddrV4::new(B, 5000);
+    from.send_to(b"before", there).unwrap();
+    assert_eq!(to.recv_from(PATIENCE).unwrap().0, b"before");
+    b.set_stalled(true);
+    from.send_to(b"meanwhile", there).unwrap();
+    let nothing = to.recv_from(Duration::from_millis(300)).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::TimedOut);
+    // The other way is open.
+    to.send_to(b"back", SocketAddrV4::new(A, 5000)).unwrap();
+    assert_eq!(from.recv_from(PATIENCE).unwrap().0, b"back");
+    b.set_stalled(false);
+    assert_eq!(to.recv_from(PATIENCE).unwrap().0, b"meanwhile");
+}

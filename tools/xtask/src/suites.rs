@@ -54,6 +54,7 @@ const PROGRAMS: &[&str] = &[
     "keeper",
     "kept",
     "pair",
+    "passer",
 ];
 /// Programs behind the feature `program` of a package with a library.
 const PROGRAMS_WITH_LIBRARY: &[&str] = &[

@@ -123,6 +123,7 @@ fn after_send(core: &mut Core, memory: Memory, after: Standing) -> Option<Memory
         (memory, Standing::Mapped) => Some(memory),
         (Memory::Buffer(buffer), after) => {
             let block = buffer.disown(core);
+            let after = block.standing(&core.buffers, after);
             core.buffers.settle(block.unit, block.order, after);
             None
         }

@@ -187,9 +187,8 @@ impl Fake {
                     .insert(request.arg as u32, SocketKind::Tcp as u64);
             }
             Some(Op::Send) if self.is_stream(request.socket) => {
-                if request.flags & flags::BLOCKED != 0 {
-                    request.flags |= flags::MAY_HOLD;
-                }
+                let blocked = request.flags & flags::BLOCKED != 0;
+                request.flags |= if blocked { flags::MAY_HOLD } else { 0 };
             }
             Some(Op::Send) if !self.offload || extent.len + 28 > 1500 => {
                 if let Some(bytes) = &bytes {
@@ -353,21 +352,29 @@ impl Fake {
     }
 }
 
-impl Environment for Fake {
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault> {
+impl Fake {
+    fn says(&mut self) -> Option<Message> {
         if let Some(message) = self.raw.pop_front() {
-            return Ok(Some(message));
+            return Some(message);
         }
         while let Some(frame) = self.to_server.pop_front() {
             // Without a buffer it is lost, as at a device.
             if let Some(packet) = self.packet(frame) {
-                return Ok(Some(packet.into()));
+                return Some(packet.into());
             }
         }
         if let Some(request) = self.requests.pop_front() {
             self.request(request);
         }
-        Ok(self.raw.pop_front())
+        self.raw.pop_front()
+    }
+}
+
+impl Environment for Fake {
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault> {
+        let says = self.says();
+        *message = says.unwrap_or_default();
+        Ok(says.is_some())
     }
 
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool {

@@ -4,8 +4,10 @@
 //! with one wrong field each, every field in turn. It logs how many were
 //! refused and each one that was not; then it makes its ring index jump, which
 //! must get it cut off. Nothing is wrong with the requests but that field: the
-//! extents lie in its data region where they are not what is forged. With `mode = "header"` it damages its ring headers
-//! before the I/O manager attaches (give it a higher priority).
+//! extents lie in its data region where they are not what is forged. After all
+//! of them it still sends, rightly. With a second thread it also claims that it
+//! has none. With `mode = "header"` it damages its ring headers before the I/O
+//! manager attaches (give it a higher priority).
 #![no_std]
 #![no_main]
 
@@ -37,21 +39,41 @@ fn attack(component: &'static Component) -> Result<(), &'static str> {
         return damage_headers(&control).ok_or("control region too small");
     }
     let mut wire = Wire::new(component, link, control).ok_or("rings do not attach")?;
+    // So that nothing is refused for want of an address.
+    let address = wire.status(&Request::new(Op::AwaitAddress, 0, 0));
+    address.filter(|s| *s == Status::Ok).ok_or("no address")?;
     let socket = wire.open().ok_or("cannot open a socket")?;
-    let (mut refused, mut accepted) = (0, 0);
     let data = Data {
         start: link.data_vaddr as u32,
         bytes: link.data_bytes as u32,
+        rings: control.address() as u32,
     };
+    let threads = component.threads().count();
+    try_all(&mut wire, socket, data, threads);
+    let right = wire.status(&send(socket, data));
+    log::info!("hostile client: what is right gets {right:?}");
+    // Every case was answered, so the ring is still in use; now break it.
+    let tail = control
+        .word32(REQUESTS_OFFSET + 64)
+        .map_err(|_| "no tail")?;
+    tail.fetch_add(100_000, core::sync::atomic::Ordering::Release);
+    link.signal();
+    log::info!("hostile client: index moved");
+    Ok(())
+}
+
+/// Sends every request that has something wrong and says what came of them.
+fn try_all(wire: &mut Wire, socket: u32, data: Data, threads: usize) {
     let all = of_fields(socket, data)
         .chain(of_extents(socket, data))
+        .chain(of_rooms(socket, data))
+        .chain(of_names(data))
         .chain(of_passing(socket, data))
-        .chain(of_others(socket));
+        .chain(of_others(socket))
+        .chain((threads > 1).then(|| of_threads(socket, data)));
+    let (mut refused, mut accepted) = (0, 0);
     for (name, request) in all {
-        match wire
-            .ask(&request)
-            .and_then(|c| Status::from_number(c.status))
-        {
+        match wire.status(&request) {
             Some(Status::Ok) => {
                 accepted += 1;
                 log::error!("hostile case {name} was accepted");
@@ -61,14 +83,6 @@ fn attack(component: &'static Component) -> Result<(), &'static str> {
         }
     }
     log::info!("hostile client: {refused} refused, {accepted} accepted");
-    // Every case was answered, so the ring is still in use; now break it.
-    let tail = control
-        .word32(REQUESTS_OFFSET + 64)
-        .map_err(|_| "no tail")?;
-    tail.fetch_add(100_000, core::sync::atomic::Ordering::Release);
-    link.signal();
-    log::info!("hostile client: index moved");
-    Ok(())
 }
 
 /// Writes another version into both ring headers.
@@ -125,6 +139,10 @@ impl Wire {
         }
     }
 
+    fn status(&mut self, request: &Request) -> Option<Status> {
+        Status::from_number(self.ask(request)?.status)
+    }
+
     fn open(&mut self) -> Option<u32> {
         let mut request = Request::new(Op::Open, 0, 0);
         request.arg = SocketKind::Udp as u64;
@@ -133,11 +151,12 @@ impl Wire {
     }
 }
 
-/// Where the data region lies; all of it below 4 GiB.
+/// Where the data region lies, and the rings; all of it below 4 GiB.
 #[derive(Clone, Copy)]
 struct Data {
     start: u32,
     bytes: u32,
+    rings: u32,
 }
 
 /// A case: its name, and a request with one wrong field.
@@ -203,21 +222,23 @@ fn of_fields(socket: u32, data: Data) -> impl Iterator<Item = Case> {
     .into_iter()
 }
 
-/// Extents that are not, or not all, memory of ours.
+/// The address of our code, which is read-only.
+fn code() -> u32 {
+    main as *const () as u32
+}
+
+/// Extents to send that are not, or not all, memory of ours.
 fn of_extents(socket: u32, data: Data) -> impl Iterator<Item = Case> {
-    let (send, receive) = (send(socket, data), receive(socket, data));
+    let send = send(socket, data);
     let end = data.start.wrapping_add(data.bytes);
     let out = |address, len| Request {
         extent: Extent { address, len },
         ..send
     };
-    let into = |address, len| Request {
-        extent: Extent { address, len },
-        ..receive
-    };
     [
         ("extent behind the region", out(end, 1)),
         ("extent across the end", out(end - 16, 32)),
+        ("extent one byte across the end", out(end - 1, 2)),
         ("extent before the region", out(data.start - 1, 2)),
         ("extent that wraps", out(u32::MAX, u32::MAX)),
         ("extent larger than the region", out(data.start, u32::MAX)),
@@ -225,12 +246,10 @@ fn of_extents(socket: u32, data: Data) -> impl Iterator<Item = Case> {
         // The region's offsets, which once were what an extent held.
         ("extent by offset", out(4096, 32)),
         ("extent of the start-up page", out(map::STARTUP as u32, 32)),
+        ("extent of the rings", out(data.rings, 32)),
+        ("extent below the stacks", out(map::THREADS as u32, 32)),
         ("extent of the kernel", out(0xffff_f000, 32)),
-        ("room behind the region", into(end, 1)),
-        ("room across the end", into(end - 16, 32)),
-        ("room at 0", into(0, 32)),
-        ("room in the start-up page", into(map::STARTUP as u32, 32)),
-        ("room in our code", into(main as *const () as u32, 32)),
+        ("extent of the last byte", out(u32::MAX, 1)),
         (
             "extent of an operation without",
             Request {
@@ -239,28 +258,70 @@ fn of_extents(socket: u32, data: Data) -> impl Iterator<Item = Case> {
                 ..Request::new(Op::Open, 0, 0)
             },
         ),
-        (
-            "account without room",
-            Request {
-                extent: Extent {
-                    address: data.start,
-                    len: 8,
-                },
-                ..Request::new(Op::Account, 0, 0)
-            },
-        ),
-        (
-            "account in our code",
-            Request {
-                extent: Extent {
-                    address: main as *const () as u32,
-                    len: size_of::<Account>() as u32,
-                },
-                ..Request::new(Op::Account, 0, 0)
-            },
-        ),
     ]
     .into_iter()
+}
+
+/// Rooms that are not, or not all, memory of ours that can be written to.
+fn of_rooms(socket: u32, data: Data) -> impl Iterator<Item = Case> {
+    let receive = receive(socket, data);
+    let end = data.start.wrapping_add(data.bytes);
+    let into = |address, len| Request {
+        extent: Extent { address, len },
+        ..receive
+    };
+    let account = |address, len| Request {
+        extent: Extent { address, len },
+        ..Request::new(Op::Account, 0, 0)
+    };
+    let bytes = size_of::<Account>() as u32;
+    [
+        ("room behind the region", into(end, 1)),
+        ("room across the end", into(end - 16, 32)),
+        ("room one byte across the end", into(end - 1, 2)),
+        ("room at 0", into(0, 32)),
+        ("room in the start-up page", into(map::STARTUP as u32, 32)),
+        ("room in the rings", into(data.rings, 32)),
+        ("room in our code", into(code(), 32)),
+        ("account without room", account(data.start, 8)),
+        ("account in our code", account(code(), bytes)),
+        ("account across the end", account(end - 8, bytes)),
+        ("account in the rings", account(data.rings, bytes)),
+    ]
+    .into_iter()
+}
+
+/// Names that are none, and answers that would lie elsewhere.
+fn of_names(data: Data) -> impl Iterator<Item = Case> {
+    let end = data.start.wrapping_add(data.bytes);
+    let name = |address, len, arg| Request {
+        extent: Extent { address, len },
+        arg,
+        ..Request::new(Op::Resolve, 0, 0)
+    };
+    [
+        ("name of no byte", name(data.start, 0, 64)),
+        ("name too long", name(data.start, 254, 254)),
+        ("name at 0", name(0, 8, 64)),
+        ("name behind the region", name(end, 8, 64)),
+        ("answer without room", name(data.start, 8, 15)),
+        ("answer's room wraps", name(data.start, 8, u64::MAX)),
+    ]
+    .into_iter()
+}
+
+/// A component with two threads that says it has one, which waits.
+fn of_threads(socket: u32, data: Data) -> Case {
+    let passing = Passing {
+        semantics: Semantics::EmulatedCopy,
+        forced: Some(Technique::Reference),
+    };
+    let request = Request {
+        flags: flags::BLOCKED,
+        passing: passing.word(),
+        ..send(socket, data)
+    };
+    ("by reference, blocked, with another thread", request)
 }
 
 /// Semantics and techniques that do not exist, or not here.
@@ -272,6 +333,14 @@ fn of_passing(socket: u32, data: Data) -> impl Iterator<Item = Case> {
     };
     let out = |passing| Request { passing, ..send };
     let into = |passing| Request { passing, ..receive };
+    let of_code = |semantics, technique| Request {
+        extent: Extent {
+            address: code() & !4095,
+            len: 32,
+        },
+        passing: word(semantics, technique),
+        ..send
+    };
     [
         ("semantics unknown", out(99)),
         ("technique unknown", out(2 | 99 << 8)),
@@ -288,6 +357,29 @@ fn of_passing(socket: u32, data: Data) -> impl Iterator<Item = Case> {
         (
             "by reference without protection, under strong semantics",
             out(word(Semantics::EmulatedCopy, Technique::Reference)),
+        ),
+        (
+            "move from within a page",
+            Request {
+                extent: Extent {
+                    address: data.start + 64,
+                    len: 32,
+                },
+                passing: Passing::new(Semantics::Move).word(),
+                ..send
+            },
+        ),
+        (
+            "move of our code",
+            of_code(Semantics::Move, Technique::Remove),
+        ),
+        (
+            "hiding our code",
+            of_code(Semantics::EmulatedMove, Technique::Hide),
+        ),
+        (
+            "our code copy-on-write",
+            of_code(Semantics::EmulatedCopy, Technique::Tcow),
         ),
         (
             "semantics of an operation without data",

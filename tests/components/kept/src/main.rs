@@ -8,9 +8,10 @@
 #![no_main]
 
 use core::hint::black_box;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use component_runtime::{Component, Protocol, Role, clock};
+use component_runtime::{Component, Link, Protocol, Role, clock};
 use shared_ring::SharedMemory;
 
 component_runtime::entry!(main);
@@ -53,18 +54,19 @@ fn serve(component: &'static Component) -> Result<(), &'static str> {
     let orders = component.link_named("orders").ok_or("no orders")?;
     let words = orders.data.ok_or("no memory for orders")?;
     let sockets = component.link(Protocol::Sockets, Role::Client);
-    let region = sockets.and_then(|s| s.data).ok_or("no data region")?;
+    let region = sockets.and_then(|s| region_word(&s));
+    let region = region.ok_or("no data region")?;
     let heap = component.memory("heap").ok_or("no heap")?;
     let stack = AtomicU64::new(PATTERN + 2);
     let heap = first_word(heap)?;
     heap.store(PATTERN + 3, Ordering::Relaxed);
-    set(&region, 0, PATTERN + 4)?;
+    region.store(PATTERN + 4, Ordering::Relaxed);
     let addresses = [
         DATA.as_ptr() as u64,
         black_box(&CONSTANT).as_ptr() as u64,
         stack.as_ptr() as u64,
         heap.as_ptr() as u64,
-        sockets.map_or(0, |s| s.data_vaddr),
+        region.as_ptr() as u64,
     ];
     for (n, address) in addresses.into_iter().enumerate() {
         set(&words, 8 * n, address)?;
@@ -76,20 +78,25 @@ fn serve(component: &'static Component) -> Result<(), &'static str> {
     DATA.store(PATTERN + 10, Ordering::Relaxed);
     log::info!("written {:#x}", DATA.load(Ordering::Relaxed));
     // Gone: the manager puts another frame there.
-    log::info!("replaced {:#x}", word(&region, 0)?.load(Ordering::Relaxed));
+    log::info!("replaced {:#x}", region.load(Ordering::Relaxed));
     // A large page, gone: the manager puts it back.
     log::info!("restored {:#x}", heap.load(Ordering::Relaxed));
     fault();
     Err("nobody minded")
 }
 
-fn set(words: &SharedMemory, offset: usize, value: u64) -> Result<(), &'static str> {
-    word(words, offset)?.store(value, Ordering::Relaxed);
-    Ok(())
+/// The first word of the data region.
+fn region_word(sockets: &Link) -> Option<&'static AtomicU64> {
+    let word = NonNull::new(sockets.data_vaddr as *mut u64)?;
+    // SAFETY: the region is mapped, zeroed, for good; `take_region` is not
+    // called here, so nobody else has a hold on it.
+    (sockets.data_bytes != 0).then(|| unsafe { AtomicU64::from_ptr(word.as_ptr()) })
 }
 
-fn word(words: &SharedMemory, offset: usize) -> Result<&'static AtomicU64, &'static str> {
-    words.word64(offset).map_err(|_| "no such word")
+fn set(words: &SharedMemory, offset: usize, value: u64) -> Result<(), &'static str> {
+    let word = words.word64(offset).map_err(|_| "no such word")?;
+    word.store(value, Ordering::Relaxed);
+    Ok(())
 }
 
 /// The first word of the heap.

@@ -99,33 +99,34 @@ impl Reason {
         }
     }
 
-    /// Names of our protocol server's counters, one of which moves at least;
-    /// none where no drop need be counted.
+    /// Names of counters, one of which moves at least: `component.counter`, with
+    /// `nic` for the driver, `io` for the I/O manager and `net` for the protocol
+    /// server, whoever of them sees it first. None where no drop need be counted.
     pub fn counters(self) -> &'static [&'static str] {
         match self {
             Self::Device | Self::Ignored | Self::Legal | Self::Any => &[],
-            Self::Runt => &["drop_runt"],
-            Self::Ethertype => &["drop_ethertype"],
-            Self::NotForUs => &["drop_not_our_mac", "drop_not_our_address"],
-            Self::Arp => &["drop_bad_arp", "drop_arp_flood"],
-            Self::IpHeader => &["drop_bad_ip_header"],
-            Self::IpChecksum => &["drop_ip_checksum"],
-            Self::Source => &["drop_bad_source"],
+            Self::Runt => &["nic.rx.runt", "net.drop_runt"],
+            Self::Ethertype => &["net.drop_ethertype"],
+            Self::NotForUs => &["net.drop_not_our_mac", "net.drop_not_our_address"],
+            Self::Arp => &["net.drop_bad_arp", "net.drop_arp_flood"],
+            Self::IpHeader => &["io.drop.malformed", "net.drop_bad_ip_header"],
+            Self::IpChecksum => &["net.drop_ip_checksum"],
+            Self::Source => &["net.drop_bad_source"],
             Self::Fragment => &[
-                "drop_bad_fragment",
-                "drop_fragment_overlap",
-                "drop_fragment_table_full",
-                "drop_fragment_timeout",
+                "net.drop_bad_fragment",
+                "net.drop_fragment_overlap",
+                "net.drop_fragment_table_full",
+                "net.drop_fragment_timeout",
             ],
-            Self::Protocol | Self::NoSocket => &["drop_no_socket"],
-            Self::UdpHeader | Self::TcpHeader => &["drop_bad_transport_header"],
-            Self::UdpChecksum | Self::TcpChecksum => &["drop_bad_checksum"],
+            Self::Protocol | Self::NoSocket => &["net.drop_no_socket"],
+            Self::UdpHeader | Self::TcpHeader => &["net.drop_bad_transport_header"],
+            Self::UdpChecksum | Self::TcpChecksum => &["net.drop_bad_checksum"],
             Self::Icmp => &[
-                "drop_bad_transport_header",
-                "drop_bad_checksum",
-                "drop_no_socket",
+                "net.drop_bad_transport_header",
+                "net.drop_bad_checksum",
+                "net.drop_no_socket",
             ],
-            Self::Backlog => &["drop_backlog_overflow", "drop_no_connection_slot"],
+            Self::Backlog => &["net.drop_backlog_overflow", "net.drop_no_connection_slot"],
         }
     }
 

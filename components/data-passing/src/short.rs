@@ -1,12 +1,12 @@
-//! What nearly every packet finds: bytes in small pages that are mapped, to be
-//! passed in the one way that is legal.
+//! Bytes that lie in small pages which are mapped: what nearly all operations
+//! are.
 //!
 //! Problem: looking at all that could be is most of what passing a packet
-//! costs. Invariant: what is begun here is what [`Memory::begin_output`] and
-//! [`Memory::begin_input`] would begin otherwise; whatever is not plain, errors
-//! included, is left to them.
+//! costs. Invariant: what is done here is what the general way would have done,
+//! chosen by the same costs; where that takes more than a comparison, errors
+//! included, the operation is left to it untouched.
 
-use socket_api::Extent;
+use socket_api::{Extent, Passing};
 
 use crate::frames::Use;
 use crate::input::Input;
@@ -38,6 +38,32 @@ impl Space {
 }
 
 impl<M: Machine> Memory<M> {
+    /// Copies bytes out of a page that is cheaper copied than protected, for a
+    /// client that does not wait.
+    #[inline]
+    pub(crate) fn copy_short(
+        &mut self,
+        client: u16,
+        extent: Extent,
+        passing: Passing,
+        blocked: bool,
+    ) -> Option<Output> {
+        let space = self.spaces.get_mut(usize::from(client))?;
+        let waits = blocked && space.single_threaded;
+        // Protecting an open page costs that much, whatever else it does.
+        let dear = self.costs.copying(extent.len) >= u64::from(self.costs.protect);
+        if passing != Passing::DEFAULT || waits || dear {
+            return None;
+        }
+        let from = space.plain_place(extent)?;
+        let frame = self.frames.take()?;
+        self.frames.refer(frame, Use::Weak);
+        space.account.copied_out += u64::from(extent.len);
+        let to = Place { frame, offset: 0 };
+        self.machine.copy(from, to, extent.len);
+        Some(Output::copied(client, extent, frame))
+    }
+
     /// Begins an output with weak integrity and no other wish, and says where
     /// the bytes are; `None` if it is not plain, as [`Memory::begin_output`]
     /// will see. One of a system-allocated region must begin with a page.
@@ -73,7 +99,7 @@ impl<M: Machine> Memory<M> {
     /// Delivers `len` bytes, if they come to lie in one small page that no
     /// output relies on; whether it has. If not, [`Memory::deliver`] may.
     #[inline(always)]
-    pub fn deliver_plain(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
+    pub fn deliver_short(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
         let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {
             return false;
         };

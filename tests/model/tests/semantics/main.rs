@@ -1,0 +1,92 @@
+//! The semantics of the whole stack, held against a system that copies.
+//!
+//! Random programs run on two simulated hosts, each with a client of one thread
+//! and one of several: blocking and asynchronous sends and receives with all
+//! semantics and techniques, of every size and alignment that matters, into and
+//! out of each other's pages, while other threads overwrite what is being sent,
+//! frames are lost and overtake each other, and clients die. Every byte that
+//! arrives, and all memory at the end, must be what copying would have made of
+//! it. `IOIPC_SEED` repeats a run, `IOIPC_CASES` says how many programs.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod client;
+mod program;
+mod run;
+mod setup;
+mod state;
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use model_tests::Noise;
+use state::{TECHNIQUES, Tally};
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_nanos() as u64);
+    let seed = setting("IOIPC_SEED").unwrap_or(now);
+    println!("IOIPC_SEED={seed}");
+    let mut noise = Noise::new(seed);
+    let bytes: Vec<u8> = (0..4).flat_map(|_| noise.number().to_le_bytes()).collect();
+    let config = Config {
+        cases: setting("IOIPC_CASES").map_or(cases, |n| n as u32),
+        failure_persistence: None,
+        max_shrink_iters: 400,
+        ..Config::default()
+    };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+/// How many operations programs make at least, and how many with each
+/// technique.
+struct Least {
+    operations: u64,
+    techniques: [u64; TECHNIQUES.len()],
+}
+
+fn hold(stream: bool, cases: u32, least: &Least) {
+    let sum = Cell::new(Tally::default());
+    let held = runner(cases).run(&program::program(stream), |program| {
+        sum.set(sum.get() + run::run(&program));
+        Ok(())
+    });
+    println!("{:?}", sum.get());
+    if let Err(error) = held {
+        panic!("{error}");
+    }
+    let tally = sum.get();
+    if setting("IOIPC_CASES").is_none() {
+        let operations = tally.sends + tally.receives + tally.stores;
+        assert!(operations >= least.operations, "{tally:?}");
+        for (n, name) in TECHNIQUES.iter().enumerate() {
+            let (done, least) = (tally.techniques[n], least.techniques[n]);
+            assert!(done >= least, "{name}: {done}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_are_as_if_copied() {
+    let least = Least {
+        operations: 2500,
+        techniques: [100, 20, 100, 10, 10, 10, 10, 100, 2, 2],
+    };
+    hold(false, 120, &least);
+}
+
+#[test]
+fn streams_are_as_if_copied() {
+    let least = Least {
+        operations: 2500,
+        // No NIC demultiplexes streams.
+        techniques: [100, 20, 100, 10, 10, 0, 0, 100, 2, 2],
+    };
+    hold(true, 120, &least);
+}
