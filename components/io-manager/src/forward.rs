@@ -314,28 +314,36 @@ fn route(
     if op == Op::Send && queued > client.quota.queued_bytes {
         return Err(Refusal::quota(quota::QUEUED_BYTES));
     }
+    let (new_socket, server) = reserve(client, op, server, request)?;
     Ok(Route {
         socket,
-        new_socket: reserve(client, op, server, request)?,
+        new_socket,
         server,
     })
 }
 
-/// Takes the socket that an operation makes, if it makes one.
+/// Takes the socket that an operation makes, if it makes one; also the server
+/// that it is for.
 #[inline(always)]
-fn reserve(client: &mut Client, op: Op, server: u8, request: &Request) -> Result<u16, Refusal> {
+fn reserve(
+    client: &mut Client,
+    op: Op,
+    server: u8,
+    request: &Request,
+) -> Result<(u16, u8), Refusal> {
     let kind = match op {
         Op::Open => SocketKind::from_number(request.arg as u16),
         Op::Accept => Some(SocketKind::Tcp),
         _ => None,
     };
     let Some(kind) = kind else {
-        return Ok(NO_SOCKET);
+        return Ok((NO_SOCKET, server));
     };
     let server = match kind {
         SocketKind::Null => NULL_SERVER,
         _ => server,
     };
     let socket = client.sockets.reserve(server, kind);
-    socket.ok_or(Refusal::quota(quota::SOCKETS))
+    let socket = socket.ok_or(Refusal::quota(quota::SOCKETS))?;
+    Ok((socket, server))
 }
