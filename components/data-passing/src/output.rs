@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use socket_api::{Extent, Passing, Technique};
 
-use crate::choose::{OutputCase, choose_output, choose_output_without, output_is_legal};
+use crate::choose::{OutputCase, choose_output, output_is_legal, without_copy};
 use crate::frames::{FrameList, Use};
 use crate::machine::{FrameId, Machine, Place, Rights};
 use crate::memory::{Memory, PassingError};
@@ -204,7 +204,7 @@ impl<M: Machine> Memory<M> {
         let chosen = choose_output(&self.costs, case);
         let short = self.frames.free_count() < case.len.div_ceil(4096);
         if short && chosen == Some(Technique::CopyOut) {
-            return choose_output_without(&self.costs, case, Technique::CopyOut).or(chosen);
+            return without_copy(case).or(chosen);
         }
         chosen
     }

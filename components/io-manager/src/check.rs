@@ -9,7 +9,9 @@
 use core::mem::offset_of;
 
 use data_passing::PassingError;
-use socket_api::{Account, Extent, Op, Passing, Request, SocketKind, Status, WireAddress, flags};
+use socket_api::{
+    Account, Extent, Op, Passing, Request, SocketKind, Status, WireAddress, flags, null,
+};
 
 /// Most connections that may wait for an `Accept`.
 const MOST_BACKLOG: u64 = 1024;
@@ -165,7 +167,11 @@ fn is_address(address: &WireAddress) -> bool {
 fn legal_arg(op: Op, request: &Request) -> bool {
     let arg = request.arg;
     match op {
-        Op::Open => arg <= u64::from(u16::MAX) && SocketKind::from_number(arg as u16).is_some(),
+        Op::Open => match SocketKind::from_number(arg as u16) {
+            Some(SocketKind::Null) => arg & !(u64::from(u16::MAX) | null::ALL) == 0,
+            Some(_) => arg <= u64::from(u16::MAX),
+            None => false,
+        },
         Op::Listen => (1..=MOST_BACKLOG).contains(&arg),
         Op::Shutdown => (1..=3).contains(&arg),
         Op::Resolve => {

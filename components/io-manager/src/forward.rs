@@ -13,13 +13,14 @@ use zerocopy::IntoBytes;
 use crate::begin::{begin_recv, begin_send};
 use crate::check::{Refusal, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
+use crate::null::NULL_SERVER;
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
-mod quota {
+pub(crate) mod quota {
     pub const SOCKETS: usize = 0;
     pub const REQUESTS: usize = 1;
     pub const QUEUED_BYTES: usize = 2;
@@ -140,8 +141,9 @@ impl<M: Machine> Core<M> {
         check(op, request, servers.len())?;
         let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
         let route = route(client, servers, op, request)?;
-        let server = servers.get_mut(usize::from(route.server));
-        let server = server.ok_or(Refusal::SERVER_GONE)?;
+        let Some(server) = servers.get_mut(usize::from(route.server)) else {
+            return self.serve_null(number, op, request, route);
+        };
         let begun = client.tokens.begin(op, route.server, request.user_data);
         let (token, index) = begun.ok_or(Refusal::quota(quota::REQUESTS))?;
         if let Some(remembered) = client.tokens.get(index) {
@@ -292,6 +294,13 @@ fn route(
         (NO_SOCKET, request.address.nic as u8)
     };
     if !servers.get(usize::from(server)).is_some_and(|s| s.alive) {
+        if server == NULL_SERVER {
+            return Ok(Route {
+                socket,
+                new_socket: NO_SOCKET,
+                server,
+            });
+        }
         if op == Op::Close {
             // Nobody is left to tell; the client's number is free again.
             client.sockets.release(socket);
@@ -322,6 +331,10 @@ fn reserve(client: &mut Client, op: Op, server: u8, request: &Request) -> Result
     };
     let Some(kind) = kind else {
         return Ok(NO_SOCKET);
+    };
+    let server = match kind {
+        SocketKind::Null => NULL_SERVER,
+        _ => server,
     };
     let socket = client.sockets.reserve(server, kind);
     socket.ok_or(Refusal::quota(quota::SOCKETS))

@@ -15,6 +15,7 @@
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
+//! * `null`: sockets that lead nowhere, for measurements.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
 //! * `departure`: parties that are cut off, given up, or dead.
 //!
@@ -43,6 +44,7 @@ mod forward;
 mod in_place;
 mod manager;
 mod nic;
+mod null;
 mod packets;
 mod progress;
 mod quick;

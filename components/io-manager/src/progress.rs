@@ -14,6 +14,7 @@ use socket_api::{Completion, Op, Status};
 use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
 use crate::nic::Nic;
+use crate::null::Pattern;
 use crate::steer::NOT_STEERED;
 use crate::tokens::{Answer, Data, Outstanding, Stage};
 
@@ -26,6 +27,8 @@ pub(crate) struct Core<M> {
     pub counters: Counters,
     /// Servers that are alive, one bit each.
     pub alive: u8,
+    /// What null sockets receive.
+    pub pattern: Pattern,
 }
 
 impl<M: Machine> Core<M> {

@@ -8,6 +8,7 @@
 
 use alloc::vec::Vec;
 
+use component_runtime::clock::tsc;
 use component_runtime::{ClientSpace, Component, Holding, Owner, PageError};
 use data_passing::{FrameId, HoldingConfig, Machine, MachineError, Place, Rights};
 use shared_ring::SharedMemory;
@@ -41,6 +42,8 @@ pub struct Sel4 {
     frames: Vec<Frame>,
     /// By number of the client.
     spaces: Vec<Option<ClientSpace>>,
+    /// How many times as long page operations are made to take.
+    burden: u32,
 }
 
 /// Everything that the start-up page says this component holds.
@@ -118,6 +121,21 @@ impl Sel4 {
             holding: Some(holding),
         });
         Ok(FrameId(first))
+    }
+
+    /// Makes page operations take `times` as long as they do, to see what comes
+    /// of that.
+    pub fn burden(&mut self, times: u32) {
+        self.burden = times;
+    }
+
+    /// Does a page operation, and idles as long again as it is to take.
+    #[inline]
+    fn burdened<R>(&self, operation: impl FnOnce() -> R) -> R {
+        match self.burden {
+            0 | 1 => operation(),
+            times => idle_after(times, operation),
+        }
     }
 
     /// Adds contiguous memory that is mapped here, at `paddr`, in frames that
@@ -226,13 +244,14 @@ impl Machine for Sel4 {
     ) -> Result<(), MachineError> {
         let (holding, page, space) = self.page(client, frame).ok_or(MachineError)?;
         let writable = rights == Rights::Write;
-        let mapped = holding.map(page, space, address.into(), writable);
+        let mapped = self.burdened(|| holding.map(page, space, address.into(), writable));
         mapped.map_err(|_| MachineError)
     }
 
     fn unmap(&mut self, client: u16, _: u32, frame: FrameId) -> Result<(), MachineError> {
         let (holding, page, _) = self.page(client, frame).ok_or(MachineError)?;
-        holding.unmap(page).map_err(|_| MachineError)
+        let unmapped = self.burdened(|| holding.unmap(page));
+        unmapped.map_err(|_| MachineError)
     }
 
     fn protect(
@@ -244,7 +263,27 @@ impl Machine for Sel4 {
     ) -> Result<(), MachineError> {
         let (holding, page, space) = self.page(client, frame).ok_or(MachineError)?;
         let writable = rights == Rights::Write;
-        let changed = holding.protect(page, space, writable);
+        let changed = self.burdened(|| holding.protect(page, space, writable));
         changed.map_err(|_| MachineError)
+    }
+}
+
+/// Does something and idles, so that it takes `times` as long in all.
+#[cold]
+fn idle_after<R>(times: u32, work: impl FnOnce() -> R) -> R {
+    let start = tsc();
+    let result = work();
+    let took = tsc() - start;
+    let end = start + took * u64::from(times);
+    // Few looks at the clock, which are slow under emulation; a round of the
+    // inner loop is about an instruction a step.
+    loop {
+        let left = end.saturating_sub(tsc());
+        if left == 0 {
+            return result;
+        }
+        for step in 0..left / 8 {
+            core::hint::black_box(step);
+        }
     }
 }

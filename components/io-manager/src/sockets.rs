@@ -34,7 +34,7 @@ struct Slot {
     waiting: u16,
     /// The token slot of a `Close` that waits for those, or [`NO_SOCKET`].
     close: u16,
-    /// The local port, 0 if not known.
+    /// The local port, 0 if not known; a null socket's options.
     port: u16,
     server: u8,
     state: State,
@@ -144,6 +144,13 @@ impl Sockets {
     pub fn flow(&self, index: u16) -> Option<(u16, bool)> {
         let slot = self.slots.get(index as usize)?;
         (slot.kind == SocketKind::Udp && slot.port != 0).then_some((slot.port, slot.connected))
+    }
+
+    /// The options of a null socket; 0 of another.
+    pub fn options(&self, index: u16) -> u16 {
+        let slot = self.slots.get(index as usize);
+        let null = slot.filter(|s| s.kind == SocketKind::Null);
+        null.map_or(0, |s| s.port)
     }
 
     /// The server has given the socket a local port, or connected it too.

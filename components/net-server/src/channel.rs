@@ -189,6 +189,11 @@ impl Environment for Channel {
     }
 
     #[inline]
+    fn header<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        self.headers.read_array(at as usize).ok()
+    }
+
+    #[inline]
     fn has_room(&mut self, frames: usize) -> bool {
         if self.ours.len() < ENOUGH {
             self.reclaim();
@@ -205,7 +210,12 @@ impl Environment for Channel {
             return false;
         };
         let at = usize::from(slot) * self.slot_bytes;
-        if self.slots.write(at, frame.header).is_err() {
+        // A segment's headers are as long as that.
+        let written = match frame.header.as_array::<54>() {
+            Some(header) => self.slots.write_array(at, header),
+            None => self.slots.write(at, frame.header),
+        };
+        if written.is_err() {
             self.ours.push(slot);
             return false;
         }

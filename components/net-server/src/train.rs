@@ -179,38 +179,38 @@ impl Server {
     /// or goes on with the one that there is.
     #[inline]
     pub(crate) fn train_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
-        let mut h = [0; HEADERS];
         if packet.flags & packet_flags::WHOLE != 0
             || packet.header_len < HEADERS as u32
             || packet.header_len > packet.len
             || packet.len > MOST_FRAME
-            || !env.read_header(packet.header, &mut h)
         {
             return false;
         }
+        let Some(h) = env.header(packet.header) else {
+            return false;
+        };
         let Some(len) = sound(&h, packet) else {
             return false;
         };
-        if self.train.connection != NONE
-            && is_same(&self.train.headers, &h)
-            && self.join_train(&h, len, packet.id, env)
-        {
-            return true;
-        }
-        self.show_train(env);
-        if !self.begin_train(&h) {
-            return false;
+        let train = &self.train;
+        let begins =
+            train.connection == NONE || !is_same(&train.headers, &h) || !train.takes(&h, len);
+        if begins {
+            self.show_train(env);
+            if !self.begin_train(&h, len) {
+                return false;
+            }
         }
         let joined = self.join_train(&h, len, packet.id, env);
-        if !joined {
+        if begins && !joined {
             self.train.connection = NONE;
         }
         joined
     }
 
-    /// Begins a train without segments for the connection of one.
+    /// Begins a train without segments for one that may be its first.
     #[inline(never)]
-    fn begin_train(&mut self, h: &Headers) -> bool {
+    fn begin_train(&mut self, h: &Headers, len: u32) -> bool {
         let (src, dst) = (address(h, 26), address(h, 30));
         let Some(own) = self.stack.address else {
             return false;
@@ -241,7 +241,7 @@ impl Server {
         {
             return false;
         }
-        self.train = Train {
+        let train = Train {
             connection: c,
             headers: *h,
             holder: Holder::client(connection.client),
@@ -252,11 +252,15 @@ impl Server {
             ack: view.una,
             ..Train::NONE
         };
-        true
+        let takes = train.takes(h, len);
+        if takes {
+            self.train = train;
+        }
+        takes
     }
 
-    /// Adds a segment to the train; false if it is not one of it.
-    #[inline]
+    /// Adds a segment that the train takes; false if it may not be held.
+    #[inline(always)]
     fn join_train(
         &mut self,
         h: &Headers,
@@ -265,9 +269,6 @@ impl Server {
         env: &mut impl Environment,
     ) -> bool {
         let train = &mut self.train;
-        if !train.takes(h, len) {
-            return false;
-        }
         if len == 0 {
             self.packets.depart(packet);
             env.release(packet);
