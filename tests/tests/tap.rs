@@ -67,8 +67,8 @@ fn assert_long(tapped: &Tapped, len: usize) {
 /// A few packets each way, and what was seen of them.
 fn look(tapped: &Tapped) -> Seen {
     let watch = Watch::start();
-    assert!(udp(tapped.system.udp(7), 500, 1, 20).unwrap().is_perfect());
-    let stream = tcp_lockstep(tapped.system.tcp(7), 500, 20).unwrap();
+    assert!(udp(tapped.system.udp(7), 500, 1, 100).unwrap().is_perfect());
+    let stream = tcp_lockstep(tapped.system.tcp(7), 500, 100).unwrap();
     assert!(stream.is_perfect());
     watch.seen()
 }

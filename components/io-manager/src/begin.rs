@@ -141,25 +141,31 @@ impl<M: Machine> Core<M> {
         self.memory
             .read_client(number as u16, address, name)
             .map_err(Refusal::passing)?;
-        // Names take no room that requests and packets may need.
-        if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
-            return Err(Refusal::NO_RESOURCES);
-        }
-        for bytes in name.chunks(NAME_BYTES) {
-            let mut part = Name {
-                kind: kind::NAME,
-                len: bytes.len() as u16,
-                reserved: 0,
-                bytes: [0; NAME_BYTES],
-            };
-            part.bytes[..bytes.len()].copy_from_slice(bytes);
-            // There is room.
-            server.to.push(&part.into()).ok();
-        }
+        write_name(server, name)?;
         if let Some(remembered) = self.request(number, index) {
             remembered.address = address;
             remembered.len = request.arg as u32;
         }
         Ok(())
     }
+}
+
+/// Writes a name to the server's ring.
+fn write_name(server: &mut Server, name: &[u8]) -> Result<(), Refusal> {
+    // Names take no room that requests and packets may need.
+    if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
+        return Err(Refusal::NO_RESOURCES);
+    }
+    for bytes in name.chunks(NAME_BYTES) {
+        let mut part = Name {
+            kind: kind::NAME,
+            len: bytes.len() as u16,
+            reserved: 0,
+            bytes: [0; NAME_BYTES],
+        };
+        part.bytes[..bytes.len()].copy_from_slice(bytes);
+        // There is room.
+        server.to.push(part.as_ref()).ok();
+    }
+    Ok(())
 }

@@ -59,14 +59,7 @@ impl<M: Machine> Core<M> {
             }
         }
         if let Some(status) = self.request(number, index).and_then(|r| r.failed) {
-            *completion = Completion {
-                status: status as u16,
-                len: 0,
-                flags: 0,
-                arg: 0,
-                address: WireAddress::NONE,
-                ..*completion
-            };
+            fail(completion, status);
         }
         true
     }
@@ -91,8 +84,23 @@ impl<M: Machine> Core<M> {
         if self.take_steered(nic, (number, index), id, (offset, len)) {
             return true;
         }
+        self.copy_bytes(nic, (number, index), id, (offset, len))
+    }
+
+    /// Copies bytes of a packet to a request; false if there is no room.
+    #[inline]
+    fn copy_bytes(
+        &mut self,
+        nic: &Nic,
+        (number, index): (usize, u16),
+        id: u32,
+        bytes: (u32, u32),
+    ) -> bool {
         let Self {
-            memory, clients, ..
+            memory,
+            clients,
+            counters,
+            ..
         } = self;
         let Some(client) = client_at(clients, number) else {
             return false;
@@ -104,15 +112,15 @@ impl<M: Machine> Core<M> {
         let Data::Input(input) = &mut request.data else {
             return false;
         };
-        if len > input.len() - input.filled() {
+        if bytes.1 > input.len() - input.filled() {
             return false;
         }
         if !served {
             // Nobody sees it. What follows is taken as if it had been filled.
             request.failed = Some(Status::Cancelled);
-        } else if let Err(error) = nic.deliver(memory, input, id, (offset, len)) {
+        } else if let Err(error) = nic.deliver(memory, input, id, bytes) {
             request.failed = Some(failure(error));
-            self.counters.deliveries_failed.add(1);
+            counters.deliveries_failed.add(1);
         }
         true
     }
@@ -235,4 +243,17 @@ impl<M: Machine> Core<M> {
 /// What the client is told when bytes could not be delivered.
 fn failure(error: PassingError) -> Status {
     Refusal::passing(error).status
+}
+
+/// Bytes could not be delivered: the client is told that, and nothing else.
+#[cold]
+fn fail(completion: &mut Completion, status: Status) {
+    *completion = Completion {
+        status: status as u16,
+        len: 0,
+        flags: 0,
+        arg: 0,
+        address: WireAddress::NONE,
+        ..*completion
+    };
 }

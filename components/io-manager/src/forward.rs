@@ -310,29 +310,40 @@ fn route(
     if !client.tokens.is_allowed() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
-    let over = |bytes: u32| u64::from(bytes) > u64::from(client.quota.queued_bytes);
-    if op == Op::Send && over(client.queued_bytes.saturating_add(request.extent.len)) {
+    let queued = client.queued_bytes.saturating_add(request.extent.len);
+    if op == Op::Send && queued > client.quota.queued_bytes {
         return Err(Refusal::quota(quota::QUEUED_BYTES));
     }
-    let kind = match op {
-        Op::Open => SocketKind::from_number(request.arg as u16),
-        Op::Accept => Some(SocketKind::Tcp),
-        _ => None,
-    };
-    let server = match kind {
-        Some(SocketKind::Null) => NULL_SERVER,
-        _ => server,
-    };
-    let new_socket = match kind {
-        Some(kind) => client
-            .sockets
-            .reserve(server, kind)
-            .ok_or(Refusal::quota(quota::SOCKETS))?,
-        None => NO_SOCKET,
-    };
+    let (new_socket, server) = reserve(client, op, server, request)?;
     Ok(Route {
         socket,
         new_socket,
         server,
     })
+}
+
+/// Takes the socket that an operation makes, if it makes one; also the server
+/// that it is for.
+#[inline(always)]
+fn reserve(
+    client: &mut Client,
+    op: Op,
+    server: u8,
+    request: &Request,
+) -> Result<(u16, u8), Refusal> {
+    let kind = match op {
+        Op::Open => SocketKind::from_number(request.arg as u16),
+        Op::Accept => Some(SocketKind::Tcp),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        return Ok((NO_SOCKET, server));
+    };
+    let server = match kind {
+        SocketKind::Null => NULL_SERVER,
+        _ => server,
+    };
+    let socket = client.sockets.reserve(server, kind);
+    let socket = socket.ok_or(Refusal::quota(quota::SOCKETS))?;
+    Ok((socket, server))
 }

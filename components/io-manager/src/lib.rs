@@ -14,7 +14,7 @@
 //!   to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
-//! * `steer`: buffers that the NIC keeps for one flow.
+//! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `null`: sockets that lead nowhere, for measurements.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
 //! * `departure`: parties that are cut off, given up, or dead.
@@ -41,6 +41,7 @@ mod counters;
 mod deliver;
 mod departure;
 mod forward;
+mod in_place;
 mod manager;
 mod nic;
 mod null;

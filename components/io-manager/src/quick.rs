@@ -14,6 +14,7 @@ use crate::nic::Nic;
 use crate::packets::NO_SLOT;
 use crate::progress::Core;
 use crate::server::Server;
+use crate::sockets::Sockets;
 use crate::steer::NOT_STEERED;
 use crate::tokens::{Data, Outstanding, Stage, client_of};
 
@@ -55,10 +56,7 @@ impl<M: Machine> Core<M> {
         completion: &mut Completion,
     ) -> bool {
         let Self {
-            memory,
-            clients,
-            counters,
-            ..
+            memory, clients, ..
         } = self;
         let Some(client) = client_at(clients, number) else {
             return false;
@@ -66,22 +64,12 @@ impl<M: Machine> Core<M> {
         let Some(request) = client.tokens.get(index) else {
             return false;
         };
-        let legal_flags = completion.flags & !(flags::TRUNCATED | flags::RELEASE) == 0;
-        let plain = request.op == Op::Recv
-            && request.stage == Stage::Waiting
-            && request.steered == NOT_STEERED
-            && request.failed.is_none()
-            && client.standing == Standing::Served;
-        let answers = completion.socket == client.sockets.number(request.socket)
-            && completion.len <= request.len
-            && legal_flags
-            && matches!(completion.address.family, 0 | 4 | 6);
+        if !fills(&client.sockets, request, completion) || client.standing != Standing::Served {
+            return false;
+        }
         let Data::Input(input) = &mut request.data else {
             return false;
         };
-        if !plain || !answers {
-            return false;
-        }
         let len = completion.len.wrapping_sub(input.filled());
         let Some((id, place)) = whole_piece(nic, completion.packet, completion.offset, len) else {
             return false;
@@ -93,16 +81,12 @@ impl<M: Machine> Core<M> {
         if completion.flags & flags::RELEASE != 0 && nic.packets.release(id + 1).is_some() {
             nic.post(id);
         }
-        completion.flags &= flags::TRUNCATED;
-        completion.packet = NO_PACKET;
-        completion.offset = 0;
         words(request, completion);
         let socket = request.socket;
         client.sockets.end(socket);
         if let Data::Input(input) = client.tokens.free(index) {
             memory.end_input(input);
         }
-        counters.completions.add(1);
         self.tell_quickly(number, completion, false);
         true
     }
@@ -116,10 +100,7 @@ impl<M: Machine> Core<M> {
         completion: &mut Completion,
     ) -> bool {
         let Self {
-            memory,
-            clients,
-            counters,
-            ..
+            memory, clients, ..
         } = self;
         let Some(client) = client_at(clients, number) else {
             return false;
@@ -127,17 +108,11 @@ impl<M: Machine> Core<M> {
         let Some(request) = client.tokens.get(index) else {
             return false;
         };
-        let plain = request.op == Op::Send
-            && request.stage == Stage::Waiting
-            && !(request.open && request.in_flight != 0 && nic_alive)
-            && client.standing == Standing::Served;
-        let answers = completion.socket == client.sockets.number(request.socket)
-            && completion.len <= request.len
-            && completion.flags == 0
-            && completion.packet == NO_PACKET
-            && completion.offset == 0
-            && matches!(completion.address.family, 0 | 4 | 6);
-        if !plain || !answers {
+        let waits = request.open && request.in_flight != 0 && nic_alive;
+        if waits
+            || !ends(&client.sockets, request, completion)
+            || client.standing != Standing::Served
+        {
             return false;
         }
         completion.address = socket_api::WireAddress::NONE;
@@ -153,7 +128,6 @@ impl<M: Machine> Core<M> {
         {
             memory.end_output(output);
         }
-        counters.completions.add(1);
         self.tell_quickly(number, completion, quiet);
         true
     }
@@ -165,6 +139,7 @@ impl<M: Machine> Core<M> {
             return;
         };
         client.tokens.told();
+        self.counters.completions.add(1);
         if !tell(client, completion, quiet) {
             // There was room when the request was taken.
             self.cut_off(number, "its completion ring lost its room");
@@ -195,9 +170,38 @@ impl<M: Machine> Core<M> {
     }
 }
 
+/// Whether a completion fills a `Recv` that is in no other way special.
+#[inline]
+fn fills(sockets: &Sockets, request: &Outstanding, completion: &Completion) -> bool {
+    request.op == Op::Recv
+        && request.stage == Stage::Waiting
+        && request.steered == NOT_STEERED
+        && request.failed.is_none()
+        && completion.socket == sockets.number(request.socket)
+        && completion.len <= request.len
+        && completion.flags & !(flags::TRUNCATED | flags::RELEASE) == 0
+        && matches!(completion.address.family, 0 | 4 | 6)
+}
+
+/// Whether a completion ends a `Send` for the server.
+#[inline]
+fn ends(sockets: &Sockets, request: &Outstanding, completion: &Completion) -> bool {
+    request.op == Op::Send
+        && request.stage == Stage::Waiting
+        && completion.socket == sockets.number(request.socket)
+        && completion.len <= request.len
+        && completion.flags == 0
+        && completion.packet == NO_PACKET
+        && completion.offset == 0
+        && matches!(completion.address.family, 0 | 4 | 6)
+}
+
 /// Puts the client's words into a completion.
 #[inline]
 fn words(request: &Outstanding, completion: &mut Completion) {
+    completion.flags &= flags::TRUNCATED;
+    completion.packet = NO_PACKET;
+    completion.offset = 0;
     completion.user_data = request.user_data;
     completion.socket = request.handle;
 }

@@ -114,63 +114,85 @@ pub(crate) fn pass(
         return false;
     }
     let nic = &mut server.nic;
-    let mut head: Head = [0; mem::size_of::<Head>()];
-    // The slot is longer.
-    nic.headers
-        .memory
-        .read(nic.header_at(id) as usize, &mut head)
-        .ok();
-    let class = classify(&head, len);
-    let mut packet = Packet {
-        kind: kind::PACKET,
-        id: id + 1,
-        len,
-        ..Packet::default()
-    };
-    match class {
+    let head = head_of(nic, id);
+    let packet = match classify(&head, len) {
         Class::Malformed => {
             counters.drop_malformed.add(1);
             return false;
         }
-        Class::Whole => {
-            let Some(slot) = copy_whole(nic, id, len) else {
-                counters.drop_whole.add(1);
-                return false;
-            };
-            counters.copied_control.add(u64::from(len));
-            counters.packets_whole.add(1);
-            packet.flags = packet_flags::WHOLE;
-            packet.header = nic.whole_at(slot);
-            packet.header_len = len;
-            nic.packets.give(id, len, slot);
-        }
+        Class::Whole => match give_whole(nic, counters, id, len) {
+            Some(packet) => packet,
+            None => return false,
+        },
         Class::Socket {
             payload,
             end,
             headers,
         } => {
-            packet.header = nic.header_at(id);
-            packet.header_len = copy_headers(nic, id, len, headers, payload);
-            let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
-            match flags & u32::from(verified) == 0 {
-                true => packet.sum = u32::from(sum(nic, &head, id, payload, end)),
-                false => packet.flags = packet_flags::VERIFIED,
-            }
             nic.packets.give(id, end, NO_SLOT);
+            let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
+            let verified = flags & u32::from(verified) != 0;
+            Packet {
+                header: nic.header_at(id),
+                header_len: copy_headers(nic, id, len, headers, payload),
+                flags: if verified { packet_flags::VERIFIED } else { 0 },
+                sum: match verified {
+                    true => 0,
+                    false => u32::from(sum(nic, &head, id, payload, end)),
+                },
+                ..named(id, len)
+            }
         }
-    }
+    };
     counters.packets_in.add(1);
     server.overrun |= server.to.push(packet.as_ref()).is_err();
     true
+}
+
+/// A packet with its name and length.
+#[inline]
+fn named(id: u32, len: u32) -> Packet {
+    Packet {
+        kind: kind::PACKET,
+        id: id + 1,
+        len,
+        ..Packet::default()
+    }
+}
+
+/// The first bytes of the frame in a buffer.
+#[inline]
+fn head_of(nic: &Nic, id: u32) -> Head {
+    let mut head: Head = [0; mem::size_of::<Head>()];
+    let at = nic.header_at(id) as usize;
+    // The slot is longer.
+    nic.headers.memory.read(at, &mut head).ok();
+    head
+}
+
+/// Gives the server all of a frame; `None`, counted, if there is no slot.
+#[cold]
+fn give_whole(nic: &mut Nic, counters: &Counters, id: u32, len: u32) -> Option<Packet> {
+    let Some(slot) = copy_whole(nic, id, len) else {
+        counters.drop_whole.add(1);
+        return None;
+    };
+    counters.copied_control.add(u64::from(len));
+    counters.packets_whole.add(1);
+    nic.packets.give(id, len, slot);
+    Some(Packet {
+        flags: packet_flags::WHOLE,
+        header: nic.whole_at(slot),
+        header_len: len,
+        ..named(id, len)
+    })
 }
 
 /// Where the payload ends of the frame in a buffer, if that is a datagram of
 /// one piece, without IP options, for a socket: one that a NIC can keep buffers
 /// for.
 pub(crate) fn end_of_datagram(nic: &Nic, id: u32, len: u32) -> Option<u32> {
-    let mut head: Head = [0; mem::size_of::<Head>()];
-    let at = nic.header_at(id) as usize;
-    nic.headers.memory.read(at, &mut head).ok();
+    let head = head_of(nic, id);
     match classify(&head, len) {
         Class::Socket {
             headers: HEADER_SPLIT,

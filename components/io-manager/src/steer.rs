@@ -3,19 +3,19 @@
 //!
 //! Problem: with early demultiplexing the room of a `Recv` is the NIC's until
 //! it is filled or taken back, whatever server and client do meanwhile.
-//! Invariant: a `Recv` ends only when the NIC has nothing of it any more, and a
-//! packet's bytes stay what they are while the server has it: should the room
-//! that they are in be needed for something else, they are moved to the
-//! packet's own payload buffer first.
+//! Invariant: a `Recv` ends only when the NIC has nothing of it any more: a
+//! buffer is out from the entries that post it until the NIC reports it, filled
+//! or, having been asked for it, empty. What becomes of the packet in it is
+//! said in [`in_place`](crate::in_place).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use data_passing::Machine;
+use data_passing::{Input, Machine};
 use nic_api::{HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, udp_flow};
 use socket_api::{Completion, Deliver, Request, SERVER_PACKETS, Status, flags};
 
-use crate::client::{Standing, client_at};
+use crate::client::client_at;
 use crate::forward::passing;
 use crate::nic::Nic;
 use crate::progress::Core;
@@ -32,7 +32,7 @@ const STEERED: u16 = 128;
 
 /// Where a buffer is.
 #[derive(Clone, Copy, Debug)]
-enum State {
+pub(crate) enum State {
     /// It is in the list of free ones.
     Free,
     /// The NIC has it.
@@ -47,7 +47,7 @@ enum State {
 
 /// What is done when a buffer is back.
 #[derive(Clone, Copy, Debug)]
-enum Then {
+pub(crate) enum Then {
     /// The server's completion is taken.
     Answer(Completion),
     /// The request ends with this.
@@ -56,14 +56,15 @@ enum Then {
     Wait,
 }
 
+/// A buffer that is kept for a flow.
 #[derive(Clone, Copy, Debug)]
-struct Buffer {
-    state: State,
+pub(crate) struct Buffer {
+    pub state: State,
     /// The request whose room it is.
-    client: u16,
-    index: u16,
+    pub client: u16,
+    pub index: u16,
     /// Bytes of payload in it.
-    len: u32,
+    pub len: u32,
 }
 
 /// The buffers of one NIC that are kept for flows.
@@ -96,29 +97,32 @@ impl Steering {
         self.free.len() as u32
     }
 
-    fn get(&mut self, n: u16) -> Option<&mut Buffer> {
+    /// A buffer by number.
+    pub fn get(&mut self, n: u16) -> Option<&mut Buffer> {
         self.buffers.get_mut(usize::from(n))
     }
 
-    fn set(&mut self, n: u16, state: State) {
+    /// Notes where a buffer is.
+    pub fn set(&mut self, n: u16, state: State) {
         if let Some(buffer) = self.get(n) {
             buffer.state = state;
         }
     }
 
-    fn give_back(&mut self, n: u16) {
+    /// A buffer is free.
+    pub fn give_back(&mut self, n: u16) {
         self.set(n, State::Free);
         self.free.push(n);
     }
 }
 
 /// The buffer with a number of the NIC's.
-fn number_of(id: u32) -> u16 {
+pub(crate) fn number_of(id: u32) -> u16 {
     (id - STEERED_FIRST) as u16
 }
 
 /// The number at the NIC of a buffer.
-fn id_of(n: u16) -> u32 {
+pub(crate) fn id_of(n: u16) -> u32 {
     STEERED_FIRST + u32::from(n)
 }
 
@@ -182,12 +186,7 @@ impl<M: Machine> Core<M> {
             return false;
         };
         if input.is_posted() {
-            let mut pieces = 0;
-            input.posted(|_, _| pieces += 1);
-            // Every other buffer must find room to come back, and every
-            // request to do so.
-            let kept = nic.buffers() + u32::from(STEERED);
-            if !matches!(nic.free.has_room(pieces + kept), Ok(true)) {
+            if !has_room_for(nic, &input) {
                 memory.end_input(input);
                 return false;
             }
@@ -242,12 +241,11 @@ impl<M: Machine> Core<M> {
     /// false if the driver broke the protocol with it.
     #[cold]
     pub(crate) fn steered(&mut self, server: &mut Server, received: &Received) -> bool {
-        let Received { id, len, flags, .. } = *received;
         let nic = &mut server.nic;
-        if !nic.steers() || !nic.packets.take_filled(id) {
+        if !nic.steers() || !nic.packets.take_filled(received.id) {
             return false;
         }
-        let n = number_of(id);
+        let n = number_of(received.id);
         let Some(&mut Buffer {
             state,
             client,
@@ -259,32 +257,44 @@ impl<M: Machine> Core<M> {
         };
         let room = self.take_room(usize::from(client), index);
         let wanted = matches!(state, State::Wanted(_));
-        let empty = len == 0 && wanted;
-        let end = match flags & u32::from(frame_flags::STEERED) {
-            0 => None,
-            _ => end_of_datagram(nic, id, len),
-        };
-        let payload = end.map(|end| end - HEADER_SPLIT).filter(|p| *p <= room);
-        if let Some(payload) = payload {
-            if let Some(buffer) = nic.steering.get(n) {
-                buffer.len = payload;
+        let (empty, mut legal) = (received.len == 0 && wanted, true);
+        match payload_of(nic, received).filter(|p| *p <= room) {
+            Some(payload) => self.fill(server, n, payload, received, wanted),
+            None => {
+                self.unlink(&mut server.nic, n);
+                server.nic.steering.give_back(n);
+                legal &= empty;
             }
-            nic.steering.set(n, State::Filled);
-            if wanted {
-                self.move_apart(nic, n);
-            }
-            if !pass(server, &self.counters, id, len, flags) {
-                self.release_steered(&mut server.nic, id);
-            }
-        } else {
-            self.unlink(&mut server.nic, n);
-            server.nic.steering.give_back(n);
         }
         if let State::Wanted(then) = state {
             self.deliver_late(server, n, (usize::from(client), index));
             self.go_on(server, usize::from(client), index, then);
         }
-        payload.is_some() || empty
+        legal
+    }
+
+    /// A frame came in a buffer whose payload is in the room of its request; in
+    /// its own, if the room is wanted for something else.
+    fn fill(
+        &mut self,
+        server: &mut Server,
+        n: u16,
+        payload: u32,
+        received: &Received,
+        wanted: bool,
+    ) {
+        let steering = &mut server.nic.steering;
+        if let Some(buffer) = steering.get(n) {
+            buffer.len = payload;
+            buffer.state = State::Filled;
+        }
+        if wanted {
+            self.move_apart(&mut server.nic, n);
+        }
+        let Received { id, len, flags, .. } = *received;
+        if !pass(server, &self.counters, id, len, flags) {
+            self.release_steered(&mut server.nic, id);
+        }
     }
 
     /// The NIC has nothing of a request any more; how much room that has.
@@ -385,132 +395,6 @@ impl<M: Machine> Core<M> {
         }
     }
 
-    /// Delivers all of a packet to the request in whose room it is already;
-    /// false if it is to be copied, which is possible then.
-    #[inline]
-    pub(crate) fn take_steered(
-        &mut self,
-        nic: &mut Nic,
-        (number, index): (usize, u16),
-        id: u32,
-        bytes: (u32, u32),
-    ) -> bool {
-        let own = self.request(number, index).map(|r| r.steered);
-        let own = own.unwrap_or(NOT_STEERED);
-        if own == NOT_STEERED && id < nic.buffers() {
-            return false;
-        }
-        if own != NOT_STEERED && id == id_of(own) && self.take_in_place(nic, number, index, bytes) {
-            return true;
-        }
-        if own != NOT_STEERED {
-            // The room is needed for another packet.
-            self.move_apart(nic, own);
-        }
-        if id >= nic.buffers() {
-            self.move_apart(nic, number_of(id));
-        }
-        false
-    }
-
-    fn take_in_place(
-        &mut self,
-        nic: &mut Nic,
-        number: usize,
-        index: u16,
-        (offset, len): (u32, u32),
-    ) -> bool {
-        let Self {
-            memory, clients, ..
-        } = self;
-        let Some(client) = client_at(clients, number) else {
-            return false;
-        };
-        let served = client.standing == Standing::Served;
-        let Some(request) = client.tokens.get(index) else {
-            return false;
-        };
-        let n = request.steered;
-        let Data::Input(input) = &mut request.data else {
-            return false;
-        };
-        let all = nic.steering.get(n).is_some_and(|b| b.len == len);
-        if !served || offset != HEADER_SPLIT || !all || input.filled() != 0 {
-            return false;
-        }
-        if memory.deliver_posted(input, len).is_err() {
-            return false;
-        }
-        request.steered = NOT_STEERED;
-        nic.steering.set(n, State::Apart);
-        nic.packets.spend(id_of(n));
-        true
-    }
-
-    /// Moves the payload in a request's room to the packet's own buffer.
-    pub(crate) fn move_apart(&mut self, nic: &mut Nic, n: u16) {
-        let Some(&mut Buffer {
-            state: State::Filled,
-            client,
-            index,
-            len,
-        }) = nic.steering.get(n)
-        else {
-            return;
-        };
-        let at = nic.payload_at(id_of(n));
-        let payload = nic.payload;
-        let Self {
-            memory, clients, ..
-        } = self;
-        let client = client_at(clients, usize::from(client));
-        if let Some(request) = client.and_then(|c| c.tokens.get(index))
-            && let Data::Input(input) = &request.data
-        {
-            let machine = memory.machine();
-            let mut done = 0;
-            input.posted(|from, piece| {
-                let piece = piece.min(len - done);
-                let mut from = from;
-                payload.pieces(at + done, piece, |to, part| {
-                    machine.copy(from, to, part);
-                    from.offset += part;
-                });
-                done += piece;
-            });
-            self.counters.copied_apart.add(u64::from(done));
-        }
-        self.unlink(nic, n);
-        nic.steering.set(n, State::Apart);
-    }
-
-    /// The request of a buffer has nothing to do with it any more.
-    fn unlink(&mut self, nic: &mut Nic, n: u16) {
-        let Some(&mut Buffer { client, index, .. }) = nic.steering.get(n) else {
-            return;
-        };
-        if let Some(request) = self.request(usize::from(client), index)
-            && request.steered == n
-        {
-            request.steered = NOT_STEERED;
-            request.posted = false;
-        }
-    }
-
-    /// The server is done with a packet in a buffer kept for a flow.
-    #[cold]
-    pub(crate) fn release_steered(&mut self, nic: &mut Nic, id: u32) {
-        let n = number_of(id);
-        if nic
-            .steering
-            .get(n)
-            .is_some_and(|b| matches!(b.state, State::Filled))
-        {
-            self.unlink(nic, n);
-        }
-        nic.steering.give_back(n);
-    }
-
     /// The driver is gone with all buffers: what they are part of stays in use
     /// for ever, and what waits for them goes on.
     pub(crate) fn lose_steered(&mut self, server: &mut Server) {
@@ -539,4 +423,23 @@ impl<M: Machine> Core<M> {
             }
         }
     }
+}
+
+/// Whether the driver's ring has room for the pieces of a buffer, so that every
+/// other one still finds room to come back, and every request to do so.
+fn has_room_for(nic: &mut Nic, input: &Input) -> bool {
+    let mut pieces = 0;
+    input.posted(|_, _| pieces += 1);
+    let kept = nic.buffers() + u32::from(STEERED);
+    matches!(nic.free.has_room(pieces + kept), Ok(true))
+}
+
+/// Bytes of payload that a NIC has put to their place, if it claims that and
+/// the frame is one of those.
+fn payload_of(nic: &Nic, received: &Received) -> Option<u32> {
+    if received.flags & u32::from(frame_flags::STEERED) == 0 {
+        return None;
+    }
+    let end = end_of_datagram(nic, received.id, received.len)?;
+    Some(end - HEADER_SPLIT)
 }

@@ -16,7 +16,7 @@ use crate::nic::{ETHERNET, Nic};
 use crate::progress::Core;
 use crate::sends::Reference;
 use crate::server::Server;
-use crate::tokens::{Data, client_of};
+use crate::tokens::{Data, Outstanding, client_of};
 
 /// Most bytes of an IPv4 packet.
 const MOST_PACKET: u32 = 65535;
@@ -75,24 +75,7 @@ impl<M: Machine> Core<M> {
         let slot = client.tokens.find(part.token, *index);
         let slot = slot.ok_or(Refused::Part)?;
         let request = client.tokens.get(slot).ok_or(Refused::Part)?;
-        let Data::Output(output) = &request.data else {
-            return Err(Refused::Part);
-        };
-        if !request.is_sendable() {
-            return Err(Refused::Part);
-        }
-        let machine = self.memory.machine();
-        let mut fits = true;
-        let there = output.pieces(part.offset, part.len, |at, len| {
-            fits = fits && assembly.add(nic, machine, at, len);
-        });
-        if !there {
-            return Err(Refused::Part);
-        }
-        if !fits {
-            return Err(Refused::Size);
-        }
-        assembly.waited_for |= request.open;
+        gather(self.memory.machine(), assembly, nic, request, part)?;
         let reference = Reference {
             client: number as u16,
             index: slot,
@@ -201,6 +184,35 @@ impl<M: Machine> Core<M> {
         if request.in_flight == 0 && !self.drained_quickly(number, index) {
             self.proceed(number, index, server.nic.alive);
         }
+    }
+}
+
+/// Adds bytes of a request that the server may send.
+#[inline]
+fn gather<M: Machine>(
+    machine: &mut M,
+    assembly: &mut Assembly,
+    nic: &Nic,
+    request: &Outstanding,
+    part: &Part,
+) -> Result<(), Refused> {
+    let Data::Output(output) = &request.data else {
+        return Err(Refused::Part);
+    };
+    if !request.is_sendable() {
+        return Err(Refused::Part);
+    }
+    let mut fits = true;
+    let there = output.pieces(part.offset, part.len, |at, len| {
+        fits = fits && assembly.add(nic, machine, at, len);
+    });
+    if !there {
+        return Err(Refused::Part);
+    }
+    assembly.waited_for |= request.open;
+    match fits {
+        true => Ok(()),
+        false => Err(Refused::Size),
     }
 }
 

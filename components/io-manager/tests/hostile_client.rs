@@ -96,6 +96,17 @@ fn forced(semantics: Semantics, technique: Technique) -> u32 {
     .word()
 }
 
+/// An exchange of two pages.
+fn exchange() -> Request {
+    let mut request = Request::new(Op::Exchange, 0, 0xabcd);
+    request.extent = Extent {
+        address: DATA,
+        len: 4096,
+    };
+    request.arg = u64::from(DATA + 8192);
+    request
+}
+
 /// `request` with one field wrong each, and the field's offset.
 fn wrong(request: &Request) -> Vec<(usize, Request)> {
     let op = Op::from_number(request.op).unwrap();
@@ -137,7 +148,7 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
         let flags = flags::REUSE_ADDRESS;
         all.push((offset_of!(Request, flags), Request { flags, ..r }));
     }
-    for number in [0, 13, 15, 255, 0x100, u16::MAX] {
+    for number in [0, 13, 16, 255, 0x100, u16::MAX] {
         all.push((offset_of!(Request, op), Request { op: number, ..r }));
     }
     let end = DATA + DATA_BYTES;
@@ -158,6 +169,7 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
         ]),
         Op::Resolve => extents.extend([(DATA, 0), (DATA, 254)]),
         Op::Account => extents.extend([(DATA, 127), (TEXT, 128)]),
+        Op::Exchange => extents.extend([(DATA, 0), (DATA + 1, 4096), (TEXT, 4096)]),
         _ => extents.extend([(0, 1), (1, 0)]),
     }
     for (address, len) in extents {
@@ -199,6 +211,7 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
         Op::Shutdown => &[0, 4, u64::MAX],
         Op::Resolve => &[0, 15, 99, u32::MAX as u64, u64::MAX],
         Op::Close => &[],
+        Op::Exchange => &[1 << 32, u64::MAX],
         _ => &[1, u64::MAX],
     };
     all.extend(args.iter().map(|arg| (ARG, Request { arg: *arg, ..r })));
@@ -214,7 +227,7 @@ fn each_wrong_field_is_named_and_goes_no_further() {
     let mut parties = Parties::new(1, 1, quota);
     let (handle, _) = parties.open(0, SocketKind::Tcp);
     let mut cases = 0;
-    for request in good(handle).into_iter().chain([account()]) {
+    for request in good(handle).into_iter().chain([account(), exchange()]) {
         for (offset, wrong) in wrong(&request) {
             let completion = parties.refused(0, wrong);
             assert_eq!(completion.status, Status::BadRequest as u16, "{wrong:?}");
@@ -559,7 +572,7 @@ proptest! {
         for (bytes, mask) in requests {
             let mut request = Request::read_from_bytes(&bytes[..]).unwrap();
             // Mostly plausible: random fields alone never get far.
-            request.op = 1 + mask % 15;
+            request.op = 1 + mask % 16;
             if mask & 16 != 0 { request.flags &= flags::BLOCKED }
             if mask & 32 != 0 { request.socket = 1 << 16 }
             if mask & 64 != 0 { request.extent.address = DATA + request.extent.address % DATA_BYTES }

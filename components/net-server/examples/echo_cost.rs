@@ -41,8 +41,10 @@ struct Bench {
 }
 
 impl Environment for Bench {
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault> {
-        Ok(self.to_server.pop_front())
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault> {
+        let says = self.to_server.pop_front();
+        *message = says.unwrap_or_default();
+        Ok(says.is_some())
     }
 
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool {

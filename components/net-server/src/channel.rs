@@ -176,11 +176,11 @@ impl Channel {
 
 impl Environment for Channel {
     #[inline]
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault> {
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        self.incoming.pop().map_err(ManagerFault::Ring)
+        self.incoming.pop_into(message).map_err(ManagerFault::Ring)
     }
 
     #[inline]

@@ -68,10 +68,11 @@ pub(crate) fn pseudo(
     address(src) + address(dst) + half(u16::from(u8::from(protocol))) + half(segment_bytes as u16)
 }
 
-/// Whether the sum of a span that holds its own checksum is right.
+/// Whether the sum of a span that holds its own checksum is right: whether it
+/// folds to 0xffff, since folding keeps what is left of it divided by that.
 #[inline]
 pub(crate) fn is_right(sum: u64) -> bool {
-    fold(sum) == 0xffff
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// The checksum's bytes for a span that was summed with 0 in its place.

@@ -76,7 +76,9 @@ impl Outgoing<'_> {
             count: count as u16,
             ..Transmit::default()
         };
-        transmit.parts[..count].copy_from_slice(&rest[..count]);
+        for (part, from) in transmit.parts.iter_mut().zip(rest) {
+            *part = *from;
+        }
         if rest.len() > count {
             transmit.flags |= packet_flags::MORE;
         }
@@ -127,11 +129,12 @@ impl core::error::Error for ManagerFault {}
 
 /// The I/O manager, and with it the NIC and the clients.
 pub trait Environment {
-    /// What the manager says next.
+    /// Takes what the manager says next into `message`; false if it says
+    /// nothing.
     ///
     /// # Errors
     /// [`ManagerFault`]; after [`ManagerFault::Ring`] there is nothing more.
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault>;
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault>;
     /// Copies first bytes of a packet from the header region; false if they
     /// do not lie in it.
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool;

@@ -15,7 +15,7 @@ use crate::counters::Counter;
 use crate::datagram::{self, HEADERS, Payload};
 use crate::environment::Environment;
 use crate::pending::Waiting;
-use crate::server::{MOST_MTU, Server};
+use crate::server::{MOST_FRAME, Server};
 use crate::sockets::{Kind, Udp};
 use crate::udp::datagram;
 
@@ -95,10 +95,12 @@ impl Server {
     /// for.
     #[inline]
     pub(crate) fn express_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
+        if packet.header_len != HEADERS as u32 {
+            return false;
+        }
         let mut h = [0; HEADERS];
-        if packet.header_len != HEADERS as u32
-            || packet.flags & packet_flags::WHOLE != 0
-            || packet.len > MOST_MTU + 14
+        if packet.flags & packet_flags::WHOLE != 0
+            || packet.len > MOST_FRAME
             || !env.read_header(packet.header, &mut h)
         {
             return false;

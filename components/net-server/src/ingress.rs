@@ -18,7 +18,7 @@ use crate::datagram::UDP_HEADER;
 use crate::environment::{Environment, ManagerFault};
 use crate::flows::Flow;
 use crate::reassembly::{Fragment, Outcome};
-use crate::server::{Id, MOST_MTU, Server};
+use crate::server::{Id, MOST_FRAME, Server};
 use crate::stack::{Io, Via};
 
 /// Bytes of all headers of most packets: Ethernet, IPv4, TCP.
@@ -47,7 +47,7 @@ impl Server {
         if self.express_in(packet, env) || self.train_in(packet, env) {
             return Ok(());
         }
-        self.flush_train(env);
+        self.show_train(env);
         let buffer = if whole {
             &mut self.whole
         } else {
@@ -416,8 +416,7 @@ fn read(
     env: &mut impl Environment,
 ) -> Option<usize> {
     let (len, there) = (packet.len as usize, packet.header_len as usize);
-    let longest = MOST_MTU as usize + ETHERNET;
-    if there > len || len > longest || (whole && there != len) {
+    if there > len || packet.len > MOST_FRAME || (whole && there != len) {
         return None;
     }
     let first = if whole { len } else { there.min(USUAL) };

@@ -18,7 +18,7 @@
 //! | `classify`, `reassembly` | which bytes from the wire are a packet for us |
 //! | `packets` | which packets we hold, where their payload waits, for whom |
 //! | `inflow`, `outflow` | which bytes of a stream are where |
-//! | `stack`, `wire` | how one packet goes through smoltcp and out |
+//! | `stack`, `wire`, `cut` | how one packet goes through smoltcp and out |
 //! | `datagram`, `answers` | packets that are made beside smoltcp |
 //! | `initial` | initial sequence numbers (RFC 6528) |
 //! | `flows`, `time_wait` | which connection a segment belongs to |
@@ -44,6 +44,7 @@ mod classify;
 mod close;
 pub mod config;
 pub mod counters;
+mod cut;
 mod datagram;
 mod deliver;
 pub mod environment;

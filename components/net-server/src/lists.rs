@@ -2,10 +2,11 @@
 //!
 //! Problem: sockets, connections and requests move between queues on every
 //! packet, and an attacker chooses how many there are. Invariant: the links
-//! live in two arrays made at start-up, a slot is on at most one list, and
+//! live in an array made at start-up, a slot is on at most one list, and
 //! every operation is O(1).
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// "No slot".
 pub(crate) const NONE: u32 = u32::MAX;
@@ -33,34 +34,47 @@ impl Default for List {
     }
 }
 
+/// The slots beside one.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    prev: u32,
+    next: u32,
+}
+
 /// The links of all slots of one table.
 #[derive(Debug)]
-pub(crate) struct Links {
-    prev: Vec<u32>,
-    next: Vec<u32>,
-}
+pub(crate) struct Links(Vec<Link>);
 
 impl Links {
     /// Links for `slots` slots, and a list that holds them all in order.
     pub fn with_all(slots: usize) -> (Self, List) {
-        let mut links = Self {
-            prev: alloc::vec![NONE; slots],
-            next: alloc::vec![NONE; slots],
+        Self::with_some(slots as u32, 0..slots as u32)
+    }
+
+    /// Links for `slots` slots, and a list that holds some of them in order.
+    pub fn with_some(slots: u32, some: Range<u32>) -> (Self, List) {
+        let none = Link {
+            prev: NONE,
+            next: NONE,
         };
-        let mut all = List::default();
-        for slot in 0..slots as u32 {
-            links.push_back(&mut all, slot);
+        let mut links = Self(alloc::vec![none; slots as usize]);
+        let mut list = List::default();
+        for slot in some {
+            links.push_back(&mut list, slot);
         }
-        (links, all)
+        (links, list)
     }
 
     /// Appends a slot that is on no list.
+    #[inline]
     pub fn push_back(&mut self, list: &mut List, slot: u32) {
-        self.prev[slot as usize] = list.tail;
-        self.next[slot as usize] = NONE;
+        self.0[slot as usize] = Link {
+            prev: list.tail,
+            next: NONE,
+        };
         match list.tail {
             NONE => list.head = slot,
-            tail => self.next[tail as usize] = slot,
+            tail => self.0[tail as usize].next = slot,
         }
         list.tail = slot;
         list.len += 1;
@@ -69,26 +83,29 @@ impl Links {
     /// Puts a slot that is on no list at the front.
     #[inline]
     pub fn push_front(&mut self, list: &mut List, slot: u32) {
-        self.prev[slot as usize] = NONE;
-        self.next[slot as usize] = list.head;
+        self.0[slot as usize] = Link {
+            prev: NONE,
+            next: list.head,
+        };
         match list.head {
             NONE => list.tail = slot,
-            head => self.prev[head as usize] = slot,
+            head => self.0[head as usize].prev = slot,
         }
         list.head = slot;
         list.len += 1;
     }
 
     /// Takes a slot off the list that it is on.
+    #[inline]
     pub fn remove(&mut self, list: &mut List, slot: u32) {
-        let (prev, next) = (self.prev[slot as usize], self.next[slot as usize]);
+        let Link { prev, next } = self.0[slot as usize];
         match prev {
             NONE => list.head = next,
-            p => self.next[p as usize] = next,
+            p => self.0[p as usize].next = next,
         }
         match next {
             NONE => list.tail = prev,
-            n => self.prev[n as usize] = prev,
+            n => self.0[n as usize].prev = prev,
         }
         list.len -= 1;
     }
@@ -99,11 +116,11 @@ impl Links {
         if head == NONE {
             return None;
         }
-        let next = self.next[head as usize];
+        let next = self.0[head as usize].next;
         list.head = next;
         match next {
             NONE => list.tail = NONE,
-            n => self.prev[n as usize] = NONE,
+            n => self.0[n as usize].prev = NONE,
         }
         list.len -= 1;
         Some(head)
@@ -115,26 +132,25 @@ impl Links {
             self.push_front(list, slot);
             return;
         };
-        let next = self.next[at as usize];
+        let next = self.0[at as usize].next;
         if next == NONE {
             self.push_back(list, slot);
             return;
         }
-        self.prev[slot as usize] = at;
-        self.next[slot as usize] = next;
-        self.next[at as usize] = slot;
-        self.prev[next as usize] = slot;
+        self.0[slot as usize] = Link { prev: at, next };
+        self.0[at as usize].next = slot;
+        self.0[next as usize].prev = slot;
         list.len += 1;
     }
 
     /// The slot behind `slot` on its list.
     pub fn after(&self, slot: u32) -> u32 {
-        self.next[slot as usize]
+        self.0[slot as usize].next
     }
 
     /// The slot before `slot` on its list.
     pub fn before(&self, slot: u32) -> u32 {
-        self.prev[slot as usize]
+        self.0[slot as usize].prev
     }
 }
 

@@ -10,6 +10,7 @@
 
 use socket_api::Part;
 
+use crate::cut::Cut;
 use crate::lists::{List, NONE};
 use crate::pending::{Pending, Waiting};
 
@@ -38,6 +39,8 @@ pub(crate) struct Outflow {
     pub held: u32,
     /// Sends that are queued in full and could be.
     pub holdable: u32,
+    /// What smoltcp has sent that found no send slot yet.
+    pub owed: Option<Cut>,
 }
 
 impl Outflow {
@@ -50,6 +53,7 @@ impl Outflow {
         una: 0,
         held: 0,
         holdable: 0,
+        owed: None,
     };
 
     /// Our SYN has this number.

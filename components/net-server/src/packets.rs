@@ -8,9 +8,10 @@
 //! then goes back with its last piece. How many are held is bounded for each
 //! client, for fragments, for packets that fill a whole slot, and in all.
 //!
-//! Each packet is filed as one piece. A piece is cut in two only where a later
-//! packet is put into its middle, so of `n` packets there are fewer than `2n`
-//! pieces (Davenport and Schinzel), and the table of pieces is never too small.
+//! Each packet is filed as one piece, in the slot with its number. A piece is
+//! cut in two only where a later packet is put into its middle, so of `n`
+//! packets there are fewer than `2n` pieces (Davenport and Schinzel), and there
+//! are slots for the others whenever a packet may be held.
 
 use alloc::vec::Vec;
 
@@ -89,6 +90,7 @@ pub(crate) struct Packets {
     packets: Vec<Packet>,
     pieces: Vec<Piece>,
     links: Links,
+    /// Slots that are no packet's own.
     free: List,
     /// Packets held, by holder.
     held_by: [u16; CLIENTS + 1],
@@ -107,11 +109,11 @@ impl Packets {
             holder: Holder::FRAGMENTS,
             pieces: 0,
         };
-        let pieces = 2 * SERVER_PACKETS as usize;
-        let (links, free) = Links::with_all(pieces);
+        let pieces = 2 * SERVER_PACKETS;
+        let (links, free) = Links::with_some(pieces, SERVER_PACKETS..pieces);
         Self {
             packets: alloc::vec![none; SERVER_PACKETS as usize],
-            pieces: alloc::vec![Piece::NONE; pieces],
+            pieces: alloc::vec![Piece::NONE; pieces as usize],
             links,
             free,
             held_by: [0; CLIENTS + 1],
@@ -174,12 +176,15 @@ impl Packets {
     }
 
     /// A piece that is on no list yet.
+    #[inline]
     fn make(&mut self, piece: Piece, holder: Holder) -> Option<u32> {
-        let packet = self
-            .packets
-            .get_mut((piece.packet as usize).wrapping_sub(1))?;
-        let slot = self.links.pop_front(&mut self.free)?;
-        self.pieces[slot as usize] = piece;
+        let own = piece.packet.wrapping_sub(1);
+        let packet = self.packets.get_mut(own as usize)?;
+        let slot = match packet.pieces {
+            0 => own,
+            _ => self.links.pop_front(&mut self.free)?,
+        };
+        *self.pieces.get_mut(slot as usize)? = piece;
         packet.pieces += 1;
         if packet.pieces == 1 {
             packet.holder = holder;
@@ -249,7 +254,9 @@ impl Packets {
     pub fn remove(&mut self, list: &mut List, slot: u32) -> Option<u32> {
         let id = self.pieces.get(slot as usize)?.packet;
         self.links.remove(list, slot);
-        self.links.push_front(&mut self.free, slot);
+        if slot >= SERVER_PACKETS {
+            self.links.push_front(&mut self.free, slot);
+        }
         let packet = self.packets.get_mut((id as usize).wrapping_sub(1))?;
         packet.pieces = packet.pieces.saturating_sub(1);
         if packet.pieces != 0 {

@@ -36,6 +36,8 @@ const SEND: u16 = Op::Send as u16;
 const RECV: u16 = Op::Recv as u16;
 /// Largest MTU that is used, whatever the manager says.
 pub(crate) const MOST_MTU: u32 = 9216;
+/// Bytes of the longest frame.
+pub(crate) const MOST_FRAME: u32 = MOST_MTU + 14;
 /// Smallest (RFC 791, 3.2).
 const LEAST_MTU: u32 = 576;
 
@@ -102,7 +104,7 @@ pub struct Server {
     work: VecDeque<u32>,
     queued: Vec<bool>,
     /// Segments that smoltcp has not seen yet.
-    pub(crate) train: Option<Train>,
+    pub(crate) train: Train,
     /// For packets of which the headers are here; the rest is never written.
     pub(crate) frame: Vec<u8>,
     /// For packets of which all is here.
@@ -164,9 +166,9 @@ impl Server {
             timers: Timers::new(ids),
             work: VecDeque::with_capacity(ids),
             queued: alloc::vec![false; ids],
-            train: None,
+            train: Train::NONE,
             frame: alloc::vec![0; LARGEST],
-            whole: alloc::vec![0; MOST_MTU as usize + 14],
+            whole: alloc::vec![0; MOST_FRAME as usize],
             name: Vec::with_capacity(NAME + 1),
             random,
             config,
@@ -199,7 +201,7 @@ impl Server {
         self.stack.now = self.stack.now.max(now_ns / 1000);
         self.due();
         let mut more = self.listen_to_manager(env);
-        self.flush_train(env);
+        self.show_train(env);
         more |= self.run_work(env);
         self.gauges();
         let deadline_ns = self.timers.next().map(|us| us.saturating_mul(1000));
@@ -225,10 +227,11 @@ impl Server {
 
     /// Takes a batch of what the manager says; whether there may be more.
     fn listen_to_manager(&mut self, env: &mut impl Environment) -> bool {
+        let mut message = Message::default();
         for _ in 0..BATCH {
-            match env.next() {
-                Ok(Some(message)) => self.message(message, env),
-                Ok(None) => return false,
+            match env.next(&mut message) {
+                Ok(true) => self.message(&message, env),
+                Ok(false) => return false,
                 Err(fault) => {
                     self.fault(fault);
                     if matches!(fault, ManagerFault::Ring(_)) {
@@ -241,25 +244,30 @@ impl Server {
     }
 
     #[inline]
-    fn message(&mut self, message: Message, env: &mut impl Environment) {
+    fn message(&mut self, message: &Message, env: &mut impl Environment) {
         match message.kind() {
             kind::PACKET => {
                 self.counters.add(Counter::FramesReceived);
-                if let Err(fault) = self.packet_in(&Packet::from(message), env) {
+                if let Err(fault) = self.packet_in(&Packet::from(*message), env) {
                     self.fault(fault);
                 }
             }
-            kind::NAME => self.name_in(&message.into()),
+            kind::NAME => self.name_in(&(*message).into()),
             op => {
                 self.counters.add(Counter::Requests);
-                let request = Request::from(message);
+                let request = Request::from(*message);
                 let done = match op {
                     SEND => self.express_send(&request, env),
                     RECV => self.express_recv(&request),
                     _ => false,
                 };
                 if !done {
-                    self.flush_train(env);
+                    // Streams' sends and receives come to the same whether
+                    // they are before or behind a segment, if they may wait.
+                    let waits = matches!(op, SEND | RECV) && request.flags & flags::NO_WAIT == 0;
+                    if !waits {
+                        self.show_train(env);
+                    }
                     self.request(&request, env);
                 }
             }

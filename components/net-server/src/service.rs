@@ -10,6 +10,7 @@ use smoltcp::wire::Ipv4Address;
 use socket_api::{Op, Status};
 
 use crate::counters::Counter;
+use crate::cut::Source;
 use crate::environment::Environment;
 use crate::flows::Target;
 use crate::lists::NONE;
@@ -17,7 +18,7 @@ use crate::requests::wire_address;
 use crate::server::{Id, Run, Server};
 use crate::sockets::{Kind, Owner, Stream};
 use crate::stack::{Io, Via};
-use crate::wire::{ROOM, Source};
+use crate::wire::ROOM;
 
 /// Times that smoltcp may send for a connection in one go.
 const BURST: u32 = 32;
@@ -71,20 +72,33 @@ impl Server {
             return (Run::Done, None);
         }
         for _ in 0..BURST {
-            let at = self.stack.poll_at(Via::Narrow, &connection.set);
+            let at = match connection.outflow.owed {
+                Some(_) => Some(0),
+                None => self.stack.poll_at(Via::Narrow, &connection.set),
+            };
             if at.is_none_or(|at| at > now) {
                 return (Run::Done, at);
             }
             if !env.has_room(ROOM) {
                 return (Run::Blocked, at);
             }
+            let owed = connection.outflow.owed.take();
+            let mut source = Source {
+                outflow: &mut connection.outflow,
+                pending: &self.pending,
+            };
+            if let Some(mut cut) = owed {
+                cut.skip(source.outflow.una);
+                if !cut.send(&mut source, env, &mut self.counters) {
+                    source.outflow.owed = Some(cut);
+                    return (Run::Blocked, at);
+                }
+                continue;
+            }
             let io = Io {
                 env: &mut *env,
                 counters: &mut self.counters,
-                source: Some(Source {
-                    outflow: &mut connection.outflow,
-                    pending: &self.pending,
-                }),
+                source: Some(source),
             };
             let (sent, note) = self.stack.egress(Via::Narrow, &mut connection.set, io);
             connection.record(note.segment);

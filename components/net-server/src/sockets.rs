@@ -234,6 +234,17 @@ impl Connection {
         }
     }
 
+    /// smoltcp has seen a segment of the peer's, and perhaps answered.
+    #[inline]
+    pub fn heard(&mut self, answer: Option<Emitted>, now: u64) {
+        self.record(answer);
+        self.waiting_since = now;
+        if self.sent {
+            let queued = self.tcp().send_queue() as u32;
+            self.outflow.una = self.outflow.write_seq.wrapping_sub(queued);
+        }
+    }
+
     /// A segment of the peer's has changed the state.
     pub fn changed(&mut self, segment: &Segment, before: tcp::State, after: tcp::State) {
         use tcp::State::{CloseWait, Closed, Closing, SynSent, TimeWait};

@@ -19,12 +19,13 @@ use smoltcp::wire::{
 };
 
 use crate::counters::{Counter, Counters};
+use crate::cut::Source;
 use crate::environment::Environment;
 use crate::flows::Flow;
 use crate::hops::Hops;
 use crate::initial::Initial;
 use crate::random::Random;
-use crate::wire::{Facts, LARGEST, Manner, Note, Source, Wire};
+use crate::wire::{Facts, LARGEST, Manner, Note, Wire};
 
 /// Which interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

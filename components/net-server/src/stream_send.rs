@@ -223,6 +223,7 @@ impl Server {
             let outflow = &mut self.connections[c as usize].outflow;
             let Some(mut waiting) = outflow.pop(&mut self.pending) else {
                 outflow.holdable = 0;
+                outflow.owed = None;
                 return;
             };
             if waiting.held {

@@ -88,15 +88,11 @@ impl Server {
         let note = self
             .stack
             .ingress(Via::Narrow, arrived.frame, &mut connection.set, io);
-        connection.record(note.segment);
-        connection.waiting_since = now;
+        connection.heard(note.segment, now);
         if segment.ack.is_some() && !segment.rst {
             connection.stopped = segment.window == 0;
         }
         let after = connection.view();
-        if connection.sent {
-            connection.outflow.una = connection.outflow.write_seq.wrapping_sub(after.queued);
-        }
         if after.state != view.state {
             connection.changed(segment, view.state, after.state);
         }

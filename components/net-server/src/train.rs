@@ -1,17 +1,26 @@
-//! Segments that follow each other, as one.
+//! Segments that follow each other, shown to smoltcp as one.
 //!
-//! Problem: smoltcp takes as long for a segment as for its payload, and a busy
-//! stream comes in trains of segments that say nothing new but bytes.
-//! Invariant: a segment joins the train of the round only if everything about
-//! it is usual: the next bytes in order of an established connection without
-//! gaps, all in the window, an acknowledgement that is good and not behind the
-//! one before. Its payload is filed as it comes. Before anything else looks at
-//! a connection, and before the round's work, smoltcp gets the train: the last
-//! segment with payload by itself, those before it as one, so that it sees
-//! more than one when it decides whether to acknowledge at once.
+//! Problem: a segment costs smoltcp the same whatever it holds, and in bulk
+//! nearly every segment only goes on where the one before ended. Invariant: a
+//! train leaves smoltcp as its segments would have left it one by one, since
+//! it holds nothing but
+//!
+//! * payload of an established connection in the order of the stream and
+//!   within the window that the peer was told, with nothing kept beyond a gap;
+//! * acknowledgements that none of the others exceeds, each within what is
+//!   outstanding; one without payload must acknowledge more than all before,
+//!   so that smoltcp counts each duplicate (RFC 5681, 3.2);
+//! * no flags but ACK and PSH, no options, no closed window.
+//!
+//! Whatever else comes has the train shown first. It is shown before anything
+//! looks at what smoltcp knows: at the end of a batch at the latest. Its
+//! payload is filed as each packet comes, and stays behind what smoltcp has
+//! taken until then. A train of two segments with payload or more is
+//! acknowledged at once (RFC 9293, 3.8.6.3), however many they are.
 
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
+use smoltcp::time::Duration;
+use smoltcp::wire::Ipv4Address;
 use socket_api::{Packet, packet_flags};
 
 use crate::checksum;
@@ -20,287 +29,307 @@ use crate::counters::Counter;
 use crate::environment::Environment;
 use crate::express::{address, half, mac, word};
 use crate::flows::{Flow, Target};
-use crate::inflow::{Inflow, View};
+use crate::lists::NONE;
 use crate::outflow::distance;
-use crate::packets::{Holder, Packets, Piece};
-use crate::server::{Id, Server};
-use crate::sockets::{Connection, Owner};
+use crate::packets::{Holder, Piece};
+use crate::server::{Id, MOST_FRAME, Server};
 use crate::stack::{Io, Via};
-use crate::wire::IP_HEADER;
+use crate::wire::LARGEST;
 
-/// Bytes of headers without options.
-const HEADERS: usize = ETHERNET + IP_HEADER + 20;
-/// Where TCP's header begins.
-const TCP: usize = ETHERNET + IP_HEADER;
-/// Bytes of payload in one train at most: what one IP packet can have.
-const MOST: u32 = 65535 - 40;
+/// Bytes of the headers of a segment without options.
+const HEADERS: usize = ETHERNET + 40;
+/// Bytes of payload that one segment may have.
+const MOST: u32 = (LARGEST - HEADERS) as u32;
+const ACK: u8 = 0x10;
+const PSH: u8 = 0x08;
+/// smoltcp's own time to wait before it acknowledges.
+const ACK_DELAY: Duration = Duration::from_millis(10);
 
-/// Segments that smoltcp has not seen yet.
-pub(crate) struct Train {
-    connection: u32,
-    /// What smoltcp knew when it began.
-    view: View,
-    head: [u8; HEADERS],
-    /// The first byte.
-    seq: u32,
-    /// Bytes in all, and in the last segment with any.
-    len: u32,
-    last: u32,
-    ack: u32,
-    window: u16,
-}
+type Headers = [u8; HEADERS];
 
-/// A segment without anything unusual.
-struct Plain {
-    flow: Flow,
-    seq: u32,
-    ack: u32,
-    window: u16,
-    len: u32,
-}
-
-/// The segment, if its headers are usual and sound.
+/// A number of TCP's.
 #[inline]
-fn plain(h: &[u8; HEADERS], packet: &Packet) -> Option<Plain> {
+fn number(h: &Headers, at: usize) -> u32 {
+    (word(h, at) as u32).swap_bytes()
+}
+
+/// Whether two segments are of one connection and came the same way: the
+/// Ethernet header, IP addresses and ports.
+#[inline]
+fn is_same(a: &Headers, b: &Headers) -> bool {
+    let double = |h: &Headers, at| word(h, at) | word(h, at + 4) << 32;
+    double(a, 0) == double(b, 0)
+        && double(a, 26) == double(b, 26)
+        && word(a, 8) == word(b, 8)
+        && word(a, 34) == word(b, 34)
+}
+
+/// A word in which some bits matter.
+const fn masked(mask: [u8; 4], want: [u8; 4]) -> (u64, u64) {
+    (
+        u32::from_ne_bytes(mask) as u64,
+        u32::from_ne_bytes(want) as u64,
+    )
+}
+
+/// IPv4 with a header of 20 bytes.
+const IPV4: (u64, u64) = masked([0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
+/// No fragment, TCP.
+const TCP: (u64, u64) = masked([0x3f, 0xff, 0, 0xff], [0, 0, 0, 6]);
+/// A header of 20 bytes, ACK, and perhaps PSH.
+const SEGMENT: (u64, u64) = masked([0xff, !PSH, 0, 0], [0x50, ACK, 0, 0]);
+
+/// The IP packet of one segment without anything unusual, whole and sound: how
+/// many bytes of payload it has.
+#[inline]
+fn sound(h: &Headers, packet: &Packet) -> Option<u32> {
+    let is = |at, (mask, want)| word(h, at) & mask == want;
     let total = half(h, 16);
-    let usual = half(h, 12) == 0x0800
-        && h[14] == 0x45
-        && half(h, 20) & 0x3fff == 0
-        && h[23] == 6
-        && total >= 40
-        && u32::from(total) + ETHERNET as u32 <= packet.len
-        && h[TCP + 12] >> 4 == 5
-        // ACK, and perhaps PSH.
-        && h[TCP + 13] & !0x08 == 0x10
-        && h[6] & 1 == 0;
-    let header = word(h, 14) + word(h, 18) + word(h, 22) + word(h, 26) + word(h, 30);
-    if !usual || !checksum::is_right(header) {
+    let fits = total >= 40 && u32::from(total) + ETHERNET as u32 <= packet.len;
+    if !(is(12, IPV4) && is(20, TCP) && is(46, SEGMENT) && fits) || half(h, 48) == 0 {
         return None;
     }
-    let sum = word(h, 26)
-        + word(h, 30)
-        + u64::from(6u16.swap_bytes())
-        + u64::from((total - 20).swap_bytes())
-        + u64::from(packet.sum as u16);
-    let verified = packet.flags & packet_flags::VERIFIED != 0;
-    if !verified && !checksum::is_right(sum) {
+    let sum = |a: usize, b: usize| word(h, a) + word(h, b);
+    let addresses = sum(26, 30);
+    if !checksum::is_right(addresses + sum(14, 18) + word(h, 22)) {
         return None;
     }
-    Some(Plain {
-        flow: Flow {
-            remote: address(h, 26),
-            remote_port: half(h, TCP),
-            port: half(h, TCP + 2),
-        },
-        seq: (word(h, TCP + 4) as u32).swap_bytes(),
-        ack: (word(h, TCP + 8) as u32).swap_bytes(),
-        window: half(h, TCP + 14),
-        len: u32::from(total) - 40,
-    })
+    let rest = u64::from(6u16.swap_bytes()) + u64::from((total - 20).swap_bytes());
+    let sound = packet.flags & packet_flags::VERIFIED != 0
+        || checksum::is_right(addresses + rest + u64::from(packet.sum as u16));
+    sound.then_some(u32::from(total) - 40)
+}
+
+/// What smoltcp is to be shown next.
+pub(crate) struct Train {
+    /// Whose it is; `NONE` if there is none.
+    connection: u32,
+    /// The first segment's.
+    headers: Headers,
+    /// For whom packets are held.
+    holder: Holder,
+    /// Bytes before these are acknowledged, and so many may be.
+    una: u32,
+    queued: u32,
+    /// The number behind it, and where the window ends.
+    next: u32,
+    edge: u32,
+    /// The last segment's.
+    ack: u32,
+    window: u16,
+    flags: u8,
+    /// Bytes of payload, in so many segments.
+    len: u32,
+    segments: u32,
+}
+
+impl Train {
+    /// No train.
+    pub const NONE: Self = Self {
+        connection: NONE,
+        headers: [0; HEADERS],
+        holder: Holder::FRAGMENTS,
+        una: 0,
+        queued: 0,
+        next: 0,
+        edge: 0,
+        ack: 0,
+        window: 0,
+        flags: 0,
+        len: 0,
+        segments: 0,
+    };
+
+    /// Whether a segment with so much payload goes on where this ends.
+    #[inline]
+    fn takes(&self, h: &Headers, len: u32) -> bool {
+        let (seq, ack) = (number(h, 38), number(h, 42));
+        let ahead = distance(ack, self.ack);
+        let end = seq.wrapping_add(len);
+        seq == self.next
+            && ack.wrapping_sub(self.una) <= self.queued
+            && (ahead > 0 || (ahead == 0 && len != 0))
+            && (len == 0 || distance(self.edge, end) >= 0)
+            && self.len + len <= MOST
+    }
+
+    /// Goes on with a segment.
+    #[inline]
+    fn go_on(&mut self, h: &Headers, len: u32) {
+        self.next = self.next.wrapping_add(len);
+        self.ack = number(h, 42);
+        self.window = half(h, 48);
+        self.flags = h[47];
+        self.len += len;
+        self.segments += u32::from(len != 0);
+    }
+
+    /// Writes the headers of one segment that is all of it.
+    fn write(&self, into: &mut Headers) {
+        *into = self.headers;
+        into[16..18].copy_from_slice(&(40 + self.len as u16).to_be_bytes());
+        into[42..46].copy_from_slice(&self.ack.to_be_bytes());
+        into[47] = self.flags;
+        into[48..50].copy_from_slice(&self.window.to_be_bytes());
+    }
 }
 
 impl Server {
-    /// Takes a packet, which is ours, if it is a segment that can wait for
-    /// the end of the round.
+    /// Takes a packet, which is ours, if it is a segment that begins a train
+    /// or goes on with the one that there is.
     #[inline]
     pub(crate) fn train_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
         let mut h = [0; HEADERS];
-        if packet.header_len < HEADERS as u32
+        if packet.flags & packet_flags::WHOLE != 0
+            || packet.header_len < HEADERS as u32
             || packet.header_len > packet.len
-            || packet.flags & packet_flags::WHOLE != 0
+            || packet.len > MOST_FRAME
             || !env.read_header(packet.header, &mut h)
         {
             return false;
         }
-        let (Some(own), Some(segment)) = (self.stack.address, plain(&h, packet)) else {
+        let Some(len) = sound(&h, packet) else {
             return false;
         };
-        let (own_ip, src) = (own.cidr.address(), segment.flow.remote);
-        if mac(&h, 0) != self.stack.facts().mac
-            || address(&h, 30) != own_ip
+        if self.train.connection != NONE
+            && is_same(&self.train.headers, &h)
+            && self.join_train(&h, len, packet.id, env)
+        {
+            return true;
+        }
+        self.show_train(env);
+        if !self.begin_train(&h) {
+            return false;
+        }
+        let joined = self.join_train(&h, len, packet.id, env);
+        if !joined {
+            self.train.connection = NONE;
+        }
+        joined
+    }
+
+    /// Begins a train without segments for the connection of one.
+    #[inline(never)]
+    fn begin_train(&mut self, h: &Headers) -> bool {
+        let (src, dst) = (address(h, 26), address(h, 30));
+        let Some(own) = self.stack.address else {
+            return false;
+        };
+        let flow = Flow {
+            remote: src,
+            remote_port: half(h, 34),
+            port: half(h, 36),
+        };
+        let own_ip = own.cidr.address();
+        if mac(h, 0) != self.stack.facts().mac
+            || h[6] & 1 != 0
+            || dst != own_ip
             || src == own_ip
             || !is_host(src)
             || own.is_broadcast(src)
         {
             return false;
         }
-        let Some(Target::Connection(c)) = self.flows.find(segment.flow) else {
+        let Some(Target::Connection(c)) = self.flows.find(flow) else {
             return false;
         };
-        if self
-            .train
-            .as_ref()
-            .is_some_and(|train| train.connection != c)
+        let connection = &self.connections[c as usize];
+        let view = connection.view();
+        if view.state != State::Established
+            || connection.fin_end.is_some()
+            || !connection.inflow.is_gapless(&self.packets, view.next)
         {
-            self.flush_train(env);
+            return false;
         }
-        self.join(c, &h, &segment, packet.id, env)
-    }
-
-    /// Adds a segment to the train, or begins one.
-    #[inline]
-    fn join(
-        &mut self,
-        c: u32,
-        head: &[u8; HEADERS],
-        segment: &Plain,
-        packet: u32,
-        env: &mut impl Environment,
-    ) -> bool {
-        let connection = &mut self.connections[c as usize];
-        let train = match &mut self.train {
-            Some(train) => train,
-            none => {
-                let view = connection.view();
-                // Segments of other states have a meaning of their own.
-                if view.state != State::Established
-                    || !connection.inflow.is_gapless(&self.packets, view.next)
-                {
-                    return false;
-                }
-                none.insert(Train::new(c, view, head))
-            }
+        self.train = Train {
+            connection: c,
+            headers: *h,
+            holder: Holder::client(connection.client),
+            una: view.una,
+            queued: view.queued,
+            next: view.next,
+            edge: connection.inflow.edge(view.next),
+            ack: view.una,
+            ..Train::NONE
         };
-        if !train.takes(segment, &connection.inflow) {
-            return self.is_under_way();
-        }
-        if segment.len == 0 {
-            self.packets.depart(packet);
-            env.release(packet);
-        } else {
-            let asked = train.len == 0
-                && match connection.owner {
-                    Owner::Stream(s) => self.sockets[s as usize].recvs.len != 0,
-                    _ => false,
-                };
-            if !file(connection, &mut self.packets, segment, packet, asked) {
-                return self.is_under_way();
-            }
-            train.last = segment.len;
-        }
-        train.len += segment.len;
-        (train.ack, train.window) = (segment.ack, segment.window);
         true
     }
 
-    /// A segment has not joined: the train is gone if it would have been the
-    /// first. False.
-    fn is_under_way(&mut self) -> bool {
-        self.train
-            .take_if(|train| train.len == 0 && train.ack == train.view.una);
-        false
+    /// Adds a segment to the train; false if it is not one of it.
+    #[inline]
+    fn join_train(
+        &mut self,
+        h: &Headers,
+        len: u32,
+        packet: u32,
+        env: &mut impl Environment,
+    ) -> bool {
+        let train = &mut self.train;
+        if !train.takes(h, len) {
+            return false;
+        }
+        if len == 0 {
+            self.packets.depart(packet);
+            env.release(packet);
+        } else {
+            let piece = Piece {
+                packet,
+                at: HEADERS as u32,
+                len,
+                word: train.next,
+                from: (Ipv4Address::UNSPECIFIED, 0),
+                last: false,
+            };
+            let list = &mut self.connections[train.connection as usize].inflow.list;
+            if !self.packets.may_hold(train.holder, false, false)
+                || !self.packets.push(list, piece, train.holder)
+            {
+                return false;
+            }
+        }
+        train.go_on(h, len);
+        true
     }
 
     /// Shows smoltcp the train, if there is one.
     #[inline]
-    pub(crate) fn flush_train(&mut self, env: &mut impl Environment) {
-        if let Some(train) = self.train.take() {
-            self.show_train(&train, env);
+    pub(crate) fn show_train(&mut self, env: &mut impl Environment) {
+        if self.train.connection != NONE {
+            self.show(env);
         }
     }
 
-    fn show_train(&mut self, train: &Train, env: &mut impl Environment) {
-        let c = train.connection;
-        let mut frame = core::mem::take(&mut self.frame);
-        let first = train.len - train.last;
-        if first != 0 {
-            self.show(train, (0, first), &mut frame, env);
+    #[inline(never)]
+    fn show(&mut self, env: &mut impl Environment) {
+        let c = core::mem::replace(&mut self.train.connection, NONE);
+        let train = &self.train;
+        if let Some(headers) = self.frame.first_chunk_mut() {
+            train.write(headers);
         }
-        self.show(train, (first, train.last), &mut frame, env);
-        self.frame = frame;
-        let now = self.now();
+        let frame = &self.frame[..HEADERS + train.len as usize];
+        let now = self.stack.now;
         let connection = &mut self.connections[c as usize];
-        connection.waiting_since = now;
-        connection.stopped = train.window == 0;
-        let after = connection.view();
-        connection.outflow.una = connection.outflow.write_seq.wrapping_sub(after.queued);
-        self.counters.add_n(Counter::Scratch, train.len.into());
-        if after.next != train.seq.wrapping_add(train.len) {
-            connection
-                .inflow
-                .truncate(&mut self.packets, after.next, |id| env.release(id));
+        let several = train.segments > 1;
+        if several {
+            connection.tcp().set_ack_delay(Some(Duration::ZERO));
         }
-        self.wake(Id::Connection(c));
-    }
-
-    /// Shows smoltcp bytes of a train as one segment.
-    fn show(
-        &mut self,
-        train: &Train,
-        (at, len): (u32, u32),
-        frame: &mut [u8],
-        env: &mut impl Environment,
-    ) {
-        let bytes = HEADERS + len as usize;
-        let Some(frame) = frame.get_mut(..bytes) else {
-            return;
-        };
-        frame[..HEADERS].copy_from_slice(&train.head);
-        let mut ip = Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]);
-        ip.set_total_len((bytes - ETHERNET) as u16);
-        let mut tcp = TcpPacket::new_unchecked(&mut frame[TCP..]);
-        tcp.set_seq_number(TcpSeqNumber(train.seq.wrapping_add(at) as i32));
-        tcp.set_ack_number(TcpSeqNumber(train.ack as i32));
-        tcp.set_window_len(train.window);
-        let connection = &mut self.connections[train.connection as usize];
-        let io = Io::new(env, &mut self.counters);
+        let io = Io::new(&mut *env, &mut self.counters);
         let note = self
             .stack
             .ingress(Via::Narrow, frame, &mut connection.set, io);
-        connection.record(note.segment);
-    }
-}
-
-impl Train {
-    /// Without any segment.
-    fn new(connection: u32, view: View, head: &[u8; HEADERS]) -> Self {
-        Self {
-            connection,
-            view,
-            head: *head,
-            seq: view.next,
-            len: 0,
-            last: 0,
-            ack: view.una,
-            window: 0,
+        if several {
+            connection.tcp().set_ack_delay(Some(ACK_DELAY));
         }
+        self.counters.add_n(Counter::Scratch, train.len.into());
+        connection.heard(note.segment, now);
+        connection.stopped = false;
+        let next = connection.view().next;
+        if next != train.next {
+            // smoltcp has not taken it: it comes again.
+            self.counters.add(Counter::OutOfStep);
+            let inflow = &mut connection.inflow;
+            inflow.truncate(&mut self.packets, next, |id| env.release(id));
+        }
+        self.wake(Id::Connection(c));
     }
-
-    /// Whether a segment may follow.
-    #[inline]
-    fn takes(&self, segment: &Plain, inflow: &Inflow) -> bool {
-        let news = distance(segment.ack, self.ack);
-        let end = segment.seq.wrapping_add(segment.len);
-        segment.seq == self.seq.wrapping_add(self.len)
-            && (news > 0 || news == 0 && segment.len != 0)
-            && segment.ack.wrapping_sub(self.view.una) <= self.view.queued
-            && distance(inflow.edge(self.view.next), end) >= 0
-            && self.len + segment.len <= MOST
-    }
-}
-
-/// Files the payload of a segment, of which the first byte may be `asked` for;
-/// false if it may not be held.
-#[inline]
-fn file(
-    connection: &mut Connection,
-    packets: &mut Packets,
-    segment: &Plain,
-    packet: u32,
-    asked: bool,
-) -> bool {
-    let holder = Holder::client(connection.client);
-    let list = &mut connection.inflow.list;
-    if !packets.may_hold(holder, false, asked && list.len == 0) {
-        return false;
-    }
-    let piece = Piece {
-        packet,
-        at: HEADERS as u32,
-        len: segment.len,
-        word: segment.seq,
-        from: (segment.flow.remote, 0),
-        last: false,
-    };
-    packets.push(list, piece, holder)
 }

@@ -9,25 +9,21 @@
 //! itself goes to a send slot in full.
 //!
 //! smoltcp may build a segment that is longer than a frame: the device makes
-//! segments of it where it can, and otherwise they are made here, which costs
-//! less than having smoltcp build each.
+//! segments of it where it can, and otherwise they are made here (`cut`), which
+//! costs less than having smoltcp build each.
 
 use core::num::{NonZeroU16, NonZeroUsize};
 
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber,
-};
-use socket_api::Part;
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
 
 use crate::checksum;
 use crate::classify::ETHERNET;
 use crate::counters::{Counter, Counters};
-use crate::environment::{Environment, Outgoing, PartialChecksum};
+use crate::cut::{Cut, Source, TCP_CHECKSUM};
+use crate::environment::{Environment, Outgoing};
 use crate::hops::Hops;
-use crate::outflow::Outflow;
-use crate::pending::Pending;
 
 /// Bytes of the largest frame that smoltcp may build.
 pub(crate) const LARGEST: usize = ETHERNET + 65535;
@@ -35,13 +31,6 @@ pub(crate) const LARGEST: usize = ETHERNET + 65535;
 pub(crate) const IP_HEADER: usize = 20;
 /// Frames that there must be room for before smoltcp may send.
 pub(crate) const ROOM: usize = 16;
-/// Segments that smoltcp builds in one go, if they are made of it here.
-const SEGMENTS: usize = 8;
-/// Sends that one frame takes bytes from at most, so that a device has places
-/// for all pages of it.
-const PARTS: usize = 9;
-/// Where TCP's checksum is in its header.
-const TCP_CHECKSUM: usize = 16;
 
 /// What is known of the NIC.
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +68,8 @@ impl Facts {
         // `Wire` fills them in, or leaves them to others.
         caps.checksum.udp = Checksum::None;
         caps.checksum.tcp = Checksum::None;
-        let several = ETHERNET + 40 + SEGMENTS * (self.mtu - 40);
-        caps.segmentation.tcpv4 = match self.segments {
-            true => NonZeroUsize::new(LARGEST),
-            false => NonZeroUsize::new(several.min(LARGEST)),
-        };
+        // By the device or by us.
+        caps.segmentation.tcpv4 = NonZeroUsize::new(LARGEST);
         caps
     }
 }
@@ -125,12 +111,6 @@ pub(crate) struct Note {
     pub packets: u32,
     /// The last TCP segment.
     pub segment: Option<Emitted>,
-}
-
-/// Where the payload of segments is.
-pub(crate) struct Source<'a> {
-    pub outflow: &'a mut Outflow,
-    pub pending: &'a Pending,
 }
 
 /// Where frames come from and go to during one call of smoltcp.
@@ -230,49 +210,6 @@ impl<E: Environment> TxToken for Chance<'_, '_, E> {
     }
 }
 
-/// Bytes of a segment that is being cut into frames.
-struct Cut<'a> {
-    header_len: usize,
-    /// Where they begin in the segment's payload.
-    at: u32,
-    last: bool,
-    parts: &'a [Part],
-    bytes: u32,
-    /// The segment's own number, and whether all of it goes in one frame.
-    seq: u32,
-    all: bool,
-    /// The device is to cut it further.
-    segment: Option<u16>,
-}
-
-impl Cut<'_> {
-    /// Makes the segment's header that of this frame, with the sum of the
-    /// pseudo-header for a checksum; what its flags PSH and FIN were.
-    fn prepare(&self, header: &mut [u8]) -> (bool, bool) {
-        let transport = self.header_len - ETHERNET - IP_HEADER + self.bytes as usize;
-        let mut ip = Ipv4Packet::new_unchecked(&mut header[ETHERNET..]);
-        if !self.all {
-            ip.set_total_len((IP_HEADER + transport) as u16);
-            ip.fill_checksum();
-        }
-        let (src, dst) = (ip.src_addr(), ip.dst_addr());
-        let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
-        let ends = (tcp.psh(), tcp.fin());
-        if !self.all {
-            let seq = self.seq.wrapping_add(self.at);
-            tcp.set_seq_number(TcpSeqNumber(seq as i32));
-        }
-        if !self.last {
-            tcp.set_psh(false);
-            tcp.set_fin(false);
-        }
-        let pseudo = checksum::pseudo(src, dst, IpProtocol::Tcp, transport);
-        let field = ETHERNET + IP_HEADER + TCP_CHECKSUM;
-        header[field..field + 2].copy_from_slice(&checksum::fold(pseudo).to_ne_bytes());
-        ends
-    }
-}
-
 impl<E: Environment> Wire<'_, E> {
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         let frame = EthernetFrame::new_unchecked(&self.buffer[..len]);
@@ -333,70 +270,18 @@ impl<E: Environment> Wire<'_, E> {
             return;
         }
         self.counters.add_n(Counter::Scratch, u64::from(payload));
-        self.cut(header_len, &emitted, segment.map(NonZeroU16::get));
-    }
-
-    /// Sends a segment in as many frames as it takes, of at most `segment`
-    /// bytes of payload unless the device cuts it.
-    fn cut(&mut self, header_len: usize, emitted: &Emitted, segment: Option<u16>) {
-        let (payload, seq) = (emitted.len, emitted.seq);
+        let (Some(source), Some(headers)) = (&mut self.source, self.buffer.first_chunk()) else {
+            self.counters.add(Counter::OutOfStep);
+            return;
+        };
+        let segment = segment.map(NonZeroU16::get);
         let most = match segment {
             Some(bytes) if !self.facts.segments => u32::from(bytes),
             _ => payload,
         };
-        let mut at = 0;
-        while at < payload {
-            let mut parts = [Part::default(); PARTS];
-            let want = most.min(payload - at);
-            let found = self.source.as_mut().map_or((0, 0), |source| {
-                let from = seq.wrapping_add(at);
-                source.outflow.parts(source.pending, from, want, &mut parts)
-            });
-            let (count, bytes) = found;
-            if bytes == 0 {
-                self.counters.add(Counter::OutOfStep);
-                return;
-            }
-            self.send_cut(&Cut {
-                header_len,
-                at,
-                last: at + bytes == payload,
-                parts: &parts[..count],
-                bytes,
-                seq,
-                all: bytes == payload,
-                segment: segment.filter(|most| self.facts.segments && bytes > u32::from(*most)),
-            });
-            at += bytes;
-        }
-    }
-
-    /// Sends one frame of a segment, whose header, as smoltcp made it or as it
-    /// was for the frame before, is in the buffer.
-    fn send_cut(&mut self, cut: &Cut<'_>) {
-        let header = &mut self.buffer[..cut.header_len];
-        let (psh, fin) = cut.prepare(header);
-        let sent = self.env.transmit(&Outgoing {
-            header,
-            parts: cut.parts,
-            checksum: Some(PartialChecksum {
-                start: (ETHERNET + IP_HEADER) as u16,
-                offset: TCP_CHECKSUM as u16,
-            }),
-            segment: cut.segment,
-        });
-        if !cut.last {
-            // For the frames that follow.
-            let mut tcp = TcpPacket::new_unchecked(&mut header[ETHERNET + IP_HEADER..]);
-            tcp.set_psh(psh);
-            tcp.set_fin(fin);
-        }
-        if sent {
-            self.counters.add(Counter::FramesSent);
-            let bytes = u64::from(cut.bytes);
-            self.counters.add_n(Counter::ReferencedOut, bytes);
-        } else {
-            self.counters.add(Counter::DropSendRoom);
+        let mut cut = Cut::new(headers, payload, most, segment);
+        if !cut.send(source, self.env, self.counters) {
+            source.outflow.owed = Some(cut);
         }
     }
 }

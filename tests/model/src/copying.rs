@@ -152,7 +152,7 @@ impl Flow {
         match self {
             Self::Datagrams(d) => d.pending(),
             Self::Stream(s) => {
-                let left = s.len() - s.received;
+                let left = s.len().saturating_sub(s.received);
                 (left, left)
             }
         }

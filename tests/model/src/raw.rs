@@ -11,6 +11,11 @@ use socket_api::{Completion, Message, Op, Request, SlotDone, SocketKind};
 
 use crate::world::World;
 
+/// Where in a ring its producer's index lies.
+pub const TAIL: usize = 64;
+/// Where in a ring its consumer's index lies.
+pub const HEAD: usize = 128;
+
 fn ring(control: &SharedMemory, at: usize, layout: RingLayout) -> SharedMemory {
     control
         .slice(at, layout.bytes())
@@ -53,6 +58,11 @@ impl RawClient {
         // A full ring is the client's own fault.
         let _ = self.requests.push(request);
         let _ = self.requests.publish();
+    }
+
+    /// Lets the world go on by one step.
+    pub fn step(&self) {
+        self.world.step();
     }
 
     /// The next answer, if there is one.

@@ -32,7 +32,7 @@ impl Wire {
             .seed
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        n != 0 && (self.seed >> 33) % u64::from(n) == 0
+        n != 0 && (self.seed >> 33).is_multiple_of(u64::from(n))
     }
 }
 

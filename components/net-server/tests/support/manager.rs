@@ -352,21 +352,29 @@ impl Fake {
     }
 }
 
-impl Environment for Fake {
-    fn next(&mut self) -> Result<Option<Message>, ManagerFault> {
+impl Fake {
+    fn says(&mut self) -> Option<Message> {
         if let Some(message) = self.raw.pop_front() {
-            return Ok(Some(message));
+            return Some(message);
         }
         while let Some(frame) = self.to_server.pop_front() {
             // Without a buffer it is lost, as at a device.
             if let Some(packet) = self.packet(frame) {
-                return Ok(Some(packet.into()));
+                return Some(packet.into());
             }
         }
         if let Some(request) = self.requests.pop_front() {
             self.request(request);
         }
-        Ok(self.raw.pop_front())
+        self.raw.pop_front()
+    }
+}
+
+impl Environment for Fake {
+    fn next(&mut self, message: &mut Message) -> Result<bool, ManagerFault> {
+        let says = self.says();
+        *message = says.unwrap_or_default();
+        Ok(says.is_some())
     }
 
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool {

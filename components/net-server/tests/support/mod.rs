@@ -18,6 +18,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Add
 use socket_api::{Completion, Extent, Op, Request, SocketKind, Status, WireAddress};
 
 mod manager;
+pub mod reference;
 pub mod segments;
 
 pub use manager::Fake;

@@ -93,6 +93,11 @@ impl Hand {
     /// Opens a connection whose first byte has this number; the server's
     /// socket 0 listens, the new one is `socket`.
     pub fn open(w: &mut World, port: u16, first: u32, socket: u32) -> Self {
+        Self::open_with(w, port, first, socket, 1460)
+    }
+
+    /// As `open`, taking segments of `mss` bytes.
+    pub fn open_with(w: &mut World, port: u16, first: u32, socket: u32, mss: u16) -> Self {
         let mut hand = Self {
             port,
             first,
@@ -105,7 +110,7 @@ impl Hand {
         let syn = TcpRepr {
             control: TcpControl::Syn,
             ack_number: None,
-            max_seg_size: Some(1460),
+            max_seg_size: Some(mss),
             ..hand.repr(u32::MAX, &[])
         };
         w.env.to_server.push_back(frame(&syn));

@@ -88,7 +88,7 @@ fn serve(component: &'static Component) -> Result<()> {
         listener: TcpListener::bind(address)?,
         shared: heap
             .and_then(|heap| <[u64]>::mut_from_bytes(heap).ok())
-            .map(|words| SharedMemory::from_static(words)),
+            .map(SharedMemory::from_static),
     };
     log::info!("passer on port {}", address.port());
     let mut line = [0; 512];

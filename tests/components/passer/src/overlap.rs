@@ -128,6 +128,6 @@ pub fn die(tools: &Tools, order: &Order) -> Result<()> {
     );
     time::sleep(LAST_WORDS)?;
     // SAFETY: none is possible; the kernel stops it.
-    unsafe { black_box(8_usize as *mut u64).write_volatile(1) };
+    unsafe { black_box(core::ptr::dangling_mut::<u64>()).write_volatile(1) };
     Ok(())
 }

@@ -15,7 +15,7 @@ use model_tests::{HostConfig, LARGE, LARGE_BYTES, Wire, World, background};
 use nic_api::nic_features;
 
 use crate::program::{End, FIRST, Later, Mode, Op, Program};
-use crate::state::{Client, OPERATIONS, PORT, Pending, Socket, State, Tally, What, peer};
+use crate::state::{Client, Got, OPERATIONS, PORT, Pending, Socket, State, Tally, What, peer};
 
 /// Bytes, headers included, that may be on their way between two clients:
 /// fewer than the receiving server keeps of datagrams.
@@ -267,7 +267,8 @@ impl Run {
             passing,
         };
         state.begin_receive(n, at, room);
-        state.clients[n].pending.insert(CALL, pending);
+        let token = state.new_token();
+        state.clients[n].pending.insert(token, pending);
         state.blocked = Some(n);
         let socket = state.clients[n].socket.again();
         drop(state);
@@ -275,8 +276,7 @@ impl Run {
         let mut state = self.state.borrow_mut();
         state.blocked = None;
         state.poll();
-        state.clients[n].pending.remove(&CALL);
-        state.end_receive(n, &pending, got);
+        state.end_receive(n, token, got.map(Got::Memory));
     }
 
     fn send_buffer(&self, end: End, len: usize, passing: Option<Passing>, queue: bool) {
@@ -348,34 +348,36 @@ impl Run {
         state.clients[n].slots |= passing.is_none();
         state.blocked = Some(n);
         state.done.receives += 1;
-        let socket = state.clients[n].socket.again();
-        drop(state);
-        let got = receive_buffer_now(&socket, passing);
-        let mut state = self.state.borrow_mut();
-        state.blocked = None;
-        state.poll();
+        let token = state.new_token();
         let pending = Pending {
             what: What::Receive,
             at: 0,
             len: 0,
             passing,
         };
-        let buffer = match got {
-            Ok(Some(buffer)) => buffer,
-            Ok(None) => return assert!(state.clients[n].over, "{n}: the end"),
-            Err(error) => return state.end_buffer(n, &pending, error),
-        };
-        let mut bytes = vec![0; buffer.len()];
-        assert!(buffer.read(0, &mut bytes));
-        let slots = if state.clients[n].slots {
-            2048
-        } else {
-            usize::MAX
-        };
-        let right = state.flows[peer(n)].receive(&bytes, buffer.capacity(), slots);
+        state.clients[n].pending.insert(token, pending);
+        let socket = state.clients[n].socket.again();
         drop(state);
-        assert_eq!(right, Ok(()), "client {n}, in a buffer with {passing:?}");
-        if onward && self.may_send(n, bytes.len()) {
+        let got = receive_buffer_now(&socket, passing);
+        let (got, buffer) = match got {
+            Ok(Some(buffer)) => {
+                let mut bytes = vec![0; buffer.len()];
+                assert!(buffer.read(0, &mut bytes));
+                let room = buffer.capacity();
+                (Ok(Got::Buffer(bytes.clone(), room)), Some((buffer, bytes)))
+            }
+            Ok(None) => (Ok(Got::Memory(0)), None),
+            Err(error) => (Err(error), None),
+        };
+        let mut state = self.state.borrow_mut();
+        state.blocked = None;
+        state.poll();
+        state.end_receive(n, token, got);
+        drop(state);
+        if let Some((buffer, bytes)) = buffer
+            && onward
+            && self.may_send(n, bytes.len())
+        {
             self.send_filled(end, buffer, &bytes, None, false);
         }
     }

@@ -4,7 +4,7 @@
 //! being received into; whatever is sent is noted before the system sees it,
 //! and whatever is received is checked before anything else happens.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use ioipc::net::{TcpStream, UdpSocket};
 use ioipc::queue::{Done, Memory, Queue};
@@ -70,13 +70,25 @@ impl Pending {
     }
 }
 
+/// What a receive has got.
+#[derive(Clone, Debug)]
+pub enum Got {
+    /// So many bytes, in memory.
+    Memory(usize),
+    /// These, in a buffer that has room for so many.
+    Buffer(Vec<u8>, usize),
+}
+
 /// A client.
 pub struct Client {
     pub end: End,
     pub pair: Pair,
     pub socket: Socket,
     pub queue: Queue<OPERATIONS>,
-    pub pending: HashMap<u64, Pending>,
+    pub pending: BTreeMap<u64, Pending>,
+    /// Receives that are done while earlier ones are not: they are filled in
+    /// the order submitted, and end in any.
+    done: BTreeMap<u64, Got>,
     shadow: Vec<u8>,
     /// It is dead, or its peer is.
     pub over: bool,
@@ -91,7 +103,8 @@ impl Client {
             pair,
             socket,
             queue: Queue::new_on(pair.stacks[end.host]).unwrap(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
+            done: BTreeMap::new(),
             shadow: vec![0; (LAST - FIRST) as usize],
             over: false,
             slots: ahead,
@@ -294,12 +307,16 @@ impl State {
         }
     }
 
-    /// Bytes have come to a client, in memory.
-    pub fn landed(&mut self, n: usize, p: &Pending, len: usize) {
+    /// Bytes have come to a client.
+    fn landed(&mut self, n: usize, p: &Pending, got: Got) {
         let client = &mut self.clients[n];
         let slots = if client.slots { SLOT } else { usize::MAX };
-        let bytes = client.pair.load(client.end.host, p.at, len);
-        let right = self.flows[peer(n)].receive(&bytes, p.len, slots);
+        let (bytes, room) = match got {
+            Got::Memory(len) => (client.pair.load(client.end.host, p.at, len), p.len),
+            Got::Buffer(bytes, room) => (bytes, room),
+        };
+        let len = bytes.len();
+        let right = self.flows[peer(n)].receive(&bytes, room, slots);
         if let Err(why) = right {
             panic!("client {n}: {why}: {p:?}");
         }
@@ -315,17 +332,39 @@ impl State {
     }
 
     /// A receive is done.
-    pub fn end_receive(&mut self, n: usize, p: &Pending, result: ioipc::Result<usize>) {
+    pub fn end_receive(&mut self, n: usize, token: u64, result: ioipc::Result<Got>) {
         match result {
-            Ok(0) if self.stream && p.len != 0 => assert!(self.clients[n].over, "{n}: the end"),
-            Ok(len) => self.landed(n, p, len),
-            Err(error) => self.failed(n, p, error),
+            Ok(got) => drop(self.clients[n].done.insert(token, got)),
+            Err(error) => {
+                let p = self.clients[n].pending.remove(&token);
+                self.failed(n, &p.expect("an operation that was begun"), error);
+            }
+        }
+        loop {
+            let client = &mut self.clients[n];
+            let mut receives = client.pending.iter();
+            let first = receives.find(|(_, p)| p.what == What::Receive);
+            let Some((token, p)) = first.map(|(token, p)| (*token, *p)) else {
+                return;
+            };
+            let Some(got) = client.done.remove(&token) else {
+                return;
+            };
+            client.pending.remove(&token);
+            match got {
+                Got::Memory(0) if self.stream => {
+                    assert!(self.clients[n].over, "{n}: the end");
+                }
+                got => self.landed(n, &p, got),
+            }
         }
     }
 
     fn failed(&mut self, n: usize, p: &Pending, error: ioipc::Error) {
         let legal = match error.kind() {
             ErrorKind::InvalidInput => p.passing.is_some() || !is_apart(p.at, p.len),
+            // The data region has no room for a buffer.
+            ErrorKind::OutOfMemory => p.at == 0,
             ErrorKind::WouldBlock => true,
             ErrorKind::TimedOut => {
                 let nothing = self.flows[peer(n)].pending().0 == 0;
@@ -341,15 +380,6 @@ impl State {
             client.shadow(p.at, p.len).copy_from_slice(&room);
         } else if p.at >= FIRST {
             self.clients[n].check(p.at, p.len);
-        }
-    }
-
-    /// A receive into a buffer has failed.
-    pub fn end_buffer(&mut self, n: usize, p: &Pending, error: ioipc::Error) {
-        match error.kind() {
-            // The data region has no room for it, or it is not legal.
-            ErrorKind::OutOfMemory => self.done.refused += 1,
-            _ => self.failed(n, p, error),
         }
     }
 
@@ -376,11 +406,13 @@ impl State {
     }
 
     fn take(&mut self, n: usize, done: Done) {
-        let p = self.clients[n].pending.remove(&done.token);
-        let p = p.expect("an operation that was submitted");
+        let p = self.clients[n].pending[&done.token];
         match p.what {
-            What::Send(id) => self.end_send(n, id, &p, done.result),
-            What::Receive => self.end_receive(n, &p, done.result),
+            What::Send(id) => {
+                self.clients[n].pending.remove(&done.token);
+                self.end_send(n, id, &p, done.result);
+            }
+            What::Receive => self.end_receive(n, done.token, done.result.map(Got::Memory)),
         }
     }
 
@@ -422,7 +454,10 @@ impl State {
             Ok(_) => drop(client.pending.insert(token, pending)),
             Err(unsent) => self.end_send(n, id, &pending, Err(unsent.error)),
         }
-        self.clients[n].queue.flush();
+        let Client { queue, end, .. } = &self.clients[n];
+        queue.flush();
+        // What is changed before the manager has taken it is sent changed.
+        self.world.lock().hosts[end.host].manage();
     }
 
     /// Has clients receive that receive nothing though something comes.

@@ -1,0 +1,154 @@
+//! One long segment into frames.
+//!
+//! Problem: smoltcp builds a segment of all that the window lets it send,
+//! which is cheap for it, but a frame has room for the MSS, a device has
+//! places for so many sends, and the next send slot may be a while away.
+//! Invariant: the frames of a segment have its bytes, each once and in order,
+//! no frame more than its peer takes, and its headers, with PSH and FIN in the
+//! last frame only. What finds no slot stays owed ([`Outflow::owed`]) and goes
+//! before anything else of the connection, unless it is acknowledged or given
+//! up meanwhile.
+//!
+//! smoltcp gives no options to a segment with payload, since it is not asked
+//! for timestamps.
+
+use smoltcp::wire::{IpProtocol, Ipv4Address};
+use socket_api::Part;
+
+use crate::checksum;
+use crate::classify::ETHERNET;
+use crate::counters::{Counter, Counters};
+use crate::environment::{Environment, Outgoing, PartialChecksum};
+use crate::outflow::{Outflow, distance};
+use crate::pending::Pending;
+use crate::wire::IP_HEADER;
+
+/// Bytes of the headers of a segment without options.
+pub(crate) const HEADERS: usize = TRANSPORT + 20;
+/// Sends that one frame takes bytes from at most, so that a device has places
+/// for all pages of it.
+const PARTS: usize = 9;
+const TRANSPORT: usize = ETHERNET + IP_HEADER;
+/// Where TCP's checksum is in its header.
+pub(crate) const TCP_CHECKSUM: usize = 16;
+/// PSH and FIN.
+const ENDS: u8 = 0x09;
+
+/// Where the payload of segments is.
+pub(crate) struct Source<'a> {
+    pub outflow: &'a mut Outflow,
+    pub pending: &'a Pending,
+}
+
+/// A segment, or what is left of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// As they are in all frames but for lengths, sums, number and flags.
+    headers: [u8; HEADERS],
+    /// The last frame's.
+    flags: u8,
+    /// The number of its first byte, and the one behind it.
+    seq: u32,
+    end: u32,
+    /// Bytes of payload in one frame at most.
+    most: u32,
+    /// The device makes segments of so many bytes of longer frames.
+    segment: Option<u16>,
+    /// The sum of the IP header and that of the pseudo-header, but for
+    /// lengths.
+    ip: u64,
+    pseudo: u64,
+}
+
+impl Cut {
+    /// The segment with these headers and so many bytes of payload, of which
+    /// `most` go in one frame.
+    pub fn new(headers: &[u8; HEADERS], payload: u32, most: u32, segment: Option<u16>) -> Self {
+        let mut headers = *headers;
+        headers[16..18].fill(0);
+        headers[24..26].fill(0);
+        let address = |at: usize| {
+            let [a, b, c, d] = [at, at + 1, at + 2, at + 3].map(|at| headers[at]);
+            Ipv4Address::new(a, b, c, d)
+        };
+        let (src, dst) = (address(26), address(30));
+        let seq = [38, 39, 40, 41].map(|at| headers[at]);
+        let seq = u32::from_be_bytes(seq);
+        Self {
+            flags: headers[47],
+            seq,
+            end: seq.wrapping_add(payload),
+            most,
+            segment,
+            ip: checksum::fold(checksum::add(0, &headers[ETHERNET..TRANSPORT])).into(),
+            pseudo: checksum::pseudo(src, dst, IpProtocol::Tcp, 0),
+            headers,
+        }
+    }
+
+    /// Bytes before `una` need not be sent any more.
+    pub fn skip(&mut self, una: u32) {
+        if distance(una, self.seq) > 0 {
+            self.seq = una;
+        }
+        if distance(self.end, self.seq) < 0 {
+            self.seq = self.end;
+        }
+    }
+
+    /// Sends as many frames as find a slot; whether that is all.
+    pub fn send<E: Environment>(
+        &mut self,
+        source: &mut Source<'_>,
+        env: &mut E,
+        counters: &mut Counters,
+    ) -> bool {
+        let mut parts = [Part::default(); PARTS];
+        while self.seq != self.end {
+            if !env.has_room(1) {
+                return false;
+            }
+            let left = self.end.wrapping_sub(self.seq);
+            let want = self.most.min(left);
+            let (count, bytes) = source
+                .outflow
+                .parts(source.pending, self.seq, want, &mut parts);
+            if bytes == 0 {
+                counters.add(Counter::OutOfStep);
+                return true;
+            }
+            self.write(bytes, bytes == left);
+            let segment = self.segment.filter(|segment| bytes > u32::from(*segment));
+            let sent = env.transmit(&Outgoing {
+                header: &self.headers,
+                parts: &parts[..count],
+                checksum: Some(PartialChecksum {
+                    start: TRANSPORT as u16,
+                    offset: TCP_CHECKSUM as u16,
+                }),
+                segment,
+            });
+            if !sent {
+                return false;
+            }
+            counters.add(Counter::FramesSent);
+            counters.add_n(Counter::ReferencedOut, bytes.into());
+            self.seq = self.seq.wrapping_add(bytes);
+        }
+        true
+    }
+
+    /// Makes the headers those of the next frame.
+    #[inline]
+    fn write(&mut self, bytes: u32, last: bool) {
+        let h = &mut self.headers;
+        let total = ((HEADERS - ETHERNET) as u16 + bytes as u16).to_be();
+        let transport = ((HEADERS - TRANSPORT) as u16 + bytes as u16).to_be();
+        h[16..18].copy_from_slice(&total.to_ne_bytes());
+        h[24..26].copy_from_slice(&checksum::finish(self.ip + u64::from(total)));
+        h[38..42].copy_from_slice(&self.seq.to_be_bytes());
+        h[47] = if last { self.flags } else { self.flags & !ENDS };
+        let sum = checksum::fold(self.pseudo + u64::from(transport));
+        h[50..52].copy_from_slice(&sum.to_ne_bytes());
+    }
+}
