@@ -55,6 +55,7 @@ const PROGRAMS: &[&str] = &[
     "kept",
     "pair",
     "passer",
+    "passing-bench",
 ];
 /// Programs behind the feature `program` of a package with a library.
 const PROGRAMS_WITH_LIBRARY: &[&str] = &[
