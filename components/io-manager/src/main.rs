@@ -151,7 +151,7 @@ fn server_configs(
     let servers = parties.servers.iter().enumerate();
     let mut region = |link: &Link| {
         let memory = link.data?;
-        let first = machine.add_region(memory, link.data_paddr);
+        let first = machine.add_region(memory, link.data_paddr)?;
         Some(region_of(link, memory, first))
     };
     let config = |(n, server): (usize, &Link)| {
