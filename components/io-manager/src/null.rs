@@ -12,7 +12,7 @@
 //! keep what was in them, unless the client asked for it ([`null::FILL`]). So
 //! there are null sockets only where the system description has them.
 
-use data_passing::{FrameId, Machine, Place};
+use data_passing::{FrameId, Input, Machine, PassingError, Place};
 use socket_api::{Completion, Extent, Op, Request, Status, flags, null};
 
 use crate::check::Refusal;
@@ -153,27 +153,32 @@ impl<M: Machine> Desk<'_, M> {
             .map_err(Refusal::passing)?;
         let technique = input.technique();
         self.counters.input(technique).add(1);
-        let (pattern, len) = (self.pattern, request.extent.len.min(self.pattern.bytes));
-        let delivered = match input.is_posted() {
-            true => {
-                if options & null::FILL != 0 {
-                    let mut posted = alloc::vec::Vec::new();
-                    input.posted(|at, len| posted.push((at, len)));
-                    self.fill_posted(&posted, len);
-                }
-                self.memory.deliver_posted(&mut input, len)
-            }
-            false => pattern.pieces(len, |at, len| self.memory.deliver(&mut input, at, len)),
-        };
+        let len = request.extent.len.min(self.pattern.bytes);
+        let delivered = self.fill_null(&mut input, len, options & null::FILL != 0);
         self.memory.end_input(input);
         completion.len = len;
         completion.arg = null::outcome(technique, 0);
         delivered.map_err(Refusal::passing)
     }
 
+    /// Delivers `len` bytes: a NIC has written them to what was posted, really
+    /// so with `write`, or they lie in buffers of its own.
+    fn fill_null(&mut self, input: &mut Input, len: u32, write: bool) -> Result<(), PassingError> {
+        if !input.is_posted() {
+            let pattern = self.pattern;
+            return pattern.pieces(len, |at, len| self.memory.deliver(input, at, len));
+        }
+        if write {
+            let mut posted = alloc::vec::Vec::new();
+            input.posted(|at, len| posted.push((at, len)));
+            self.write_posted(&posted, len);
+        }
+        self.memory.deliver_posted(input, len)
+    }
+
     /// Writes the first `len` bytes of the pattern to posted frames, as a NIC
     /// would.
-    fn fill_posted(&mut self, posted: &[(Place, u32)], len: u32) {
+    fn write_posted(&mut self, posted: &[(Place, u32)], len: u32) {
         let mut at = 0;
         for &(mut to, room) in posted {
             let mut left = room.min(len - at);

@@ -157,6 +157,7 @@ impl Channel {
     }
 
     /// Puts the packets given back on the ring.
+    #[inline(never)]
     fn flush(&mut self) {
         if self.release.count == 0 {
             return;
@@ -240,7 +241,7 @@ impl Environment for Channel {
         self.outgoing.push_quietly(message).is_ok()
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, packet: u32) {
         if usize::from(self.release.count) == RELEASE_MOST {
             self.flush();

@@ -55,7 +55,7 @@ fn number(h: &Headers, at: usize) -> u32 {
 
 /// Whether two segments are of one connection and came the same way: the
 /// Ethernet header, IP addresses and ports.
-#[inline]
+#[inline(always)]
 fn is_same(a: &Headers, b: &Headers) -> bool {
     let double = |h: &Headers, at| word(h, at) | word(h, at + 4) << 32;
     double(a, 0) == double(b, 0)
@@ -81,7 +81,7 @@ const SEGMENT: (u64, u64) = masked([0xff, !PSH, 0, 0], [0x50, ACK, 0, 0]);
 
 /// The IP packet of one segment without anything unusual, whole and sound: how
 /// many bytes of payload it has.
-#[inline]
+#[inline(always)]
 fn sound(h: &Headers, packet: &Packet) -> Option<u32> {
     let is = |at, (mask, want)| word(h, at) & mask == want;
     let total = half(h, 16);
@@ -141,7 +141,7 @@ impl Train {
     };
 
     /// Whether a segment with so much payload goes on where this ends.
-    #[inline]
+    #[inline(always)]
     fn takes(&self, h: &Headers, len: u32) -> bool {
         let (seq, ack) = (number(h, 38), number(h, 42));
         let ahead = distance(ack, self.ack);
@@ -154,7 +154,7 @@ impl Train {
     }
 
     /// Goes on with a segment.
-    #[inline]
+    #[inline(always)]
     fn go_on(&mut self, h: &Headers, len: u32) {
         self.next = self.next.wrapping_add(len);
         self.ack = number(h, 42);
@@ -177,7 +177,7 @@ impl Train {
 impl Server {
     /// Takes a packet, which is ours, if it is a segment that begins a train
     /// or goes on with the one that there is.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn train_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
         if packet.flags & packet_flags::WHOLE != 0
             || packet.header_len < HEADERS as u32
