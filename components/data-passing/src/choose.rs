@@ -102,7 +102,8 @@ pub fn output_cost(costs: &Costs, case: &OutputCase, technique: Technique) -> u6
         Technique::Tcow => {
             let open = pages - u64::from(case.protected).min(pages);
             let written = pages * u64::from(case.fault_rate) / 256;
-            pages * each + open * u64::from(costs.protect) + written * u64::from(costs.fault)
+            let protect = u64::from(costs.protect);
+            pages * each + open * protect + written * (u64::from(costs.fault) + protect)
         }
         Technique::CopyOut => costs.copying(case.len) + u64::from(case.len.div_ceil(4096)) * each,
         _ => pages * (each + u64::from(costs.unmap)),
@@ -122,7 +123,7 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
         costs.copying(case.len)
     };
     match technique {
-        Technique::InPlace => pages * each,
+        Technique::InPlace => u64::from(costs.post) + pages * each,
         Technique::Swap => {
             // Both ends of an unaligned room are partial pages.
             let whole = match case.aligned {
@@ -130,7 +131,8 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
                 false => case.pages.saturating_sub(2),
             };
             let partial = costs.copying(case.len.saturating_sub(whole << 12));
-            u64::from(whole) * (map + unmap + each) + partial
+            let moved = u64::from(whole) * (map + unmap);
+            u64::from(costs.post) + pages * each + moved + partial
         }
         Technique::CopyIn => costs.copying(case.len),
         Technique::Create => pages * (map + each) + late,
@@ -142,96 +144,69 @@ pub fn input_cost(costs: &Costs, case: &InputCase, technique: Technique) -> u64 
 #[must_use]
 #[inline]
 pub fn choose_output(costs: &Costs, case: &OutputCase) -> Option<Technique> {
-    // A copy costs that much before its first byte: a packet's is not looked at.
-    let copy_is_dearer = u64::from(case.pages) * u64::from(costs.reference) <= costs.copy.into();
-    if copy_is_dearer && output_is_legal(case, Technique::Reference) {
-        return Some(Technique::Reference);
-    }
-    cheapest(
-        output_candidates(case),
-        |t| output_is_legal(case, t),
-        |t| output_cost(costs, case, t),
-    )
+    let only = match case.semantics {
+        Semantics::EmulatedCopy => return Some(choose_emulated_copy(costs, case)),
+        Semantics::Copy => Technique::CopyOut,
+        Semantics::Move => Technique::Remove,
+        Semantics::EmulatedMove => Technique::Hide,
+        _ => Technique::Reference,
+    };
+    output_is_legal(case, only).then_some(only)
 }
 
-/// As [`choose_output`], when one technique is out of the question.
+#[inline]
+fn choose_emulated_copy(costs: &Costs, case: &OutputCase) -> Technique {
+    let Some(other) = without_copy(case) else {
+        return Technique::CopyOut;
+    };
+    // A copy of bytes that do not begin at a page needs one frame less at most.
+    let copy_is_dearer = other == Technique::Reference && costs.reference <= costs.copy;
+    match copy_is_dearer
+        || output_cost(costs, case, other) <= output_cost(costs, case, Technique::CopyOut)
+    {
+        true => other,
+        false => Technique::CopyOut,
+    }
+}
+
+/// How emulated copy may be carried out but by copying. Where the frames may go
+/// by reference, protecting them as well only costs more.
 #[must_use]
-pub fn choose_output_without(
-    costs: &Costs,
-    case: &OutputCase,
-    not: Technique,
-) -> Option<Technique> {
-    cheapest(
-        output_candidates(case),
-        |t| t != not && output_is_legal(case, t),
-        |t| output_cost(costs, case, t),
-    )
+#[inline]
+pub const fn without_copy(case: &OutputCase) -> Option<Technique> {
+    if output_is_legal(case, Technique::Reference) {
+        Some(Technique::Reference)
+    } else if output_is_legal(case, Technique::Tcow) {
+        Some(Technique::Tcow)
+    } else {
+        None
+    }
 }
 
 /// The cheapest legal technique for the input; `None` if there is none.
 #[must_use]
 #[inline]
 pub fn choose_input(costs: &Costs, case: &InputCase) -> Option<Technique> {
-    cheapest(
-        input_candidates(case.semantics),
-        |t| input_is_legal(case, t),
-        |t| input_cost(costs, case, t),
-    )
-}
-
-/// Techniques that can be the cheapest legal one for an output, so that a
-/// choice looks at one or two of them. Where the frames may go by reference,
-/// protecting them as well only costs more.
-#[inline]
-const fn output_candidates(case: &OutputCase) -> &'static [Technique] {
-    use Technique as T;
-    match case.semantics {
-        Semantics::Copy => &[T::CopyOut],
-        Semantics::EmulatedCopy if case.blocked || !case.writable => &[T::Reference, T::CopyOut],
-        Semantics::EmulatedCopy => &[T::Tcow, T::CopyOut],
-        Semantics::Move => &[T::Remove],
-        Semantics::EmulatedMove => &[T::Hide],
-        _ => &[T::Reference],
-    }
-}
-
-/// As [`output_candidates`], for an input.
-#[inline]
-const fn input_candidates(semantics: Semantics) -> &'static [Technique] {
-    use Technique as T;
-    match semantics {
-        Semantics::Copy => &[T::CopyIn],
-        Semantics::EmulatedCopy => &[T::InPlace, T::Swap, T::CopyIn],
-        Semantics::Move => &[T::Create],
-        Semantics::EmulatedMove => &[T::Reinstate],
-        _ => &[T::InPlace, T::CopyIn],
-    }
-}
-
-/// The first of the cheapest legal ones; costs are looked at only where there
-/// is a choice.
-#[inline]
-fn cheapest(
-    candidates: &[Technique],
-    legal: impl Fn(Technique) -> bool,
-    cost: impl Fn(Technique) -> u64,
-) -> Option<Technique> {
-    let mut legal = candidates.iter().copied().filter(|t| legal(*t));
-    let mut best = legal.next()?;
-    let Some(mut next) = legal.next() else {
-        return Some(best);
+    let only = match case.semantics {
+        Semantics::Move => Technique::Create,
+        Semantics::EmulatedMove => Technique::Reinstate,
+        _ => Technique::CopyIn,
     };
-    let mut least = cost(best);
-    loop {
-        let price = cost(next);
-        if price < least {
-            (best, least) = (next, price);
-        }
-        match legal.next() {
-            Some(more) => next = more,
-            None => return Some(best),
+    let mut best = input_is_legal(case, only).then_some(only)?;
+    // Whatever spares the copy needs such a NIC.
+    if !case.early || best != Technique::CopyIn {
+        return Some(best);
+    }
+    let mut least = input_cost(costs, case, best);
+    for other in [Technique::Swap, Technique::InPlace] {
+        if input_is_legal(case, other) {
+            let cost = input_cost(costs, case, other);
+            if cost <= least {
+                (best, least) = (other, cost);
+            }
         }
     }
+    Some(best)
 }
 
 #[cfg(test)]
@@ -334,36 +309,56 @@ mod tests {
         assert_eq!(choose_input(&dear, &INPUT), Some(Technique::CopyIn));
     }
 
+    /// All cases of a semantics, and of a number of pages.
+    fn cases(semantics: Semantics, pages: u32) -> impl Iterator<Item = (OutputCase, InputCase)> {
+        (0..64).map(move |bits| {
+            let is = |bit: u32| bits >> bit & 1 != 0;
+            let len = pages * 4096 - if is(5) { 4000 } else { 0 };
+            let output = OutputCase {
+                semantics,
+                len,
+                pages,
+                blocked: is(0),
+                writable: is(1),
+                small_pages: is(2),
+                written: is(3),
+                aligned: is(4),
+                fault_rate: if is(5) { 0 } else { 256 },
+                protected: if is(4) { pages } else { 0 },
+            };
+            let input = InputCase {
+                semantics,
+                len,
+                pages,
+                blocked: is(0),
+                early: is(1),
+                small_pages: is(2),
+                aligned: is(4),
+            };
+            (output, input)
+        })
+    }
+
     #[test]
-    fn every_legal_technique_is_a_candidate() {
-        for &semantics in Semantics::ALL {
-            for &technique in Technique::ALL {
-                for bits in 0..8 {
-                    let output = OutputCase {
-                        semantics,
-                        blocked: bits & 1 != 0,
-                        writable: bits & 2 != 0,
-                        small_pages: bits & 4 != 0,
-                        ..OUTPUT
-                    };
-                    let input = InputCase {
-                        semantics,
-                        blocked: bits & 1 != 0,
-                        early: bits & 2 != 0,
-                        small_pages: bits & 4 != 0,
-                        ..INPUT
-                    };
-                    let reference = output_is_legal(&output, Technique::Reference);
-                    let dominated = technique == Technique::Tcow && reference;
-                    assert!(
-                        !output_is_legal(&output, technique)
-                            || dominated
-                            || output_candidates(&output).contains(&technique)
-                    );
-                    assert!(
-                        !input_is_legal(&input, technique)
-                            || input_candidates(semantics).contains(&technique)
-                    );
+    fn the_choice_is_the_cheapest_of_all_legal_ones() {
+        let dear = |times| Costs {
+            map: Costs::PINNED.map * times / 10,
+            unmap: Costs::PINNED.unmap * times / 10,
+            protect: Costs::PINNED.protect * times / 10,
+            ..Costs::PINNED
+        };
+        let all = || Technique::ALL.iter().copied();
+        for costs in [1, 10, 100].map(dear) {
+            for &semantics in Semantics::ALL {
+                for (output, input) in [1, 2, 16].into_iter().flat_map(|n| cases(semantics, n)) {
+                    let cost = |t| output_cost(&costs, &output, t);
+                    let legal = all().filter(|t| output_is_legal(&output, *t));
+                    let chosen = choose_output(&costs, &output);
+                    assert_eq!(chosen.map(cost), legal.map(cost).min(), "{output:?}");
+                    let cost = |t| input_cost(&costs, &input, t);
+                    let legal = all().filter(|t| input_is_legal(&input, *t));
+                    let chosen = choose_input(&costs, &input);
+                    assert_eq!(chosen.map(cost), legal.map(cost).min(), "{input:?}");
                 }
             }
         }

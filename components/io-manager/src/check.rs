@@ -9,7 +9,9 @@
 use core::mem::offset_of;
 
 use data_passing::PassingError;
-use socket_api::{Account, Extent, Op, Passing, Request, SocketKind, Status, WireAddress, flags};
+use socket_api::{
+    Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags, null,
+};
 
 /// Most connections that may wait for an `Accept`.
 const MOST_BACKLOG: u64 = 1024;
@@ -17,6 +19,9 @@ const MOST_BACKLOG: u64 = 1024;
 const MOST_NAME: u32 = 253;
 /// Room that `Resolve` needs for its answer, in bytes.
 const LEAST_ROOM: u64 = 16;
+/// What client libraries ask for with slots, and with whole buffers.
+pub(crate) const SHARED: u32 = Passing::new(Semantics::EmulatedShare).word();
+pub(crate) const MOVED: u32 = Passing::new(Semantics::EmulatedWeakMove).word();
 /// Client addresses end here.
 const ADDRESS_END: u64 = 1 << 32;
 
@@ -95,7 +100,7 @@ pub(crate) fn check(op: Op, request: &Request, servers: usize) -> Result<(), Ref
 }
 
 /// Whether the operation is one on an open socket.
-#[inline]
+#[inline(always)]
 pub(crate) fn uses_socket(op: Op) -> bool {
     !matches!(
         op,
@@ -103,7 +108,7 @@ pub(crate) fn uses_socket(op: Op) -> bool {
     )
 }
 
-#[inline]
+#[inline(always)]
 fn legal_flags(op: Op) -> u16 {
     match op {
         Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET | flags::BLOCKED,
@@ -114,16 +119,16 @@ fn legal_flags(op: Op) -> u16 {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_passing(op: Op, word: u32) -> bool {
     match op {
         _ if word == 0 => true,
-        Op::Send | Op::Recv => Passing::from_word(word).is_some(),
+        Op::Send | Op::Recv => matches!(word, SHARED | MOVED) || Passing::from_word(word).is_some(),
         _ => false,
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_extent(op: Op, extent: &Extent) -> bool {
     match op {
         Op::Send | Op::Recv | Op::Exchange => extent.end() <= ADDRESS_END,
@@ -133,7 +138,7 @@ fn legal_extent(op: Op, extent: &Extent) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_address(op: Op, address: &WireAddress, servers: usize) -> bool {
     match op {
         Op::Send if address.family == 0 => is_none(address),
@@ -147,12 +152,12 @@ fn legal_address(op: Op, address: &WireAddress, servers: usize) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn is_none(address: &WireAddress) -> bool {
     *address == WireAddress::NONE
 }
 
-#[inline]
+#[inline(always)]
 fn is_address(address: &WireAddress) -> bool {
     match address.family {
         4 => address.octets[4..] == [0; 12],
@@ -161,11 +166,15 @@ fn is_address(address: &WireAddress) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_arg(op: Op, request: &Request) -> bool {
     let arg = request.arg;
     match op {
-        Op::Open => arg <= u64::from(u16::MAX) && SocketKind::from_number(arg as u16).is_some(),
+        Op::Open => match SocketKind::from_number(arg as u16) {
+            Some(SocketKind::Null) => arg & !(u64::from(u16::MAX) | null::ALL) == 0,
+            Some(_) => arg <= u64::from(u16::MAX),
+            None => false,
+        },
         Op::Listen => (1..=MOST_BACKLOG).contains(&arg),
         Op::Shutdown => (1..=3).contains(&arg),
         Op::Resolve => {

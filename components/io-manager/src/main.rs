@@ -9,22 +9,27 @@
 
 extern crate alloc;
 
+mod calibrate;
 mod sel4;
+mod settings;
 
 use alloc::vec::Vec;
 
+use calibrate::calibrate;
 use component_runtime::{Component, Event, Fault, Link, Protocol, Role, counters, heap, quota};
-use data_passing::{Costs, FrameId, HoldingConfig, Memory, Mutations};
+use data_passing::{FrameId, HoldingConfig, Memory, Mutations};
 use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
 use sel4::{Held, Sel4};
 use service_api::lifecycle::{self, State};
+use settings::Settings;
 use shared_ring::SharedMemory;
 
 component_runtime::entry!(main);
 
-/// Turns after which deaths are looked for even when there is no rest: clients
-/// that flood the manager must not keep it from burying others.
-const BURY_TURNS: u32 = 256;
+/// Turns after which deaths and faults are looked for even when there is no
+/// rest: clients that flood the manager must not keep it from burying others,
+/// nor others' threads standing still.
+const LOOK_TURNS: u32 = 64;
 
 /// The links to all parties, by number.
 struct Parties {
@@ -80,31 +85,53 @@ fn start(component: &'static Component) -> Result<(Manager<Sel4>, Parties), &'st
         states: lifecycle.and_then(|link| link.control),
         states_badge: lifecycle.map_or(0, |link| link.badge),
     };
+    let mut held = Held::by(component).map_err(|_| "the kernel refuses to show its memory")?;
+    let servers = server_configs(component, &parties, &mut held.machine, &held.payload);
+    let servers = servers.ok_or("a server or driver without rings or memory")?;
+    let clients = client_configs(&parties.clients, &held.clients);
+    let clients = clients.ok_or("a client without rings")?;
+    let settings = Settings::of(component);
+    let (memory, pattern) = memory(held, &settings)?;
+    log::info!(
+        "{} clients, {} servers, {} KiB in reserve; costs: {}",
+        clients.len(),
+        servers.len(),
+        memory.reserve() * 4,
+        memory.costs()
+    );
+    let mut manager = Manager::new(memory, &clients, &servers, counters(component))
+        .map_err(|_| "a ring header of a server or driver is damaged")?;
+    if settings.null_frames != 0 {
+        log::warn!("null sockets: clients can have work done for nothing, and see old contents");
+        manager.allow_null(pattern, settings.null_frames);
+    }
+    Ok((manager, parties))
+}
+
+/// The reserve and the costs; also the first of the frames that were kept for
+/// null sockets.
+fn memory(held: Held, settings: &Settings) -> Result<(Memory<Sel4>, FrameId), &'static str> {
     let Held {
         mut machine,
-        clients: holdings,
-        reserve,
-        payload,
-    } = Held::by(component).map_err(|_| "the kernel refuses to show its memory")?;
-    let servers = server_configs(component, &parties, &mut machine, &payload);
-    let servers = servers.ok_or("a server or driver without rings or memory")?;
-    let clients = client_configs(&parties.clients, &holdings);
-    let clients = clients.ok_or("a client without rings")?;
-    let mut memory = Memory::new(machine, Costs::PINNED);
+        clients,
+        reserve: (first, count),
+        ..
+    } = held;
+    machine.burden(settings.burden);
+    let kept = settings.null_frames;
+    let rest = count.checked_sub(kept).filter(|rest| *rest >= 2);
+    let rest = rest.ok_or("\"null-frames\" takes all of \"frames\"")?;
+    let costs = match settings.calibrated {
+        true => calibrate(&mut machine, settings.costs, first, &clients),
+        false => settings.costs,
+    };
+    let mut memory = Memory::new(machine, costs);
     memory.mutate(Mutations {
         no_protection: cfg!(feature = "mutation-no-protection"),
         ..Mutations::default()
     });
-    memory.add_reserve(reserve.0, reserve.1);
-    log::info!(
-        "{} clients, {} servers, {} KiB in reserve",
-        clients.len(),
-        servers.len(),
-        reserve.1 * 4
-    );
-    let manager = Manager::new(memory, &clients, &servers, counters(component))
-        .map_err(|_| "a ring header of a server or driver is damaged")?;
-    Ok((manager, parties))
+    memory.add_reserve(first, rest);
+    Ok((memory, FrameId(first.0 + rest)))
 }
 
 /// The links of a kind, in the order of their numbers.
@@ -124,7 +151,7 @@ fn server_configs(
     let servers = parties.servers.iter().enumerate();
     let mut region = |link: &Link| {
         let memory = link.data?;
-        let first = machine.add_region(memory, link.data_paddr);
+        let first = machine.add_region(memory, link.data_paddr)?;
         Some(region_of(link, memory, first))
     };
     let config = |(n, server): (usize, &Link)| {
@@ -175,23 +202,24 @@ fn serve(component: &'static Component, mut manager: Manager<Sel4>, mut parties:
     bury(&mut manager, &parties);
     let mut turns = 0u32;
     loop {
-        while manager.turn(&mut parties) {
-            turns = turns.wrapping_add(1);
-            if turns & (BURY_TURNS - 1) == 0 {
+        turns = turns.wrapping_add(1);
+        let busy = manager.turn(&mut parties) || !manager.arm(&mut parties);
+        let event = match busy {
+            false => Some(component.recv()),
+            true if turns & (LOOK_TURNS - 1) == 0 => {
+                bury(&mut manager, &parties);
+                component.try_recv()
+            }
+            true => None,
+        };
+        match event {
+            Some(Event::Signals(badge)) if badge & parties.states_badge != 0 => {
                 bury(&mut manager, &parties);
             }
-        }
-        if !manager.arm(&mut parties) {
-            continue;
-        }
-        match component.recv() {
-            Event::Signals(badge) if badge & parties.states_badge != 0 => {
-                bury(&mut manager, &parties);
-            }
-            Event::Signals(_) => {}
-            Event::Fault(fault) => resolve(component, &mut manager, &fault),
+            Some(Event::Fault(fault)) => resolve(component, &mut manager, &fault),
             // Nobody has a capability to call.
-            Event::Call { .. } => component.reply_with_label(u64::MAX, [0; 4]),
+            Some(Event::Call { .. }) => component.reply_with_label(u64::MAX, [0; 4]),
+            Some(Event::Signals(_)) | None => {}
         }
     }
 }

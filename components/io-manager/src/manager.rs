@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use data_passing::{Fault, Machine, Memory};
+use data_passing::{Fault, FrameId, Machine, Memory};
 use monitor_api::{Counter, CounterPage};
 use shared_ring::AttachError;
 use socket_api::{Account, CLIENT_REQUESTS, SERVER_REQUESTS};
@@ -18,6 +18,7 @@ use crate::books::Books;
 use crate::client::{Client, Standing, client_at};
 use crate::config::{ClientConfig, ServerConfig};
 use crate::counters::{Counters, add_account};
+use crate::null::Pattern;
 use crate::progress::Core;
 use crate::receive::take_received;
 use crate::server::Server;
@@ -70,6 +71,7 @@ impl<M: Machine> Manager<M> {
                 clients: Vec::with_capacity(clients.len()),
                 counters: Counters::new(page),
                 alive: ((1u16 << servers.len()) - 1) as u8,
+                pattern: Pattern::NONE,
             },
             servers: attached.collect::<Result<_, _>>()?,
             first: 0,
@@ -113,6 +115,14 @@ impl<M: Machine> Manager<M> {
         }
         self.core.clients.push(client.ok());
         Ok(())
+    }
+
+    /// Lets clients open null sockets ([`socket_api::null`]), which receive at
+    /// most what `count` frames from `first` on hold; those are nobody else's.
+    /// For measurements: a client can then have the manager work for nothing,
+    /// and see what was in frames of the reserve.
+    pub fn allow_null(&mut self, first: FrameId, count: u32) {
+        self.core.allow_null(first, count);
     }
 
     /// One turn: first what devices and servers have done, since that frees

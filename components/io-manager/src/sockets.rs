@@ -34,7 +34,7 @@ struct Slot {
     waiting: u16,
     /// The token slot of a `Close` that waits for those, or [`NO_SOCKET`].
     close: u16,
-    /// The local port, 0 if not known.
+    /// The local port, 0 if not known; a null socket's options.
     port: u16,
     server: u8,
     state: State,
@@ -86,7 +86,7 @@ impl Sockets {
     }
 
     /// The socket's number at its server.
-    #[inline]
+    #[inline(always)]
     pub fn number(&self, index: u16) -> u32 {
         self.base + u32::from(index)
     }
@@ -99,7 +99,7 @@ impl Sockets {
     }
 
     /// The open socket that `handle` names, and its server.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, handle: u32) -> Option<(u16, u8)> {
         let index = handle as u16;
         let slot = self.slots.get(index as usize)?;
@@ -133,7 +133,7 @@ impl Sockets {
     }
 
     /// Whether the socket is one for datagrams.
-    #[inline]
+    #[inline(always)]
     pub fn is_datagram(&self, index: u16) -> bool {
         let slot = self.slots.get(index as usize);
         slot.is_some_and(|s| s.kind == SocketKind::Udp)
@@ -146,6 +146,13 @@ impl Sockets {
         (slot.kind == SocketKind::Udp && slot.port != 0).then_some((slot.port, slot.connected))
     }
 
+    /// The options of a null socket; 0 of another.
+    pub fn options(&self, index: u16) -> u16 {
+        let slot = self.slots.get(index as usize);
+        let null = slot.filter(|s| s.kind == SocketKind::Null);
+        null.map_or(0, |s| s.port)
+    }
+
     /// The server has given the socket a local port, or connected it too.
     pub fn bound(&mut self, index: u16, port: u16, connected: bool) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
@@ -155,6 +162,7 @@ impl Sockets {
     }
 
     /// One more request that only a device holds up.
+    #[inline(always)]
     pub fn hold_up(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.waiting += 1;
@@ -163,6 +171,7 @@ impl Sockets {
 
     /// One request less that a device holds up; the token slot of the `Close`
     /// that nothing holds up any more.
+    #[inline(always)]
     pub fn let_on(&mut self, index: u16) -> Option<u16> {
         let slot = self.slots.get_mut(index as usize)?;
         slot.waiting = slot.waiting.saturating_sub(1);
@@ -200,7 +209,7 @@ impl Sockets {
     }
 
     /// Counts a request on its way.
-    #[inline]
+    #[inline(always)]
     pub fn begin(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.outstanding += 1;
@@ -208,7 +217,7 @@ impl Sockets {
     }
 
     /// Counts a request as answered.
-    #[inline]
+    #[inline(always)]
     pub fn end(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.outstanding = slot.outstanding.saturating_sub(1);
@@ -234,13 +243,6 @@ impl Sockets {
         slot.next_free = self.free;
         self.free = index;
         self.used -= 1;
-    }
-
-    /// Frees a slot that no server has heard of, if it is one.
-    pub fn release_reserved(&mut self, index: u16) {
-        if index != NO_SOCKET {
-            self.release(index);
-        }
     }
 
     /// Frees every slot.

@@ -206,7 +206,7 @@ fn wrong(request: &Request) -> Vec<(usize, Request)> {
             .map(|address| (ADDRESS, Request { address, ..r })),
     );
     let args: &[u64] = match op {
-        Op::Open => &[0, 3, u64::MAX, 1 << 16 | 1],
+        Op::Open => &[0, 4, u64::MAX, 1 << 16 | 1, 1 << 18 | 3],
         Op::Listen => &[0, 1025, u64::MAX],
         Op::Shutdown => &[0, 4, u64::MAX],
         Op::Resolve => &[0, 15, 99, u32::MAX as u64, u64::MAX],

@@ -174,7 +174,7 @@ impl Server {
         let kind = match kind {
             Some(SocketKind::Udp) => Kind::Udp(Udp::default()),
             Some(SocketKind::Tcp) => Kind::Tcp { port: 0 },
-            None => return Err(bad(offset_of!(Request, arg))),
+            Some(SocketKind::Null) | None => return Err(bad(offset_of!(Request, arg))),
         };
         self.occupy(s, r.client, kind);
         Ok(Answer::Now(r.complete(Status::Ok)))

@@ -30,6 +30,7 @@ mod account;
 mod address;
 mod layout;
 mod message;
+pub mod null;
 mod op;
 mod packet;
 mod passing;

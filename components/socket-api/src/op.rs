@@ -39,7 +39,8 @@ numbered! {
     /// in any order except that the `Send`s of one socket take effect, and its
     /// `Recv`s are filled, in the order submitted.
     Op {
-        /// Create a socket. `arg` = a [`SocketKind`] number. The completion's
+        /// Create a socket. `arg` = a [`SocketKind`] number, for a null socket
+        /// with bits of [`null`](crate::null). The completion's
         /// `socket` is the new handle. (Server's hop: `socket` is the number
         /// that the manager has chosen.)
         Open = 1 "open",
@@ -177,6 +178,9 @@ numbered! {
         Udp = 1 "udp",
         /// Streams (RFC 9293).
         Tcp = 2 "tcp",
+        /// What is sent is discarded, what is received is a pattern; inside
+        /// the manager, see [`null`](crate::null).
+        Null = 3 "null",
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo ioipc bench echo`: guest instructions per packet and per byte.
+//! `cargo ioipc bench`; here `echo`: guest instructions per packet and per byte.
 //!
 //! Problem: without hardware virtualisation, times say little about a system;
 //! the instructions that it executes say much, and repeat. A figure is only
@@ -12,6 +12,7 @@
 mod boot;
 mod figures;
 mod measure;
+mod passing;
 mod plugin;
 mod report;
 mod results;
@@ -31,6 +32,7 @@ use boot::Counted;
 
 pub use figures::{Load, Peer, Series, loads};
 pub use measure::{Figure, Idle};
+pub use passing::{DataPassing, Measured, PassingReport, data_passing};
 pub use report::{Report, Row};
 pub use results::Results;
 pub use tap::{TapReport, TapRow, echo_on_tap};
@@ -89,6 +91,8 @@ pub enum BenchError {
     NoEcho,
     /// Fewer runs than a median needs.
     TooFewRuns(usize),
+    /// A client could not measure data passing; its line says why.
+    Passing(String),
 }
 
 impl fmt::Display for BenchError {
@@ -106,6 +110,7 @@ impl fmt::Display for BenchError {
                     "the system forwards no UDP and TCP port {ECHO_PORT} (echo)"
                 )
             }
+            Self::Passing(line) => f.write_str(line),
             Self::TooFewRuns(runs) => write!(f, "{runs} runs give no median; {MIN_RUNS} at least"),
         }
     }

@@ -101,6 +101,53 @@ struct Inspect {
 enum Measure {
     /// The echo service over UDP and TCP, with the figures of other systems.
     Echo(MeasureEcho),
+    /// Each way of passing data at all sizes, with the cost model's choice
+    /// marked; once with page operations as they are, once made ten times as
+    /// long.
+    DataPassing(MeasurePassing),
+}
+
+#[derive(Args, Debug)]
+struct MeasurePassing {
+    /// Every third size: for a look, not for the record.
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Have the cost model's numbers measured when the system starts, instead of
+    /// those that are pinned.
+    #[arg(long)]
+    calibrated: bool,
+    /// With kvm, time is measured too, on hardware.
+    #[arg(long, value_enum, default_value = "tcg")]
+    accel: Acceleration,
+    /// Exit with status 1 if a choice is more than 10 % over the best
+    /// technique, or if time was to be measured and could not be.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl MeasurePassing {
+    /// Measures and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let kvm = matches!(self.accel, Acceleration::Kvm);
+        let report = bench::data_passing(&bench::DataPassing {
+            quick: self.quick,
+            calibrated: self.calibrated,
+            kvm,
+            options: Options {
+                progress: true,
+                ..Options::default()
+            },
+        })?;
+        print!("{report}");
+        if let Some(file) = &self.json {
+            report.write_json(file)?;
+        }
+        let missing = kvm && report.time.is_err();
+        Ok(u8::from(self.strict && (missing || report.is_wrong())))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -264,6 +311,7 @@ fn execute(command: Command) -> Result<u8, Error> {
             println!("{}: {} is sound", system.system.display(), plan.name);
         }
         Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
+        Command::Bench(Measure::DataPassing(arguments)) => return arguments.execute(),
         Command::Inspect(arguments) => match &arguments.live {
             Some(question) => live(&arguments, question)?,
             None => print!(

@@ -32,12 +32,21 @@ impl Progress {
     /// A bar of `steps` steps on a terminal, lines elsewhere.
     #[must_use]
     pub fn steps(steps: u64) -> Self {
+        Self::bar(steps, "{spinner} [{bar:24}] {pos}/{len} {msg}")
+    }
+
+    /// As [`Progress::steps`], of steps that take about the same time each: with
+    /// the time that is left.
+    #[must_use]
+    pub fn timed(steps: u64) -> Self {
+        Self::bar(steps, "{spinner} [{bar:24}] {pos}/{len} {msg}, {eta} left")
+    }
+
+    fn bar(steps: u64, template: &str) -> Self {
         let progress = Self::spinner();
         if let Some(bar) = &progress.bar {
             bar.set_length(steps);
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner} [{bar:24}] {pos}/{len} {msg}")
-            {
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
         }

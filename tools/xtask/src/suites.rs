@@ -55,6 +55,7 @@ const PROGRAMS: &[&str] = &[
     "kept",
     "pair",
     "passer",
+    "passing-bench",
 ];
 /// Programs behind the feature `program` of a package with a library.
 const PROGRAMS_WITH_LIBRARY: &[&str] = &[
@@ -166,7 +167,7 @@ pub const ALL: &[Suite] = &[
     ),
     suite(
         "unit",
-        420,
+        600,
         "unit, property and fixture tests on the host; bindings against the kernel's generators",
         Work::Bound(&[
             "test",

@@ -202,7 +202,7 @@ fn what_page_operations_cost_decides() {
 fn pages_that_are_written_to_are_copied_again() {
     let mut bench = Bench::new(1, SMALL);
     let extent = bench.extent(0, pages(4));
-    bench.memory().set_costs(mapping(1, 4));
+    bench.memory().set_costs(mapping(1, 2));
     let mut chosen = Vec::new();
     for _ in 0..3 {
         let output = bench.output(extent, Semantics::EmulatedCopy, None, false);
