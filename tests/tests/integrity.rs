@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddrV4;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use frame_peer::wire::{Located, PROTO_UDP, UDP};
 use frame_peer::{Options, Peer, UdpHandle};
 use socket_api::{Semantics, Technique};
 
-/// Ports of the component with one thread and of the one with two.
+/// Ports of the components with one thread and of the one with two.
 const SOLO: u16 = 12;
+const OTHER: u16 = 32;
 const DUO: u16 = 22;
 /// Where datagrams go.
 const SINK: u16 = 6000;
@@ -82,13 +83,17 @@ fn rewritten_stream(system: &mut Booted, peer: &Peer) -> Seen {
     }
 }
 
-/// Has datagrams rewritten while they are sent over a stalled link.
+/// Has datagrams rewritten while they are sent over a stalled link. Each begins
+/// in the page in which the one before ends.
 fn rewritten_datagrams(system: &mut Booted, peer: &Peer) -> Seen {
     let duo = Passer::new(peer, DUO);
     let (socket, there) = sink(peer);
     let tap = peer.tap();
     peer.set_stalled(true);
-    let order = order(LARGE, MANY, Technique::Tcow);
+    let order = Order {
+        offset: 1000,
+        ..order(LARGE, MANY, Technique::Tcow)
+    };
     duo.tell("rewrite udp", &order, Some(there));
     let late = outstanding(system, "rewritten, outstanding=");
     assert!(late >= 4, "{late}");
@@ -175,6 +180,38 @@ fn without_protection_memory_arrives_as_it_was_rewritten() {
     }
 }
 
+/// With hardly any frames in reserve the writer has to wait for them; what is
+/// sent stays what it was all the same.
+#[test]
+fn who_writes_waits_for_frames() {
+    let description = std::fs::read_to_string(system("passing")).unwrap();
+    let short = description.replace("frames = \"8 MiB\"", "frames = \"64 KiB\"");
+    assert_ne!(short, description);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("system.toml");
+    std::fs::write(&file, short).unwrap();
+    let mut wired = Wired::boot(options(file), &Options::default().with_dhcp(GUEST));
+    let duo = Passer::new(&wired.peer, DUO);
+    let mut stream = duo.connect();
+    let order = order(MEBIBYTE, 1, Technique::Tcow);
+    duo.tell("rewrite tcp", &order, None);
+    // As long as nobody reads, nothing frees frames.
+    let system = &mut wired.system;
+    system.wait_numbers("counters", PATIENCE, |now| now["io.faults.busy"] > 0);
+    // Nobody else has to wait.
+    let solo = Passer::new(&wired.peer, SOLO);
+    let _sent = solo.sends_datagrams(&Order::plain(1400, 16));
+    drop(solo);
+    let mut bytes = vec![0; MEBIBYTE];
+    stream.read_exact(&mut bytes).unwrap();
+    assert_eq!(both(&bytes, 0), (MEBIBYTE, 0));
+    let answer = duo.answer();
+    println!("{answer:?}");
+    assert_eq!(answer.get("wrong"), 0);
+    drop(duo);
+    wired.assert_sound();
+}
+
 /// Has a component die with datagrams on their way over a stalled link, and
 /// gives how many arrive once it is not: whole, and as they were.
 fn die(wired: &mut Wired, port: u16, name: &str, technique: Technique, check: Check) -> usize {
@@ -200,6 +237,20 @@ fn die(wired: &mut Wired, port: u16, name: &str, technique: Technique, check: Ch
     whole
 }
 
+/// The same over a connection that nobody reads from: it is reset.
+fn die_streaming(wired: &mut Wired) {
+    let other = Passer::new(&wired.peer, OTHER);
+    let mut stream = other.connect();
+    other.tell("die tcp", &order(MEBIBYTE, 1, Technique::Tcow), None);
+    assert_eq!(outstanding(&mut wired.system, "dies, "), 1);
+    let report = wired.system.next_line("FAULT component=");
+    assert!(report.contains("other"), "{report}");
+    let mut bytes = Vec::new();
+    let end = stream.read_to_end(&mut bytes).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(both(&bytes, 0).0, bytes.len());
+}
+
 /// What is looked at while the frames wait.
 type Check<'a> = &'a dyn Fn(&BTreeMap<String, u64>);
 
@@ -213,11 +264,12 @@ fn frames_of_the_dead_wait_for_the_device() {
     // By reference: the memory that the dead client had.
     let named = die(&mut wired, DUO, "duo", Technique::Tcow, &|_| ());
     println!("{copied} and {named} of {MANY} datagrams");
+    die_streaming(&mut wired);
     // Those that nobody had begun to send are gone.
     assert!((2..MANY).contains(&copied) && (2..MANY).contains(&named));
     let back = |now: &BTreeMap<_, _>| now.get("io.reserve") == Some(&before);
     wired.system.wait_numbers("resources", PATIENCE, back);
     wired.assert_echo(1400, PATIENCE);
     wired.assert_stream(100_000, PATIENCE);
-    wired.assert_sound_without(&["solo", "duo"]);
+    wired.assert_sound_without(&["solo", "duo", "other"]);
 }

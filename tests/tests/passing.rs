@@ -11,8 +11,9 @@ use emulator_tests::{Booted, options, system};
 use frame_peer::Options;
 use socket_api::{Semantics, Technique};
 
-/// Port of the component with one thread.
+/// Ports of a component with one thread and of the one with two.
 const SOLO: u16 = 12;
+const DUO: u16 = 22;
 const MEBIBYTE: usize = 1 << 20;
 type Numbers = BTreeMap<String, u64>;
 
@@ -167,6 +168,16 @@ fn every_semantics_is_carried_out_by_its_technique() {
         check_row(&mut wired.system, &solo, row);
     }
     drop(solo);
+    // Nobody knows that the other thread does not write meanwhile.
+    let duo = Passer::new(&wired.peer, DUO);
+    let row = (
+        Semantics::EmulatedCopy,
+        None,
+        "output.copy-out",
+        "input.copy-in",
+    );
+    check_row(&mut wired.system, &duo, &row);
+    drop(duo);
     wired.assert_sound();
 }
 

@@ -21,7 +21,7 @@ impl<M: Machine> Memory<M> {
     /// `Extent` if there is no room for them, `NotMapped` if the client has
     /// moved the room away meanwhile, `NoFrames` if there are none for it;
     /// nothing is delivered then.
-    #[inline]
+    #[inline(always)]
     pub fn deliver(
         &mut self,
         input: &mut Input,

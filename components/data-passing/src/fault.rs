@@ -114,10 +114,8 @@ impl<M: Machine> Memory<M> {
         };
         if space.pages[number as usize].state.is_away() {
             self.frames.give(frame);
-            space.pages[number as usize] = Page {
-                frame,
-                state: PageState::Hidden,
-            };
+            let state = PageState::Hidden;
+            space.set_page(number, Page { frame, state });
             fill(self);
             return Ok(());
         }

@@ -119,6 +119,7 @@ impl Frames {
         self.release_loose(id);
     }
 
+    #[inline(never)]
     fn release_loose(&mut self, id: FrameId) {
         let next = self.free;
         let frame = self.get(id);
@@ -131,7 +132,7 @@ impl Frames {
     }
 
     /// An operation uses the frame; false if too many do.
-    #[inline]
+    #[inline(always)]
     pub fn refer(&mut self, id: FrameId, how: Use) -> bool {
         let Some(frame) = self.frames.get_mut(id.0 as usize) else {
             return false;
@@ -146,7 +147,7 @@ impl Frames {
     }
 
     /// The operation is over.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, id: FrameId, how: Use) {
         let Some(frame) = self.frames.get_mut(id.0 as usize) else {
             return;
@@ -167,7 +168,7 @@ impl Frames {
     }
 
     /// Whether an operation relies on the frame's not changing.
-    #[inline]
+    #[inline(always)]
     pub fn is_strong(&self, id: FrameId) -> bool {
         self.frames
             .get(id.0 as usize)
@@ -208,12 +209,29 @@ impl Default for FrameList {
 
 impl FrameList {
     /// One frame.
+    #[inline(always)]
     pub const fn of(id: FrameId) -> Self {
         Self {
             first: [id.0, NO_FRAME],
             len: 1,
             rest: None,
         }
+    }
+
+    /// The frame, if there is one only.
+    #[inline(always)]
+    pub fn sole(&self) -> Option<FrameId> {
+        let id = FrameId(self.first[0]);
+        (self.len == 1 && id.0 != NO_FRAME).then_some(id)
+    }
+
+    /// Empties it.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        if self.len > 2 {
+            self.rest = None;
+        }
+        self.len = 0;
     }
 
     #[inline]
@@ -225,8 +243,13 @@ impl FrameList {
         self.len += 1;
     }
 
+    #[inline]
     pub fn len(&self) -> u32 {
         self.len
+    }
+
+    fn rest(&self) -> &[u32] {
+        self.rest.as_ref().map_or(&[], |rest| rest.as_slice())
     }
 
     #[inline]
@@ -256,16 +279,15 @@ impl FrameList {
     /// Calls `each` with the frames, without places that were left empty.
     #[inline]
     pub fn for_each(&self, mut each: impl FnMut(FrameId)) {
-        for id in self.first {
+        for &id in self.first.iter().take(self.len as usize) {
             if id != NO_FRAME {
                 each(FrameId(id));
             }
         }
-        let Some(rest) = &self.rest else {
-            return;
-        };
-        for &id in rest.iter().filter(|id| **id != NO_FRAME) {
-            each(FrameId(id));
+        if self.rest.is_some() {
+            let rest = self.rest().iter();
+            rest.filter(|id| **id != NO_FRAME)
+                .for_each(|id| each(FrameId(*id)));
         }
     }
 }

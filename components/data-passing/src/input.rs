@@ -26,9 +26,11 @@ pub struct Input {
     pub(crate) technique: Technique,
     /// Frames that a device may write to: the client's, or the system's.
     pub(crate) posted: FrameList,
-    /// Offset of the first byte in the first of them.
-    start: u32,
-    grain: u32,
+    /// Offset of the first byte in the first of its pages.
+    pub(crate) start: u32,
+    pub(crate) grain: u32,
+    /// The number of that page, which stays what it is.
+    pub(crate) page: u32,
 }
 
 impl Input {
@@ -96,9 +98,34 @@ impl Input {
             posted: FrameList::default(),
             start: extent.address & ((1 << holding.grain) - 1),
             grain: holding.grain,
+            page: holding.page_of(extent.address).0,
         }
     }
 
+    /// To be copied into small pages from `page` on.
+    #[inline]
+    pub(crate) fn in_pages(client: u16, extent: Extent, page: u32) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            filled: 0,
+            technique: Technique::CopyIn,
+            posted: FrameList::default(),
+            start: extent.address & 4095,
+            grain: SMALL,
+            page,
+        }
+    }
+
+    /// Whether nothing is done when it ends.
+    #[inline]
+    #[must_use]
+    pub fn leaves_nothing(&self) -> bool {
+        self.technique == Technique::CopyIn && self.grain == SMALL && !self.is_posted()
+    }
+
+    #[inline]
     pub(crate) fn rest(&self) -> Extent {
         Extent {
             address: self.address.wrapping_add(self.filled),
@@ -161,7 +188,11 @@ impl<M: Machine> Memory<M> {
         passing: Passing,
         (blocked, early): (bool, bool),
     ) -> Result<Input, PassingError> {
-        if !early && let Some(input) = self.await_short(client, extent, passing) {
+        let copied = !passing.semantics.is_system_allocated() && passing.forced.is_none();
+        if copied
+            && !early
+            && let Some(input) = self.copied_input(client, extent)
+        {
             return Ok(input);
         }
         self.begin_any_input(client, extent, passing, (blocked, early))
@@ -353,7 +384,14 @@ impl<M: Machine> Memory<M> {
     /// far as it was filled. No device may be using what was posted.
     #[inline]
     pub fn end_input(&mut self, input: Input) {
-        self.withdraw(&input);
+        if !input.leaves_nothing() {
+            self.end_any_input(&input);
+        }
+    }
+
+    #[inline(never)]
+    fn end_any_input(&mut self, input: &Input) {
+        self.withdraw(input);
         let Some(awaited) = input.awaited() else {
             return;
         };
@@ -364,7 +402,7 @@ impl<M: Machine> Memory<M> {
         let Some(holding) = space.find(input.extent()).filter(|_| input.hides()) else {
             return;
         };
-        let shown = self.each_page(&input, &holding, |this, number, state| {
+        let shown = self.each_page(input, &holding, |this, number, state| {
             if state == PageState::Hidden {
                 let frame = this.page(input.client, number)?.frame;
                 let address = holding.address_of(number);

@@ -19,6 +19,7 @@
 //! | [`choose`] | which techniques are legal, and which is cheapest |
 //! | [`costs`] | what things cost |
 //! | `output`, `input`, `deliver` | what is done before, while and after bytes travel |
+//! | `plain` | the same for what nearly every packet finds |
 //! | `overwrite`, `fault` | what a write to a page in use does |
 //! | `exchange` | what changes places at the client's own wish |
 //! | `short` | the same, for bytes that lie in one page |

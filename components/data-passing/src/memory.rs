@@ -284,7 +284,7 @@ impl<M: Machine> Memory<M> {
         self.frames.give(frame);
         if let Some(space) = self.space(client) {
             space.account.mapped += 1;
-            space.pages[page as usize] = Page { frame, state };
+            space.set_page(page, Page { frame, state });
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl<M: Machine> Memory<M> {
         let frame = space.pages[page as usize].frame;
         self.machine.unmap(client, address, frame)?;
         space.account.unmapped += 1;
-        space.pages[page as usize].state = into;
+        space.set_page(page, Page { frame, state: into });
         Ok(())
     }
 
@@ -321,10 +321,11 @@ impl<M: Machine> Memory<M> {
         let frame = space.pages[page as usize].frame;
         self.machine.protect(client, address, frame, rights)?;
         space.account.protected += 1;
-        space.pages[page as usize].state = match rights {
+        let state = match rights {
             Rights::Read => PageState::Protected,
             Rights::Write => PageState::Open,
         };
+        space.set_page(page, Page { frame, state });
         Ok(())
     }
 }

@@ -102,6 +102,45 @@ impl Output {
         }
     }
 
+    /// By reference, with weak integrity, of bytes in a small frame that is
+    /// counted as in use.
+    #[inline]
+    pub(crate) fn in_frame(client: u16, extent: Extent, at: Place) -> Self {
+        Self {
+            client,
+            address: extent.address,
+            len: extent.len,
+            technique: Technique::Reference,
+            how: Use::Weak,
+            frames: FrameList::of(at.frame),
+            grain: SMALL,
+            exposed: false,
+            base: 0,
+            start: at.offset,
+        }
+    }
+
+    /// Where `len` bytes from `offset` on are, if they are there, and within a
+    /// frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn piece(&self, offset: u32, len: u32) -> Option<Place> {
+        if offset < self.base || offset > self.len || len > self.len - offset {
+            return None;
+        }
+        let at = self.start + (offset - self.base);
+        let frame = self.frames.get(at >> self.grain)?;
+        let bytes = 1 << self.grain;
+        let offset = at & (bytes - 1);
+        (len <= bytes - offset).then_some(Place { frame, offset })
+    }
+
+    /// Its frame, if it is one and nothing else is to be let go of.
+    #[inline(always)]
+    fn sole_frame(&self) -> Option<FrameId> {
+        self.frames.sole().filter(|_| !self.relies_on_large())
+    }
+
     fn extent(&self) -> Extent {
         Extent {
             address: self.address,
@@ -110,6 +149,7 @@ impl Output {
     }
 
     /// Whether it relies on bytes of large pages, which cannot be replaced.
+    #[inline]
     fn relies_on_large(&self) -> bool {
         self.grain != SMALL && self.how == Use::Strong && self.len != 0
     }
@@ -395,7 +435,11 @@ impl<M: Machine> Memory<M> {
 
     /// The ones' complement sum of bytes being sent, as [`Machine::sum`].
     #[must_use]
+    #[inline]
     pub fn sum_output(&self, output: &Output, offset: u32, len: u32) -> u16 {
+        if let Some(at) = output.piece(offset, len) {
+            return self.machine.sum(at, len);
+        }
         let mut sum = Sum::default();
         output.pieces(offset, len, |place, len| {
             sum.add(self.machine.sum(place, len), len);
@@ -403,11 +447,24 @@ impl<M: Machine> Memory<M> {
         sum.value()
     }
 
+    /// As [`Memory::end_output`], leaving an output of no bytes.
+    #[inline(always)]
+    pub fn empty_output(&mut self, output: &mut Output) {
+        match output.sole_frame() {
+            Some(frame) => self.frames.release(frame, output.how),
+            None => self.let_go(output),
+        }
+        output.frames.clear();
+        output.len = 0;
+    }
+
     /// Ends it: nobody uses the bytes any more.
+    #[inline]
     pub fn end_output(&mut self, output: Output) {
         self.let_go(&output);
     }
 
+    #[inline]
     fn let_go(&mut self, output: &Output) {
         if output.relies_on_large()
             && let Some(space) = self.space(output.client)
@@ -448,7 +505,7 @@ pub struct Sum {
 
 impl Sum {
     /// Adds the sum of the next `len` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, sum: u16, len: u32) {
         // A byte at an odd place is the other half of its pair.
         let sum = if self.odd { sum.swap_bytes() } else { sum };

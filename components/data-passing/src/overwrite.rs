@@ -47,10 +47,6 @@ impl<M: Machine> Memory<M> {
         reach: Reach,
         mut put: impl FnMut(&mut M, Place, u32),
     ) -> Result<(), PassingError> {
-        if let Some(at) = self.plain_place(client, extent) {
-            put(&mut self.machine, at, extent.len);
-            return Ok(());
-        }
         let holding = self.writable(client, extent, reach)?;
         let (mut address, mut left) = (extent.address, extent.len);
         while left != 0 {
@@ -76,23 +72,6 @@ impl<M: Machine> Memory<M> {
             left -= len;
         }
         Ok(())
-    }
-
-    /// Where the bytes are, if they lie in one small page that is mapped and
-    /// that no output relies on: what nearly every packet finds.
-    #[inline]
-    fn plain_place(&mut self, client: u16, extent: Extent) -> Option<Place> {
-        let space = self.spaces.get_mut(usize::from(client))?;
-        let holding = space.find(extent)?;
-        let (number, offset) = holding.page_of(extent.address);
-        let page = space.pages.get(number as usize)?;
-        let plain = holding.grain == SMALL
-            && page.state == PageState::Open
-            && extent.len != 0
-            && extent.len <= 4096 - offset
-            && !self.frames.is_strong(page.frame);
-        let frame = page.frame;
-        plain.then_some(Place { frame, offset })
     }
 
     /// Whether a write to the page needs another frame.

@@ -1,29 +1,40 @@
-//! Bytes that lie in one small page: what nearly all operations are.
+//! Bytes that lie in small pages which are mapped: what nearly all operations
+//! are.
 //!
-//! Invariant: what is done here is what the general way would have done, chosen
-//! by the same costs; where that takes more than a comparison, the operation is
-//! left to it untouched.
+//! Problem: looking at all that could be is most of what passing a packet
+//! costs. Invariant: what is done here is what the general way would have done,
+//! chosen by the same costs; where that takes more than a comparison, errors
+//! included, the operation is left to it untouched.
 
-use socket_api::{Extent, Passing, Semantics, Technique};
+use socket_api::{Extent, Passing};
 
 use crate::frames::Use;
 use crate::input::Input;
 use crate::machine::{Machine, Place};
 use crate::memory::Memory;
 use crate::output::Output;
-use crate::space::{Holding, PageState, SMALL};
+use crate::space::{PageState, SMALL, Space};
 
-/// Bytes of a small page.
-const PAGE: u32 = 1 << SMALL;
-
-/// The number of the small page that all the bytes lie in, and where in it.
-#[inline]
-fn within_a_page(holding: &Holding, extent: Extent) -> Option<(u32, u32)> {
-    if holding.grain != SMALL || extent.len == 0 {
-        return None;
+impl Space {
+    /// Where the bytes are, if they lie in one small page of the holding that
+    /// was found last, which the client reads and writes.
+    #[inline(always)]
+    fn plain_place(&self, extent: Extent) -> Option<Place> {
+        let holding = self.last_found()?;
+        if holding.grain != SMALL || extent.len == 0 || !holding.contains(extent) {
+            return None;
+        }
+        let at = extent.address - holding.address;
+        let offset = at & 4095;
+        if extent.len > 4096 - offset {
+            return None;
+        }
+        let page = self
+            .pages
+            .get((holding.first_page + (at >> SMALL)) as usize)?;
+        let frame = page.frame;
+        (page.state == PageState::Open).then_some(Place { frame, offset })
     }
-    let (number, offset) = holding.page_of(extent.address);
-    (extent.len <= PAGE - offset).then_some((number, offset))
 }
 
 impl<M: Machine> Memory<M> {
@@ -38,24 +49,13 @@ impl<M: Machine> Memory<M> {
         blocked: bool,
     ) -> Option<Output> {
         let space = self.spaces.get_mut(usize::from(client))?;
-        let holding = space.find(extent)?;
         let waits = blocked && space.single_threaded;
-        if passing != Passing::DEFAULT || waits || !holding.writable {
-            return None;
-        }
-        let (number, offset) = within_a_page(&holding, extent)?;
         // Protecting an open page costs that much, whatever else it does.
-        if self.costs.copying(extent.len) >= u64::from(self.costs.protect) {
+        let dear = self.costs.copying(extent.len) >= u64::from(self.costs.protect);
+        if passing != Passing::DEFAULT || waits || dear {
             return None;
         }
-        let page = space.pages.get(number as usize)?;
-        if page.state != PageState::Open {
-            return None;
-        }
-        let from = Place {
-            frame: page.frame,
-            offset,
-        };
+        let from = space.plain_place(extent)?;
         let frame = self.frames.take()?;
         self.frames.refer(frame, Use::Weak);
         space.account.copied_out += u64::from(extent.len);
@@ -64,60 +64,61 @@ impl<M: Machine> Memory<M> {
         Some(Output::copied(client, extent, frame))
     }
 
-    /// Begins to receive into a page that only a copy can fill: no NIC keeps
-    /// buffers for the receiver.
-    #[inline]
-    pub(crate) fn await_short(
-        &mut self,
-        client: u16,
-        extent: Extent,
-        passing: Passing,
-    ) -> Option<Input> {
+    /// Begins an output with weak integrity and no other wish, and says where
+    /// the bytes are; `None` if it is not plain, as [`Memory::begin_output`]
+    /// will see. One of a system-allocated region must begin with a page.
+    #[inline(always)]
+    pub fn shared_output(&mut self, client: u16, extent: Extent) -> Option<(Output, Place)> {
         let space = self.spaces.get_mut(usize::from(client))?;
-        let holding = space.find(extent)?;
-        let copied = matches!(
-            passing.semantics,
-            Semantics::Copy | Semantics::EmulatedCopy | Semantics::Share | Semantics::EmulatedShare
-        );
-        if !copied || passing.forced.is_some() || !holding.writable {
+        let place = space.plain_place(extent)?;
+        if !self.frames.refer(place.frame, Use::Weak) {
             return None;
         }
-        let (number, _) = within_a_page(&holding, extent)?;
-        if space.pages.get(number as usize)?.state.is_away() {
-            return None;
-        }
-        Some(Input::new(client, &holding, extent, Technique::CopyIn))
+        space.account.referenced_out += u64::from(extent.len);
+        Some((Output::in_frame(client, extent, place), place))
     }
 
-    /// Delivers bytes to a page that nothing relies on; false if it is not so,
-    /// and nothing was done.
-    #[inline]
-    pub(crate) fn deliver_short(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
-        if input.technique != Technique::CopyIn || len > input.len - input.filled {
-            return false;
-        }
-        let extent = Extent {
-            len,
-            ..input.rest()
-        };
+    /// Begins an input of application-allocated semantics and no other wish,
+    /// for which no NIC keeps buffers; `None` if it is not plain, as
+    /// [`Memory::begin_input`] will see.
+    #[inline(always)]
+    pub fn copied_input(&mut self, client: u16, extent: Extent) -> Option<Input> {
+        let space = self.spaces.get(usize::from(client))?;
+        let holding = space.last_found()?;
+        let plain = holding.grain == SMALL
+            && holding.writable
+            && holding.contains(extent)
+            && extent.len != 0
+            && space.away == 0;
+        plain.then(|| {
+            let at = extent.address - holding.address;
+            Input::in_pages(client, extent, holding.first_page + (at >> SMALL))
+        })
+    }
+
+    /// Delivers `len` bytes, if they come to lie in one small page that no
+    /// output relies on; whether it has. If not, [`Memory::deliver`] may.
+    #[inline(always)]
+    pub fn deliver_short(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
         let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {
             return false;
         };
-        let Some(holding) = space.find(extent) else {
+        let at = input.start + input.filled;
+        let offset = at & 4095;
+        let fits = len <= input.len - input.filled && len <= 4096 - offset && len != 0;
+        if !fits || input.grain != SMALL {
             return false;
-        };
-        let Some((number, offset)) = within_a_page(&holding, extent) else {
-            return false;
-        };
-        let Some(page) = space.pages.get(number as usize) else {
+        }
+        let Some(page) = space.pages.get((input.page + (at >> SMALL)) as usize) else {
             return false;
         };
         let frame = page.frame;
         if page.state != PageState::Open || self.frames.is_strong(frame) {
             return false;
         }
+        let to = Place { frame, offset };
+        self.machine.copy(from, to, len);
         space.account.copied_in += u64::from(len);
-        self.machine.copy(from, Place { frame, offset }, len);
         input.filled += len;
         true
     }

@@ -58,7 +58,7 @@ pub(crate) struct Holding {
 
 impl Holding {
     #[inline]
-    fn contains(&self, extent: Extent) -> bool {
+    pub fn contains(&self, extent: Extent) -> bool {
         let at = extent.address.wrapping_sub(self.address);
         at <= self.bytes && extent.len <= self.bytes - at
     }
@@ -93,7 +93,10 @@ impl Holding {
 #[derive(Debug)]
 pub(crate) struct Space {
     holdings: Vec<Holding>,
+    /// Changed by [`Space::set_page`] only.
     pub pages: Vec<Page>,
+    /// How many of them are away.
+    pub away: u32,
     /// Whether the client can have one thread only.
     pub single_threaded: bool,
     pub account: Account,
@@ -115,6 +118,7 @@ impl Space {
         Self {
             holdings: Vec::new(),
             pages: Vec::new(),
+            away: 0,
             single_threaded,
             account: Account::default(),
             protected: 0,
@@ -146,6 +150,13 @@ impl Space {
         self.pages.extend(frames.map(page));
     }
 
+    /// Changes a page, of which there is one.
+    pub fn set_page(&mut self, number: u32, page: Page) {
+        let old = core::mem::replace(&mut self.pages[number as usize], page);
+        self.away += u32::from(page.state.is_away());
+        self.away -= u32::from(old.state.is_away());
+    }
+
     /// The holding in which all of `extent` lies.
     #[inline]
     pub fn find(&mut self, extent: Extent) -> Option<Holding> {
@@ -156,6 +167,12 @@ impl Space {
         }
         self.last = self.holdings.iter().position(|h| h.contains(extent))?;
         self.holdings.get(self.last).copied()
+    }
+
+    /// The holding found last.
+    #[inline]
+    pub fn last_found(&self) -> Option<&Holding> {
+        self.holdings.get(self.last)
     }
 
     /// The pages that the bytes touch.

@@ -7,15 +7,14 @@
 
 use data_passing::Machine;
 use shared_ring::RingError;
-use socket_api::{
-    Completion, Deliver, Message, NO_PACKET, Op, Release, Retire, Status, Transmit, WireAddress,
-    flags, kind,
-};
+use socket_api::{Completion, Message, NO_PACKET, Op, Retire, Status, WireAddress, flags, kind};
+use zerocopy::{transmute_mut, transmute_ref};
 
-use crate::client::{Client, client_at};
+use crate::client::client_at;
+use crate::plain::{RECV, SEND};
 use crate::progress::Core;
 use crate::server::Server;
-use crate::sockets::NO_SOCKET;
+use crate::sockets::{NO_SOCKET, Sockets};
 use crate::tokens::{Answer, Data, Outstanding, Stage, client_of};
 
 /// Entries taken from one server in one turn.
@@ -59,10 +58,25 @@ impl<M: Machine> Core<M> {
     /// Takes one entry; false if the server broke the protocol with it.
     #[inline]
     fn take_message(&mut self, server: &mut Server, message: &mut Message) -> bool {
+        if !server.assembly.active {
+            let done = match message.kind() {
+                SEND => self.send_answered(server, transmute_ref!(message)),
+                RECV => self.recv_answered(server, transmute_mut!(message)),
+                kind::TRANSMIT => self.transmit_plain(server, transmute_ref!(message)),
+                _ => None,
+            };
+            if done.is_some() {
+                return true;
+            }
+        }
+        self.take_any_message(server, message)
+    }
+
+    #[inline(never)]
+    fn take_any_message(&mut self, server: &mut Server, message: &mut Message) -> bool {
         let number = message.kind();
         if number == kind::TRANSMIT {
-            let entry: &Transmit = (*message).as_ref();
-            return self.transmit(server, entry);
+            return self.transmit(server, transmute_ref!(message));
         }
         let finished = !server.assembly.active;
         if !finished {
@@ -70,13 +84,10 @@ impl<M: Machine> Core<M> {
         }
         finished
             & match number {
-                kind::DELIVER => self.deliver(server, &Deliver::from(*message)),
-                kind::RELEASE => self.release(server, &Release::from(*message)),
-                kind::RETIRE => self.retire(server, &Retire::from(*message)),
-                _ => {
-                    let completion: &mut Completion = message.as_mut();
-                    self.answer_quickly(server, completion) || self.answer(server, completion)
-                }
+                kind::DELIVER => self.deliver(server, transmute_ref!(message)),
+                kind::RELEASE => self.release(server, transmute_ref!(message)),
+                kind::RETIRE => self.retire(server, transmute_ref!(message)),
+                _ => self.answer(server, transmute_mut!(message)),
             }
     }
 
@@ -119,7 +130,11 @@ impl<M: Machine> Core<M> {
         let Some(client) = client_at(&mut self.clients, number) else {
             return false;
         };
-        if !legal(client, index, completion) || !self.take_result(server, number, index, completion)
+        if !client
+            .tokens
+            .get(index)
+            .is_some_and(|r| legal(r, &client.sockets, completion))
+            || !self.take_result(server, number, index, completion)
         {
             self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
             return false;
@@ -264,12 +279,9 @@ impl<M: Machine> Core<M> {
     }
 }
 
-/// Whether `completion` may answer the request in a slot.
-#[inline]
-fn legal(client: &mut Client, index: u16, completion: &Completion) -> bool {
-    let Some(request) = client.tokens.get(index) else {
-        return false;
-    };
+/// Whether `completion` may answer the request.
+#[inline(always)]
+pub(crate) fn legal(request: &Outstanding, sockets: &Sockets, completion: &Completion) -> bool {
     let ok = completion.status == Status::Ok as u16;
     let socket = match request.op {
         Op::Open => request.new_socket,
@@ -278,7 +290,7 @@ fn legal(client: &mut Client, index: u16, completion: &Completion) -> bool {
     };
     let socket_right = match socket {
         NO_SOCKET => completion.socket == 0,
-        index => completion.socket == client.sockets.number(index),
+        index => completion.socket == sockets.number(index),
     };
     let most = match request.op {
         Op::Send | Op::Recv | Op::Resolve => request.len,
@@ -297,7 +309,7 @@ fn legal(client: &mut Client, index: u16, completion: &Completion) -> bool {
 }
 
 /// Whether the completion's flags fit the request.
-#[inline]
+#[inline(always)]
 fn legal_flags(request: &Outstanding, completion: &Completion) -> bool {
     if completion.flags == 0 {
         return true;

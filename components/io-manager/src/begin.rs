@@ -6,166 +6,200 @@
 
 use data_passing::{Machine, Memory};
 use socket_api::{
-    Extent, NAME_BYTES, Name, Op, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
+    Extent, NAME_BYTES, Name, Request, SERVER_PACKETS, SERVER_REQUESTS, Technique, flags, kind,
 };
 
-use crate::check::Refusal;
-use crate::client::{Client, client_at};
+use crate::check::{MOVED, Refusal, SHARED};
 use crate::counters::Counters;
-use crate::forward::{PASSED_ON, passing};
+use crate::forward::passing;
 use crate::nic::Nic;
-use crate::progress::Core;
 use crate::server::Server;
-use crate::sockets::NO_SOCKET;
-use crate::tokens::Data;
+use crate::sockets::Sockets;
+use crate::steer::begin_steered;
+use crate::tokens::{Data, Outstanding};
 
 /// Bytes of the headers of a datagram: IPv4 without options, and UDP.
 const DATAGRAM_HEADERS: u32 = 28;
 /// Entries of the server's ring that must be free before a name is written.
 const KEPT_FROM_NAMES: u32 = SERVER_REQUESTS + SERVER_PACKETS + 8;
 
-/// Takes the bytes of the `Send` in slot `index` of client `number`.
-#[inline]
-pub(crate) fn begin_send<M: Machine>(
+/// Whether bytes that lie in one mapped page, to which the client writes, go by
+/// reference and cannot go otherwise.
+#[inline(always)]
+fn is_by_reference(request: &Request) -> bool {
+    match request.passing {
+        SHARED => true,
+        MOVED => request.extent.address.is_multiple_of(4096),
+        _ => false,
+    }
+}
+
+/// Whether the server must be told the sum of a `Send`'s bytes, since nobody
+/// completes the checksum.
+#[inline(always)]
+pub(crate) fn is_summed(nic: &Nic, sockets: &Sockets, socket: u16, len: u32) -> bool {
+    !nic.completes(len.saturating_add(DATAGRAM_HEADERS)) && sockets.is_datagram(socket)
+}
+
+/// Takes the bytes of a `Send` if they lie in one page and go by reference;
+/// their sum is put in `sum` if there is one. False if nothing was done.
+#[inline(always)]
+pub(crate) fn begin_plain_send<M: Machine>(
     memory: &mut Memory<M>,
-    counters: &Counters,
-    client: &mut Client,
+    (client, request): (u16, &Request),
+    noted: &mut Outstanding,
+    sum: Option<&mut u64>,
+) -> bool {
+    if !is_by_reference(request) {
+        return false;
+    }
+    let Some((output, at)) = memory.shared_output(client, request.extent) else {
+        return false;
+    };
+    // What is written later is not sent.
+    noted.open = true;
+    noted.keep(Data::Output(output));
+    if let Some(sum) = sum {
+        *sum = memory.machine_ref().sum(at, request.extent.len).into();
+    }
+    true
+}
+
+/// Takes the room of a `Recv` if all of it is there and is copied to. False if
+/// nothing was done.
+#[inline(always)]
+pub(crate) fn begin_plain_recv<M: Machine>(
+    memory: &mut Memory<M>,
     nic: &Nic,
-    (number, index): (usize, u16),
-    request: &mut Request,
-) -> Result<(), Refusal> {
-    let remembered = client.tokens.get(index).ok_or(Refusal::SERVER_GONE)?;
-    let datagram = client.sockets.is_datagram(remembered.socket);
-    let (len, asked) = (request.extent.len, request.flags);
-    let (blocked, passing) = (asked & flags::BLOCKED != 0, passing(request));
-    let weak = !passing.semantics.is_strong();
-    request.flags &= PASSED_ON;
-    let summed = datagram && !nic.completes(len.saturating_add(DATAGRAM_HEADERS));
-    if summed {
-        request.flags |= flags::SUMMED;
+    (client, request): (u16, &Request),
+    noted: &mut Outstanding,
+) -> bool {
+    if !matches!(request.passing, 0 | SHARED) || nic.steers() {
+        return false;
     }
-    if len != 0 {
-        let output = memory
-            .begin_output(number as u16, request.extent, passing, blocked)
-            .map_err(Refusal::passing)?;
-        counters.output(output.technique()).add(1);
-        // With weak integrity too, what is written later is not sent.
-        remembered.open =
-            output.is_exposed() || (weak && output.technique() == Technique::Reference);
-        if summed {
-            request.arg = u64::from(memory.sum_output(&output, 0, len));
-        }
-        remembered.data = Data::Output(output);
-    }
-    if blocked && !datagram && !weak && client.tokens.may_hold_more() {
-        request.flags |= flags::MAY_HOLD;
-        client.tokens.let_hold(index);
-    }
-    Ok(())
+    let Some(input) = memory.copied_input(client, request.extent) else {
+        return false;
+    };
+    noted.keep(Data::Input(input));
+    true
 }
 
-/// Takes the room of the `Recv` in slot `index` of client `number`, which no
-/// NIC keeps buffers for.
-#[inline]
-pub(crate) fn begin_recv<M: Machine>(
-    memory: &mut Memory<M>,
-    counters: &Counters,
-    client: &mut Client,
-    (number, index): (usize, u16),
-    request: &mut Request,
-) -> Result<(), Refusal> {
-    let (blocked, passing) = (request.flags & flags::BLOCKED != 0, passing(request));
-    request.flags &= PASSED_ON;
-    if request.extent.len == 0 {
-        return Ok(());
-    }
-    let remembered = client.tokens.get(index).ok_or(Refusal::SERVER_GONE)?;
-    let input = memory
-        .begin_input(number as u16, request.extent, passing, (blocked, false))
-        .map_err(Refusal::passing)?;
-    counters.input(input.technique()).add(1);
-    remembered.data = Data::Input(input);
-    Ok(())
+/// Where bytes are taken into use, for a client.
+pub(crate) struct Kept<'a, M> {
+    pub memory: &'a mut Memory<M>,
+    pub counters: &'a Counters,
+    pub sockets: &'a Sockets,
+    /// Whether a server may keep one more of its `Send`s.
+    pub may_hold: bool,
+    /// Whose they are.
+    pub client: u16,
 }
 
-impl<M: Machine> Core<M> {
-    /// Takes into use what other requests need, and a `Recv` that a NIC may keep
-    /// buffers for.
-    #[cold]
-    pub(crate) fn begin_other(
-        &mut self,
-        server: &mut Server,
-        (number, index): (usize, u16),
-        op: Op,
-        request: &mut Request,
-    ) -> Result<(), Refusal> {
-        match op {
-            Op::Resolve => self.begin_resolve(server, (number, index), request),
-            Op::Recv
-                if request.extent.len != 0
-                    && self.begin_early(server, (number, index), request) =>
-            {
-                request.flags &= PASSED_ON;
-                Ok(())
+impl<M: Machine> Kept<'_, M> {
+    /// Takes the bytes of a `Send`; more flags for the server, and the argument
+    /// in `arg`.
+    #[inline(never)]
+    pub fn begin_send(
+        self,
+        summed: bool,
+        request: &Request,
+        noted: &mut Outstanding,
+        arg: &mut u64,
+    ) -> Result<u16, Refusal> {
+        let (len, passing) = (request.extent.len, passing(request));
+        let weak = !passing.semantics.is_strong();
+        let blocked = request.flags & flags::BLOCKED != 0;
+        if len != 0 {
+            let output = self
+                .memory
+                .begin_output(self.client, request.extent, passing, blocked)
+                .map_err(Refusal::passing)?;
+            self.counters.output(output.technique()).add(1);
+            if summed {
+                *arg = self.memory.sum_output(&output, 0, len).into();
             }
-            Op::Recv => {
-                let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
-                let (memory, counters) = (&mut self.memory, &self.counters);
-                begin_recv(memory, counters, client, (number, index), request)
-            }
-            Op::Cancel => {
-                let client = client_at(&mut self.clients, number).ok_or(Refusal::NOT_FOUND)?;
-                let socket = client.tokens.get(index).map_or(NO_SOCKET, |r| r.socket);
-                let token = client.tokens.search(socket, request.arg);
-                request.arg = token.ok_or(Refusal::NOT_FOUND)?;
-                Ok(())
-            }
-            _ => Ok(()),
+            // With weak integrity too, what is written later is not sent.
+            let referred = output.technique() == Technique::Reference;
+            noted.open = output.is_exposed() || (weak && referred);
+            noted.keep(Data::Output(output));
         }
+        let datagram = self.sockets.is_datagram(noted.socket);
+        noted.may_hold = blocked && !datagram && !weak && self.may_hold;
+        let hold = if noted.may_hold { flags::MAY_HOLD } else { 0 };
+        Ok(hold | if summed { flags::SUMMED } else { 0 })
+    }
+
+    /// Takes the room of a `Recv`.
+    #[inline(never)]
+    pub fn begin_recv(
+        self,
+        nic: &mut Nic,
+        request: &Request,
+        noted: &mut Outstanding,
+    ) -> Result<u16, Refusal> {
+        if request.extent.len == 0 {
+            return Ok(0);
+        }
+        let Self {
+            memory,
+            counters,
+            sockets,
+            client,
+            ..
+        } = self;
+        let steered = match nic.steers() {
+            true => {
+                let flow = sockets.flow(noted.socket);
+                begin_steered(memory, (nic, flow), client, request, noted)
+            }
+            false => None,
+        };
+        let blocked = request.flags & flags::BLOCKED != 0;
+        let input = match steered {
+            Some(input) => input,
+            None => memory
+                .begin_input(client, request.extent, passing(request), (blocked, false))
+                .map_err(Refusal::passing)?,
+        };
+        counters.input(input.technique()).add(1);
+        noted.keep(Data::Input(input));
+        Ok(0)
     }
 
     /// Writes the name of a `Resolve` to the server's ring, right before the
     /// request.
     #[cold]
-    pub(crate) fn begin_resolve(
-        &mut self,
+    pub fn begin_resolve(
+        self,
         server: &mut Server,
-        (number, index): (usize, u16),
         request: &Request,
-    ) -> Result<(), Refusal> {
+        noted: &mut Outstanding,
+    ) -> Result<u16, Refusal> {
         let Extent { address, len } = request.extent;
         let mut name = [0; 256];
         // It was checked to be short.
         let name = name.get_mut(..len as usize);
         let name = name.ok_or(Refusal::NO_RESOURCES)?;
         self.memory
-            .read_client(number as u16, address, name)
+            .read_client(self.client, address, name)
             .map_err(Refusal::passing)?;
-        write_name(server, name)?;
-        if let Some(remembered) = self.request(number, index) {
-            remembered.address = address;
-            remembered.len = request.arg as u32;
+        // Names take no room that requests and packets may need.
+        if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
+            return Err(Refusal::NO_RESOURCES);
         }
-        Ok(())
+        for bytes in name.chunks(NAME_BYTES) {
+            let mut part = Name {
+                kind: kind::NAME,
+                len: bytes.len() as u16,
+                reserved: 0,
+                bytes: [0; NAME_BYTES],
+            };
+            part.bytes[..bytes.len()].copy_from_slice(bytes);
+            // There is room.
+            server.to.push(&part.into()).ok();
+        }
+        noted.address = address;
+        noted.len = request.arg as u32;
+        Ok(0)
     }
-}
-
-/// Writes a name to the server's ring.
-fn write_name(server: &mut Server, name: &[u8]) -> Result<(), Refusal> {
-    // Names take no room that requests and packets may need.
-    if !matches!(server.to.has_room(KEPT_FROM_NAMES), Ok(true)) {
-        return Err(Refusal::NO_RESOURCES);
-    }
-    for bytes in name.chunks(NAME_BYTES) {
-        let mut part = Name {
-            kind: kind::NAME,
-            len: bytes.len() as u16,
-            reserved: 0,
-            bytes: [0; NAME_BYTES],
-        };
-        part.bytes[..bytes.len()].copy_from_slice(bytes);
-        // There is room.
-        server.to.push(part.as_ref()).ok();
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use core::mem::offset_of;
 
 use data_passing::PassingError;
 use socket_api::{
-    Account, Extent, Op, Passing, Request, SocketKind, Status, WireAddress, flags, null,
+    Account, Extent, Op, Passing, Request, Semantics, SocketKind, Status, WireAddress, flags, null,
 };
 
 /// Most connections that may wait for an `Accept`.
@@ -19,6 +19,9 @@ const MOST_BACKLOG: u64 = 1024;
 const MOST_NAME: u32 = 253;
 /// Room that `Resolve` needs for its answer, in bytes.
 const LEAST_ROOM: u64 = 16;
+/// What client libraries ask for with slots, and with whole buffers.
+pub(crate) const SHARED: u32 = Passing::new(Semantics::EmulatedShare).word();
+pub(crate) const MOVED: u32 = Passing::new(Semantics::EmulatedWeakMove).word();
 /// Client addresses end here.
 const ADDRESS_END: u64 = 1 << 32;
 
@@ -97,7 +100,7 @@ pub(crate) fn check(op: Op, request: &Request, servers: usize) -> Result<(), Ref
 }
 
 /// Whether the operation is one on an open socket.
-#[inline]
+#[inline(always)]
 pub(crate) fn uses_socket(op: Op) -> bool {
     !matches!(
         op,
@@ -105,7 +108,7 @@ pub(crate) fn uses_socket(op: Op) -> bool {
     )
 }
 
-#[inline]
+#[inline(always)]
 fn legal_flags(op: Op) -> u16 {
     match op {
         Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET | flags::BLOCKED,
@@ -116,16 +119,16 @@ fn legal_flags(op: Op) -> u16 {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_passing(op: Op, word: u32) -> bool {
     match op {
         _ if word == 0 => true,
-        Op::Send | Op::Recv => Passing::from_word(word).is_some(),
+        Op::Send | Op::Recv => matches!(word, SHARED | MOVED) || Passing::from_word(word).is_some(),
         _ => false,
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_extent(op: Op, extent: &Extent) -> bool {
     match op {
         Op::Send | Op::Recv | Op::Exchange => extent.end() <= ADDRESS_END,
@@ -135,7 +138,7 @@ fn legal_extent(op: Op, extent: &Extent) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_address(op: Op, address: &WireAddress, servers: usize) -> bool {
     match op {
         Op::Send if address.family == 0 => is_none(address),
@@ -149,12 +152,12 @@ fn legal_address(op: Op, address: &WireAddress, servers: usize) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn is_none(address: &WireAddress) -> bool {
     *address == WireAddress::NONE
 }
 
-#[inline]
+#[inline(always)]
 fn is_address(address: &WireAddress) -> bool {
     match address.family {
         4 => address.octets[4..] == [0; 12],
@@ -163,7 +166,7 @@ fn is_address(address: &WireAddress) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn legal_arg(op: Op, request: &Request) -> bool {
     let arg = request.arg;
     match op {

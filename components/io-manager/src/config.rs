@@ -52,7 +52,7 @@ pub struct Region {
 
 impl Region {
     /// The byte at `offset`, as the machine knows it.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn place(&self, offset: u32) -> Place {
         Place {
             frame: FrameId(self.first.0 + (offset >> FRAME)),

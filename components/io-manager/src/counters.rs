@@ -220,6 +220,7 @@ impl Counters {
             (self.faults_restored, sum.faults_restored),
             (self.faults_copied, sum.faults_copied),
             (self.signals_client, sum.signals),
+            (self.completions, sum.completions),
         ];
         for (counter, value) in pairs {
             counter.set(value);
@@ -243,4 +244,5 @@ pub(crate) fn add_account(sum: &mut Account, one: &Account) {
     sum.faults_restored += one.faults_restored;
     sum.faults_copied += one.faults_copied;
     sum.signals += one.signals;
+    sum.completions += one.completions;
 }

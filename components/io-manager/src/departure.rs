@@ -92,7 +92,7 @@ impl<M: Machine> Core<M> {
                 self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
             }
             Stage::Holding | Stage::Held => self.retire_now(server, number, index),
-            Stage::Free | Stage::Done | Stage::Draining => {}
+            Stage::Done | Stage::Draining => {}
         }
     }
 

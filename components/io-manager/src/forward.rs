@@ -5,18 +5,21 @@
 //! that were checked go on. Its bytes are taken into use before the server
 //! hears of it.
 
-use data_passing::Machine;
+use data_passing::{Machine, Memory};
 use shared_ring::RingError;
-use socket_api::{Account, Op, Passing, Request, SocketKind, flags};
-use zerocopy::IntoBytes;
+use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, Status, flags};
+use zerocopy::{IntoBytes, transmute_ref};
 
-use crate::begin::{begin_recv, begin_send};
-use crate::check::{Refusal, check, operation, uses_socket};
+use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
+use crate::check::{Refusal, SHARED, check, operation, uses_socket};
 use crate::client::{Client, Standing, client_at};
-use crate::null::NULL_SERVER;
+use crate::counters::Counters;
+use crate::null::{NULL_SERVER, Pattern};
+use crate::plain::{RECV, SEND};
 use crate::progress::Core;
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
+use crate::steer::post_steered;
 
 /// Which quota, as `arg` of a `QuotaExceeded` completion; the numbers of
 /// `system_description::quota`.
@@ -27,34 +30,36 @@ pub(crate) mod quota {
 }
 
 /// Flags that a server sees.
-pub(crate) const PASSED_ON: u16 =
-    flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
+const PASSED_ON: u16 = flags::NO_WAIT | flags::REUSE_ADDRESS | flags::NO_DELAY | flags::QUIET;
 
-/// Where an operation goes: the socket, the one reserved for its result, the
-/// server.
+/// The socket that an operation is about, and the one reserved for its result.
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
     pub socket: u16,
     pub new_socket: u16,
-    pub server: u8,
 }
 
 impl<M: Machine> Core<M> {
     /// Takes up to its share of requests from client `index`; true if there
     /// may be more.
     pub(crate) fn serve(&mut self, servers: &mut [Server], index: usize) -> bool {
-        let served = client_at(&mut self.clients, index).map(|c| (c.standing, c.quota.share));
-        let Some((Standing::Served, share)) = served else {
+        let Some(client) = client_at(&mut self.clients, index) else {
             return false;
         };
+        if client.standing != Standing::Served {
+            return false;
+        }
+        let mut desk = Desk {
+            memory: &mut self.memory,
+            counters: &self.counters,
+            pattern: self.pattern,
+            client,
+            index,
+        };
         let mut request = Request::default();
-        for _ in 0..share {
-            match self.next_request(index, &mut request) {
-                Ok(true) => {
-                    if let Err(refusal) = self.forward(servers, index, &mut request) {
-                        self.refuse_at_once(index, &request, refusal);
-                    }
-                }
+        for _ in 0..desk.client.quota.share {
+            match desk.take_request(servers, &mut request) {
+                Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
                     use alloc::string::ToString;
@@ -66,12 +71,34 @@ impl<M: Machine> Core<M> {
         true
     }
 
+    /// What a client's data passing has cost so far.
+    pub(crate) fn account(&mut self, index: usize) -> Account {
+        let client = client_at(&mut self.clients, index);
+        client.map_or(Account::default(), |client| {
+            account(&mut self.memory, client, index)
+        })
+    }
+}
+
+/// Where one client's requests are taken.
+pub(crate) struct Desk<'a, M> {
+    pub memory: &'a mut Memory<M>,
+    pub counters: &'a Counters,
+    /// What null sockets receive.
+    pub pattern: Pattern,
+    pub client: &'a mut Client,
+    pub index: usize,
+}
+
+impl<M: Machine> Desk<'_, M> {
     /// Takes one request; false if there is none, or no room for its answer.
     #[inline]
-    fn next_request(&mut self, index: usize, request: &mut Request) -> Result<bool, RingError> {
-        let Some(client) = client_at(&mut self.clients, index) else {
-            return Ok(false);
-        };
+    fn take_request(
+        &mut self,
+        servers: &mut [Server],
+        request: &mut Request,
+    ) -> Result<bool, RingError> {
+        let client = &mut *self.client;
         // Its slots may be taken by `Send`s that devices hold up.
         let starved = client.tokens.is_allowed() && !client.tokens.has_slot();
         client.stalled = starved || !client.can_answer_one_more()?;
@@ -79,271 +106,271 @@ impl<M: Machine> Core<M> {
             return Ok(false);
         }
         client.traffic.requests += 1;
+        let forwarded = match request.op {
+            SEND => self.forward_send(servers, request),
+            RECV => self.forward_recv(servers, request),
+            _ => self.forward_other(servers, request),
+        };
+        if let Err(refusal) = forwarded {
+            self.refuse(request, refusal);
+        }
         Ok(true)
     }
 
     #[cold]
-    fn refuse_at_once(&mut self, index: usize, request: &Request, refusal: Refusal) {
+    fn refuse(&mut self, request: &Request, refusal: Refusal) {
         self.counters.refused(refusal.status);
-        self.counters.completions.add(1);
         let mut completion = request.complete(refusal.status);
         completion.arg = refusal.arg;
-        if let Some(client) = client_at(&mut self.clients, index) {
-            // There is room: it was asked for before.
-            client.tell(&completion, false);
-        }
+        // There is room: it was asked for before the request was taken.
+        self.client.tell(&completion, false);
     }
 
-    /// Checks one request and passes it on, with the server's words in place of
-    /// the client's. Of a request that is refused, socket and user data stay as
-    /// they were.
-    #[inline]
-    fn forward(
+    // Each of these has the code that is its own.
+
+    #[inline(never)]
+    fn forward_send(
         &mut self,
         servers: &mut [Server],
-        number: usize,
         request: &mut Request,
     ) -> Result<(), Refusal> {
-        // The same for all operations, but quick for these.
-        match operation(request)? {
-            Op::Send => self.forward_as(Op::Send, servers, number, request),
-            Op::Recv => self.forward_as(Op::Recv, servers, number, request),
-            op => self.forward_other(op, servers, number, request),
-        }
+        self.forward(servers, request, Op::Send)
+    }
+
+    #[inline(never)]
+    fn forward_recv(
+        &mut self,
+        servers: &mut [Server],
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        self.forward(servers, request, Op::Recv)
     }
 
     #[inline(never)]
     fn forward_other(
         &mut self,
-        op: Op,
         servers: &mut [Server],
-        number: usize,
         request: &mut Request,
     ) -> Result<(), Refusal> {
-        if matches!(op, Op::Account | Op::Exchange) {
-            check(op, request, servers.len())?;
-            return match op {
-                Op::Account => self.write_account(number, request),
-                _ => self.exchange(number, request),
-            };
+        match operation(request)? {
+            Op::Account => self.write_account(servers.len(), request),
+            Op::Exchange => self.exchange(servers.len(), request),
+            op => self.forward(servers, request, op),
         }
-        self.forward_as(op, servers, number, request)
     }
 
+    /// Checks one request and passes it on, with the server's words in place of
+    /// the client's. A request that is refused is as it was.
     #[inline(always)]
-    fn forward_as(
+    fn forward(
         &mut self,
-        op: Op,
         servers: &mut [Server],
-        number: usize,
         request: &mut Request,
+        op: Op,
     ) -> Result<(), Refusal> {
         check(op, request, servers.len())?;
-        let client = client_at(&mut self.clients, number).ok_or(Refusal::SERVER_GONE)?;
-        let route = route(client, servers, op, request)?;
-        let Some(server) = servers.get_mut(usize::from(route.server)) else {
-            return self.serve_null(number, op, request, route);
+        let client = &mut *self.client;
+        let (route, server) = route(client, servers, op, request)?;
+        let Some(server) = server else {
+            return self.serve_null(op, request, route);
         };
-        let begun = client.tokens.begin(op, route.server, request.user_data);
-        let (token, index) = begun.ok_or(Refusal::quota(quota::REQUESTS))?;
-        if let Some(remembered) = client.tokens.get(index) {
-            remembered.handle = request.socket;
-            remembered.len = request.extent.len;
-            remembered.socket = route.socket;
-            remembered.new_socket = route.new_socket;
-            remembered.quiet = request.flags & flags::QUIET != 0;
-        }
-        let (memory, counters, place) = (&mut self.memory, &self.counters, (number, index));
-        let begun = match op {
-            Op::Send => begin_send(memory, counters, client, &server.nic, place, request),
-            Op::Recv if !server.nic.steers() => {
-                begin_recv(memory, counters, client, place, request)
+        let number = number(client, op, route);
+        let mut arg = argument(client, op, route, request)?;
+        let (memory, counters) = (&mut *self.memory, self.counters);
+        let may_hold = op == Op::Send && client.tokens.may_hold_more();
+        let vacancy = client.tokens.vacancy();
+        let vacancy = vacancy.ok_or(Refusal::quota(quota::REQUESTS))?;
+        let noted = &mut *vacancy.request;
+        noted.note(op, request, (route.socket, route.new_socket));
+        let (sockets, asked) = (&client.sockets, (self.index as u16, &*request));
+        let summed =
+            op == Op::Send && is_summed(&server.nic, sockets, route.socket, request.extent.len);
+        let sum = summed.then_some(&mut arg);
+        let more = if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
+            counters.output_reference.add(1);
+            if summed { flags::SUMMED } else { 0 }
+        } else if op == Op::Recv && begin_plain_recv(memory, &server.nic, asked, noted) {
+            counters.input_copy.add(1);
+            0
+        } else {
+            let kept = Kept {
+                memory,
+                counters,
+                sockets,
+                may_hold,
+                client: asked.0,
+            };
+            match op {
+                Op::Send => kept.begin_send(summed, request, noted, &mut arg)?,
+                Op::Recv => kept.begin_recv(&mut server.nic, request, noted)?,
+                Op::Resolve => kept.begin_resolve(server, request, noted)?,
+                _ => 0,
             }
-            _ => self.begin_other(server, place, op, request),
         };
-        if let Err(refusal) = begun {
-            self.cancel(number, index);
-            return Err(refusal);
-        }
-        self.push(server, (number, token), op, route, request);
-        Ok(())
-    }
-
-    /// Writes a request to the server's ring, in the server's words.
-    #[inline(always)]
-    fn push(
-        &mut self,
-        server: &mut Server,
-        (number, token): (usize, u64),
-        op: Op,
-        route: Route,
-        request: &mut Request,
-    ) {
-        let Some(client) = client_at(&mut self.clients, number) else {
-            return;
-        };
-        request.user_data = token;
-        request.client = number as u32;
-        request.extent.address = 0;
-        request.passing = 0;
-        let socket = match route.socket {
-            NO_SOCKET => route.new_socket,
-            socket => socket,
-        };
-        request.socket = match socket {
-            NO_SOCKET => 0,
-            socket => client.sockets.number(socket),
-        };
+        let steered = op == Op::Recv && noted.is_posted();
+        let token = vacancy.fill(server.index);
         client.sockets.begin(route.socket);
         match op {
             Op::Send => client.queued_bytes += request.extent.len,
             Op::Close => client.sockets.close(route.socket),
-            Op::Accept => request.arg = u64::from(client.sockets.number(route.new_socket)),
             _ => {}
         }
+        request.flags = request.flags & PASSED_ON | more;
+        request.socket = number;
+        request.user_data = token;
+        request.extent.address = 0;
+        request.arg = arg;
+        request.client = self.index as u32;
+        request.passing = 0;
         // The ring is as long as all clients' quotas together: should it be
         // full, the server has stopped taking requests in order, and its
         // completions, or its death, will tell.
-        server.overrun |= server.to.push((*request).as_ref()).is_err();
+        server.overrun |= server.to.push(transmute_ref!(request)).is_err();
         self.counters.requests.add(1);
-        if op == Op::Recv && server.nic.steers() {
-            self.post_room(server, number, token as u16);
+        if steered {
+            post_steered(self.memory, client, &mut server.nic, token);
         }
-    }
-
-    /// Gives back what was begun for a request that is refused after all.
-    #[cold]
-    fn cancel(&mut self, number: usize, index: u16) {
-        let Some(client) = client_at(&mut self.clients, number) else {
-            return;
-        };
-        if let Some(request) = client.tokens.get(index) {
-            client.sockets.release_reserved(request.new_socket);
-        }
-        let data = client.tokens.cancel(index);
-        self.end_data(data);
+        Ok(())
     }
 
     /// Answers `Op::Account`.
     #[cold]
-    fn write_account(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
-        let account = self.account(index);
+    fn write_account(&mut self, servers: usize, request: &Request) -> Result<(), Refusal> {
+        check(Op::Account, request, servers)?;
+        let account = account(self.memory, self.client, self.index);
         let address = request.extent.address;
         let written = self
             .memory
-            .write_client(index as u16, address, account.as_bytes());
+            .write_client(self.index as u16, address, account.as_bytes());
         written.map_err(Refusal::passing)?;
-        self.counters.completions.add(1);
-        let mut completion = request.complete(socket_api::Status::Ok);
+        let mut completion = request.complete(Status::Ok);
         completion.len = size_of::<Account>() as u32;
-        if let Some(client) = client_at(&mut self.clients, index) {
-            client.tell(&completion, false);
-        }
+        self.client.tell(&completion, false);
         Ok(())
     }
 
     /// Answers `Op::Exchange`.
     #[cold]
-    fn exchange(&mut self, index: usize, request: &Request) -> Result<(), Refusal> {
+    fn exchange(&mut self, servers: usize, request: &Request) -> Result<(), Refusal> {
+        check(Op::Exchange, request, servers)?;
         let (extent, other) = (request.extent, request.arg as u32);
-        let exchanged = self.memory.exchange(index as u16, extent, other);
+        let exchanged = self.memory.exchange(self.index as u16, extent, other);
         exchanged.map_err(Refusal::passing)?;
-        self.counters.completions.add(1);
-        let completion = request.complete(socket_api::Status::Ok);
-        if let Some(client) = client_at(&mut self.clients, index) {
-            client.tell(&completion, false);
-        }
+        self.client.tell(&request.complete(Status::Ok), false);
         Ok(())
     }
+}
 
-    /// What a client's data passing has cost so far.
-    pub(crate) fn account(&mut self, index: usize) -> Account {
-        let account = self.memory.account(index as u16).map(|a| *a);
-        let traffic = client_at(&mut self.clients, index).map(|c| c.traffic);
-        let traffic = traffic.unwrap_or_default();
-        Account {
-            signals: traffic.signals,
-            requests: traffic.requests,
-            completions: traffic.completions,
-            ..account.unwrap_or_default()
-        }
+/// What a client's data passing has cost so far.
+pub(crate) fn account<M: Machine>(
+    memory: &mut Memory<M>,
+    client: &Client,
+    index: usize,
+) -> Account {
+    let account = memory.account(index as u16).map(|a| *a);
+    Account {
+        signals: client.traffic.signals,
+        requests: client.traffic.requests,
+        completions: client.traffic.completions,
+        ..account.unwrap_or_default()
     }
 }
 
 /// The passing word of a checked request.
-#[inline]
+#[inline(always)]
 pub(crate) fn passing(request: &Request) -> Passing {
-    Passing::from_word(request.passing).unwrap_or(Passing::DEFAULT)
+    match request.passing {
+        SHARED => Passing::new(Semantics::EmulatedShare),
+        word => Passing::from_word(word).unwrap_or(Passing::DEFAULT),
+    }
 }
 
-/// Finds the sockets and the server that a request concerns, and holds it
-/// against the quotas; takes nothing unless it succeeds.
+/// The number at the server of the socket that a request is about.
 #[inline(always)]
-fn route(
+fn number(client: &Client, op: Op, route: Route) -> u32 {
+    match op {
+        Op::Open => client.sockets.number(route.new_socket),
+        op if uses_socket(op) => client.sockets.number(route.socket),
+        _ => 0,
+    }
+}
+
+/// The argument that the server sees.
+#[inline(always)]
+fn argument(client: &Client, op: Op, route: Route, request: &Request) -> Result<u64, Refusal> {
+    match op {
+        Op::Accept => Ok(client.sockets.number(route.new_socket).into()),
+        Op::Cancel => {
+            let token = client.tokens.search(route.socket, request.arg);
+            token.ok_or(Refusal::NOT_FOUND)
+        }
+        _ => Ok(request.arg),
+    }
+}
+
+/// Finds the sockets and the server that a request concerns, which is none for
+/// null sockets, and holds it against the quotas; takes nothing unless it
+/// succeeds.
+#[inline(always)]
+fn route<'a>(
     client: &mut Client,
-    servers: &[Server],
+    servers: &'a mut [Server],
     op: Op,
     request: &Request,
-) -> Result<Route, Refusal> {
+) -> Result<(Route, Option<&'a mut Server>), Refusal> {
     let (socket, server) = if uses_socket(op) {
-        client
-            .sockets
-            .find(request.socket)
-            .ok_or(Refusal::BAD_SOCKET)?
+        let found = client.sockets.find(request.socket);
+        found.ok_or(Refusal::BAD_SOCKET)?
     } else {
         (NO_SOCKET, request.address.nic as u8)
     };
-    if !servers.get(usize::from(server)).is_some_and(|s| s.alive) {
-        if server == NULL_SERVER {
-            return Ok(Route {
-                socket,
-                new_socket: NO_SOCKET,
-                server,
-            });
-        }
-        if op == Op::Close {
-            // Nobody is left to tell; the client's number is free again.
-            client.sockets.release(socket);
-        }
-        return Err(Refusal::SERVER_GONE);
-    }
-    if !client.tokens.is_allowed() {
+    let alive = servers.get_mut(usize::from(server)).filter(|s| s.alive);
+    let Some(server) = alive else {
+        return unserved(client, op, socket, server);
+    };
+    if !client.tokens.is_allowed() || !client.tokens.has_slot() {
         return Err(Refusal::quota(quota::REQUESTS));
     }
-    let queued = client.queued_bytes.saturating_add(request.extent.len);
-    if op == Op::Send && queued > client.quota.queued_bytes {
-        return Err(Refusal::quota(quota::QUEUED_BYTES));
+    if op == Op::Send {
+        let queued = client.queued_bytes.saturating_add(request.extent.len);
+        if queued > client.quota.queued_bytes {
+            return Err(Refusal::quota(quota::QUEUED_BYTES));
+        }
     }
-    let (new_socket, server) = reserve(client, op, server, request)?;
-    Ok(Route {
-        socket,
-        new_socket,
-        server,
-    })
-}
-
-/// Takes the socket that an operation makes, if it makes one; also the server
-/// that it is for.
-#[inline(always)]
-fn reserve(
-    client: &mut Client,
-    op: Op,
-    server: u8,
-    request: &Request,
-) -> Result<(u16, u8), Refusal> {
     let kind = match op {
         Op::Open => SocketKind::from_number(request.arg as u16),
         Op::Accept => Some(SocketKind::Tcp),
         _ => None,
     };
-    let Some(kind) = kind else {
-        return Ok((NO_SOCKET, server));
+    let (number, server) = match kind {
+        Some(SocketKind::Null) => (NULL_SERVER, None),
+        _ => (server.index, Some(server)),
     };
-    let server = match kind {
-        SocketKind::Null => NULL_SERVER,
-        _ => server,
+    let new_socket = match kind {
+        Some(kind) => client
+            .sockets
+            .reserve(number, kind)
+            .ok_or(Refusal::quota(quota::SOCKETS))?,
+        None => NO_SOCKET,
     };
-    let socket = client.sockets.reserve(server, kind);
-    let socket = socket.ok_or(Refusal::quota(quota::SOCKETS))?;
-    Ok((socket, server))
+    Ok((Route { socket, new_socket }, server))
+}
+
+/// As `route`, for a socket or request whose server is not there.
+#[cold]
+fn unserved<'a>(
+    client: &mut Client,
+    op: Op,
+    socket: u16,
+    server: u8,
+) -> Result<(Route, Option<&'a mut Server>), Refusal> {
+    if server == NULL_SERVER {
+        let new_socket = NO_SOCKET;
+        return Ok((Route { socket, new_socket }, None));
+    }
+    if op == Op::Close {
+        // Nobody is left to tell; the client's number is free again.
+        client.sockets.release(socket);
+    }
+    Err(Refusal::SERVER_GONE)
 }

@@ -14,9 +14,11 @@
 //!   to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
+//! * `plain`: what nearly every entry of a server or driver is.
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `null`: sockets that lead nowhere, for measurements.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
+//! * [`Windows`]: frames, as a machine finds them.
 //! * `departure`: parties that are cut off, given up, or dead.
 //!
 //! The cost of a message is a handful of table look-ups by index: no hashing,
@@ -46,8 +48,8 @@ mod manager;
 mod nic;
 mod null;
 mod packets;
+mod plain;
 mod progress;
-mod quick;
 mod receive;
 mod sends;
 mod server;
@@ -55,9 +57,11 @@ mod sockets;
 mod steer;
 mod tokens;
 mod transmit;
+mod windows;
 
 pub use books::{Books, ClientBooks, NicBooks};
 pub use config::{ClientConfig, NicConfig, Quota, Region, ServerConfig};
 pub use counters::Counters;
 pub use data_passing::Fault;
 pub use manager::{Bells, Manager};
+pub use windows::Windows;

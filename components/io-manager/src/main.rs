@@ -26,9 +26,10 @@ use shared_ring::SharedMemory;
 
 component_runtime::entry!(main);
 
-/// Turns after which deaths are looked for even when there is no rest: clients
-/// that flood the manager must not keep it from burying others.
-const BURY_TURNS: u32 = 256;
+/// Turns after which deaths and faults are looked for even when there is no
+/// rest: clients that flood the manager must not keep it from burying others,
+/// nor others' threads standing still.
+const LOOK_TURNS: u32 = 64;
 
 /// The links to all parties, by number.
 struct Parties {
@@ -150,7 +151,7 @@ fn server_configs(
     let servers = parties.servers.iter().enumerate();
     let mut region = |link: &Link| {
         let memory = link.data?;
-        let first = machine.add_region(memory, link.data_paddr);
+        let first = machine.add_region(memory, link.data_paddr)?;
         Some(region_of(link, memory, first))
     };
     let config = |(n, server): (usize, &Link)| {
@@ -201,23 +202,24 @@ fn serve(component: &'static Component, mut manager: Manager<Sel4>, mut parties:
     bury(&mut manager, &parties);
     let mut turns = 0u32;
     loop {
-        while manager.turn(&mut parties) {
-            turns = turns.wrapping_add(1);
-            if turns & (BURY_TURNS - 1) == 0 {
+        turns = turns.wrapping_add(1);
+        let busy = manager.turn(&mut parties) || !manager.arm(&mut parties);
+        let event = match busy {
+            false => Some(component.recv()),
+            true if turns & (LOOK_TURNS - 1) == 0 => {
+                bury(&mut manager, &parties);
+                component.try_recv()
+            }
+            true => None,
+        };
+        match event {
+            Some(Event::Signals(badge)) if badge & parties.states_badge != 0 => {
                 bury(&mut manager, &parties);
             }
-        }
-        if !manager.arm(&mut parties) {
-            continue;
-        }
-        match component.recv() {
-            Event::Signals(badge) if badge & parties.states_badge != 0 => {
-                bury(&mut manager, &parties);
-            }
-            Event::Signals(_) => {}
-            Event::Fault(fault) => resolve(component, &mut manager, &fault),
+            Some(Event::Fault(fault)) => resolve(component, &mut manager, &fault),
             // Nobody has a capability to call.
-            Event::Call { .. } => component.reply_with_label(u64::MAX, [0; 4]),
+            Some(Event::Call { .. }) => component.reply_with_label(u64::MAX, [0; 4]),
+            Some(Event::Signals(_)) | None => {}
         }
     }
 }

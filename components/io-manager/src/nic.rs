@@ -115,6 +115,7 @@ impl Nic {
             return false;
         };
         self.mtu = self.mtu.min(info.mtu);
+        self.features = info.features;
         self.info = Some(NicInfo {
             mtu: self.mtu,
             ..info
@@ -131,9 +132,15 @@ impl Nic {
 
     /// Buffers that any frame may come in; the numbers behind them are for
     /// those that are kept for a flow.
-    #[inline]
+    #[inline(always)]
     pub const fn buffers(&self) -> u32 {
         self.buffers
+    }
+
+    /// Whether frames can be given to the driver.
+    #[inline(always)]
+    pub fn is_ready(&self) -> bool {
+        self.alive && self.info.is_some()
     }
 
     /// Whether the NIC is there and has a feature.
@@ -191,7 +198,7 @@ impl Nic {
     }
 
     /// Where in the header region the header slot of a buffer is.
-    #[inline]
+    #[inline(always)]
     pub const fn header_at(&self, id: u32) -> u32 {
         id * HEADER_SLOT_BYTES as u32
     }
@@ -203,19 +210,19 @@ impl Nic {
     }
 
     /// Where in the payload region a buffer is.
-    #[inline]
+    #[inline(always)]
     pub const fn payload_at(&self, id: u32) -> u32 {
         id * self.payload_stride
     }
 
     /// Where in the region of send slots one is.
-    #[inline]
+    #[inline(always)]
     pub const fn send_at(&self, slot: u16) -> u32 {
         slot as u32 * self.slot_stride
     }
 
     /// Gives a buffer that is kept here to the driver.
-    #[inline]
+    #[inline(always)]
     pub fn post(&mut self, id: u32) {
         if !self.alive || !self.packets.post(id) {
             return;
@@ -229,6 +236,14 @@ impl Nic {
         };
         // There is room for every buffer, unless the driver broke the ring.
         self.broken |= self.free.push(&buffer).is_err();
+    }
+
+    /// Gives a buffer with which the server is done to the driver.
+    #[inline(always)]
+    pub fn recycle(&mut self, id: u32) {
+        if self.packets.release(id + 1).is_some() {
+            self.post(id);
+        }
     }
 
     /// Delivers bytes of a frame, which lie inside it, to the room of a

@@ -16,8 +16,7 @@ use data_passing::{FrameId, Input, Machine, PassingError, Place};
 use socket_api::{Completion, Extent, Op, Request, Status, flags, null};
 
 use crate::check::Refusal;
-use crate::client::client_at;
-use crate::forward::{Route, passing, quota};
+use crate::forward::{Desk, Route, passing, quota};
 use crate::progress::Core;
 use crate::sockets::NO_SOCKET;
 
@@ -73,40 +72,37 @@ impl<M: Machine> Core<M> {
         }
         self.pattern = pattern;
     }
+}
 
+impl<M: Machine> Desk<'_, M> {
     /// Carries out a checked request on a null socket, and answers it.
     #[cold]
     pub(crate) fn serve_null(
         &mut self,
-        index: usize,
         op: Op,
         request: &Request,
         route: Route,
     ) -> Result<(), Refusal> {
         let mut completion = request.complete(Status::Ok);
         match op {
-            Op::Open => completion.socket = self.open_null(index, request, route.new_socket)?,
-            Op::Send => self.send_null(index, request, &mut completion)?,
-            Op::Recv => self.receive_null(index, request, route.socket, &mut completion)?,
+            Op::Open => completion.socket = self.open_null(request, route.new_socket)?,
+            Op::Send => self.send_null(request, &mut completion)?,
+            Op::Recv => self.receive_null(request, route.socket, &mut completion)?,
             Op::Close => {
-                if let Some(client) = client_at(&mut self.clients, index) {
-                    client.sockets.release(route.socket);
-                }
+                self.client.sockets.release(route.socket);
             }
             Op::Cancel => return Err(Refusal::NOT_FOUND),
             _ => return Err(Refusal::new(Status::InvalidState, 0)),
         }
         self.counters.requests.add(1);
-        self.counters.completions.add(1);
-        if let Some(client) = client_at(&mut self.clients, index) {
-            client.tell(&completion, request.flags & flags::QUIET != 0);
-        }
+        let quiet = request.flags & flags::QUIET != 0;
+        self.client.tell(&completion, quiet);
         Ok(())
     }
 
-    fn open_null(&mut self, index: usize, request: &Request, new: u16) -> Result<u32, Refusal> {
+    fn open_null(&mut self, request: &Request, new: u16) -> Result<u32, Refusal> {
         let allowed = self.pattern.bytes != 0;
-        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
+        let client = &mut *self.client;
         if new == NO_SOCKET || !allowed {
             client.sockets.release(new);
             return Err(Refusal::new(Status::Unsupported, 0));
@@ -117,26 +113,20 @@ impl<M: Machine> Core<M> {
     }
 
     /// No more bytes than the client may queue: each is work.
-    fn check_bytes(&mut self, index: usize, extent: Extent) -> Result<(), Refusal> {
-        let client = client_at(&mut self.clients, index).ok_or(Refusal::SERVER_GONE)?;
-        match extent.len <= client.quota.queued_bytes {
+    fn check_bytes(&self, extent: Extent) -> Result<(), Refusal> {
+        match extent.len <= self.client.quota.queued_bytes {
             true => Ok(()),
             false => Err(Refusal::quota(quota::QUEUED_BYTES)),
         }
     }
 
     /// Reads each byte once, as a device does that sums them.
-    fn send_null(
-        &mut self,
-        index: usize,
-        request: &Request,
-        completion: &mut Completion,
-    ) -> Result<(), Refusal> {
-        self.check_bytes(index, request.extent)?;
+    fn send_null(&mut self, request: &Request, completion: &mut Completion) -> Result<(), Refusal> {
+        self.check_bytes(request.extent)?;
         let blocked = request.flags & flags::BLOCKED != 0;
         let output = self
             .memory
-            .begin_output(index as u16, request.extent, passing(request), blocked)
+            .begin_output(self.index as u16, request.extent, passing(request), blocked)
             .map_err(Refusal::passing)?;
         self.counters.output(output.technique()).add(1);
         let sum = self.memory.sum_output(&output, 0, output.len());
@@ -148,17 +138,15 @@ impl<M: Machine> Core<M> {
 
     fn receive_null(
         &mut self,
-        index: usize,
         request: &Request,
         socket: u16,
         completion: &mut Completion,
     ) -> Result<(), Refusal> {
-        self.check_bytes(index, request.extent)?;
-        let client = client_at(&mut self.clients, index);
-        let options = client.map_or(0, |c| u64::from(c.sockets.options(socket)) << 16);
+        self.check_bytes(request.extent)?;
+        let options = u64::from(self.client.sockets.options(socket)) << 16;
         let waits = request.flags & flags::BLOCKED != 0;
         let early = options & null::EARLY != 0;
-        let number = index as u16;
+        let number = self.index as u16;
         let mut input = self
             .memory
             .begin_input(number, request.extent, passing(request), (waits, early))

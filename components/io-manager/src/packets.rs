@@ -77,7 +77,7 @@ impl Packets {
     }
 
     /// Notes that the driver gets the buffer; false if it is not kept here.
-    #[inline]
+    #[inline(always)]
     pub fn post(&mut self, id: u32) -> bool {
         match self.buffers.get_mut(id as usize) {
             Some(buffer) if buffer.holder == Holder::Manager => {
@@ -89,7 +89,7 @@ impl Packets {
     }
 
     /// Takes the buffer from the driver; false if the driver does not have it.
-    #[inline]
+    #[inline(always)]
     pub fn take_filled(&mut self, id: u32) -> bool {
         match self.buffers.get_mut(id as usize) {
             Some(buffer) if buffer.holder == Holder::Driver => {
@@ -102,7 +102,7 @@ impl Packets {
 
     /// Gives the server the packet in a buffer kept here, of which `limit` bytes
     /// may be delivered, all of them in the slot `whole` if that is one.
-    #[inline]
+    #[inline(always)]
     pub fn give(&mut self, id: u32, limit: u32, whole: u8) {
         if let Some(buffer) = self.buffers.get_mut(id as usize) {
             buffer.holder = Holder::Server;
@@ -114,7 +114,7 @@ impl Packets {
 
     /// The buffer of a packet that the server has, if the bytes may be
     /// delivered.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, packet: u32, offset: u32, len: u32) -> Option<u32> {
         let id = packet.wrapping_sub(1);
         let buffer = self.buffers.get(id as usize)?;
@@ -126,7 +126,7 @@ impl Packets {
     }
 
     /// The whole slot that the frame is in, or [`NO_SLOT`].
-    #[inline]
+    #[inline(always)]
     pub fn whole(&self, id: u32) -> u8 {
         self.buffers.get(id as usize).map_or(NO_SLOT, |b| b.whole)
     }
@@ -140,7 +140,7 @@ impl Packets {
 
     /// The server is done with a packet: its buffer, which is kept here now;
     /// `None` if it does not have it.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, packet: u32) -> Option<u32> {
         let id = packet.wrapping_sub(1);
         let buffer = self.buffers.get_mut(id as usize)?;

@@ -58,7 +58,7 @@ impl<M: Machine> Core<M> {
             return;
         };
         match request.stage {
-            Stage::Free | Stage::Waiting | Stage::Held => {}
+            Stage::Waiting | Stage::Held => {}
             Stage::Done => {
                 request.stage = Stage::Draining;
                 self.tell(number, index);
@@ -127,9 +127,6 @@ impl<M: Machine> Core<M> {
             return;
         };
         client.tokens.told();
-        if client.standing == Standing::Served {
-            self.counters.completions.add(1);
-        }
         let quiet = quiet && completion.status == Status::Ok as u16;
         if !client.tell(completion, quiet) {
             // There was room when the request was taken.
@@ -139,14 +136,21 @@ impl<M: Machine> Core<M> {
 
     /// One request of a socket less that a device holds up; the last one lets
     /// the `Close` on.
-    fn let_on(&mut self, number: usize, socket: u16) {
+    pub(crate) fn let_on(&mut self, number: usize, socket: u16) {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        let Some(close) = client.sockets.let_on(socket) else {
-            return;
-        };
-        client.sockets.release(socket);
+        if let Some(close) = client.sockets.let_on(socket) {
+            self.finish_close(number, socket, close);
+        }
+    }
+
+    /// Nothing holds up the `Close` in slot `close` of a socket any more.
+    #[cold]
+    pub(crate) fn finish_close(&mut self, number: usize, socket: u16, close: u16) {
+        if let Some(client) = client_at(&mut self.clients, number) {
+            client.sockets.release(socket);
+        }
         self.tell(number, close);
         self.end_if_drained(number, close);
     }
@@ -164,6 +168,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// Nobody uses the bytes of a request any more.
+    #[inline]
     pub(crate) fn end_data(&mut self, data: Data) {
         match data {
             Data::Output(output) => self.memory.end_output(output),
@@ -182,7 +187,7 @@ impl<M: Machine> Core<M> {
         };
         request.answer = Answer {
             status: status as u16,
-            ..Answer::NONE
+            ..Answer::default()
         };
         let completion = request.completion();
         self.settle(nic, number, index, completion);

@@ -7,8 +7,6 @@
 //! beyond what the server may hold are dropped, so the driver never runs out
 //! of buffers.
 
-use core::mem;
-
 use data_passing::{Machine, Sum};
 use nic_api::{HEADER_SPLIT, Received, frame_flags};
 use shared_ring::RingError;
@@ -42,7 +40,7 @@ const LEGAL_FLAGS: u32 =
 const _: () = assert!(MOST_HEADERS <= HEADER_SLOT_BYTES);
 
 /// The first bytes of a frame, copied once.
-type Head = [u8; 48];
+type Head = [u8; 64];
 
 /// What a frame is, as far as the manager must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +60,7 @@ enum Class {
 }
 
 /// Takes the frames that arrived; true if there may be more.
+#[inline(never)]
 pub(crate) fn take_received<M: Machine>(
     core: &mut Core<M>,
     server: &mut Server,
@@ -82,7 +81,7 @@ pub(crate) fn take_received<M: Machine>(
 }
 
 /// Takes one frame; false if the driver broke the protocol with it.
-#[inline]
+#[inline(always)]
 fn take<M: Machine>(core: &mut Core<M>, server: &mut Server, received: &Received) -> bool {
     let Received { id, len, flags, .. } = *received;
     if id >= server.nic.buffers() {
@@ -102,7 +101,7 @@ fn take<M: Machine>(core: &mut Core<M>, server: &mut Server, received: &Received
 
 /// Passes a frame, in a buffer that is kept here, to the server; false if it
 /// is dropped.
-#[inline]
+#[inline(always)]
 pub(crate) fn pass(
     server: &mut Server,
     counters: &Counters,
@@ -160,14 +159,12 @@ fn named(id: u32, len: u32) -> Packet {
     }
 }
 
-/// The first bytes of the frame in a buffer.
-#[inline]
+/// The first bytes of the frame in a buffer, and what is behind them.
+#[inline(always)]
 fn head_of(nic: &Nic, id: u32) -> Head {
-    let mut head: Head = [0; mem::size_of::<Head>()];
     let at = nic.header_at(id) as usize;
     // The slot is longer.
-    nic.headers.memory.read(at, &mut head).ok();
-    head
+    nic.headers.memory.read_array(at).unwrap_or([0; 64])
 }
 
 /// Gives the server all of a frame; `None`, counted, if there is no slot.
@@ -228,7 +225,7 @@ fn has_room(server: &mut Server, counters: &Counters) -> bool {
 }
 
 /// What the frame of `len` bytes that begins with `head` is.
-#[inline]
+#[inline(always)]
 fn classify(head: &Head, len: u32) -> Class {
     let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     if word(12) != 0x0800 {
@@ -312,7 +309,7 @@ fn copy_headers(nic: &Nic, id: u32, len: u32, mut headers: u32, payload: u32) ->
 }
 
 /// The sum of the bytes from `start` to `end` of the frame in a buffer.
-#[inline]
+#[inline(always)]
 fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
     let mut sum = Sum::default();
     let split = HEADER_SPLIT.min(end);
@@ -353,7 +350,7 @@ mod tests {
     use super::*;
 
     fn frame(change: impl Fn(&mut Head)) -> Head {
-        let mut head = [0; 48];
+        let mut head = [0; 64];
         head[12..15].copy_from_slice(&[8, 0, 0x45]);
         head[16..18].copy_from_slice(&100u16.to_be_bytes());
         head[23] = 17;

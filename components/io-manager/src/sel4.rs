@@ -2,44 +2,34 @@
 //!
 //! Problem: data passing names frames by numbers; the kernel wants a capability
 //! for each page operation, a device an address, and a copy a window. Invariant:
-//! a frame's number is its place in a table that only grows, so what a number
-//! stands for never changes; a window is this component's own mapping and stays
-//! whatever is mapped in the clients. What leaves a frame is not done at all.
+//! numbers are given in order, once, by [`Windows`]; the capabilities to frames
+//! next to each other have numbers next to each other.
 
 use alloc::vec::Vec;
 
 use component_runtime::clock::tsc;
 use component_runtime::{ClientSpace, Component, Holding, Owner, PageError};
 use data_passing::{FrameId, HoldingConfig, Machine, MachineError, Place, Rights};
+use io_manager::Windows;
 use shared_ring::SharedMemory;
 
 /// Bytes of a frame of the smaller kind.
 const SMALL: u64 = 4096;
 
-/// Frames next to each other in a window.
+/// The capabilities to frames next to each other.
 #[derive(Clone, Copy, Debug)]
-struct Window {
-    memory: SharedMemory,
-    /// Bytes of a frame.
-    frame: u32,
-    /// The capabilities, if there are any.
-    holding: Option<Holding>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    paddr: u64,
-    /// Number of its window.
-    window: u32,
-    /// Its number there.
-    page: u32,
+struct Capabilities {
+    /// The frames' first number.
+    first: u32,
+    holding: Holding,
 }
 
 /// All frames that this component can name. See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Sel4 {
-    windows: Vec<Window>,
-    frames: Vec<Frame>,
+    windows: Windows,
+    /// In order of the numbers.
+    capabilities: Vec<Capabilities>,
     /// By number of the client.
     spaces: Vec<Option<ClientSpace>>,
     /// How many times as long page operations are made to take.
@@ -106,20 +96,15 @@ fn entry<T: Default>(list: &mut Vec<T>, number: u16) -> &mut T {
 
 impl Sel4 {
     fn hold(&mut self, holding: Holding) -> Result<FrameId, PageError> {
-        let (first, window) = (self.frames.len() as u32, self.windows.len() as u32);
+        let first = self.windows.count();
+        let bytes = holding.page as usize;
         for page in 0..holding.pages {
+            let window = holding.window.slice(page as usize * bytes, bytes);
+            let window = window.map_err(|_| PageError::Number)?;
             let paddr = holding.paddr(page)?;
-            self.frames.push(Frame {
-                paddr,
-                window,
-                page,
-            });
+            self.windows.add(window, paddr, holding.writable);
         }
-        self.windows.push(Window {
-            memory: holding.window,
-            frame: holding.page as u32,
-            holding: Some(holding),
-        });
+        self.capabilities.push(Capabilities { first, holding });
         Ok(FrameId(first))
     }
 
@@ -141,98 +126,54 @@ impl Sel4 {
     /// Adds contiguous memory that is mapped here, at `paddr`, in frames that
     /// can be copied from and to but not be mapped in clients; the first one's
     /// number.
-    pub fn add_region(&mut self, memory: SharedMemory, paddr: u64) -> FrameId {
-        let (first, window) = (self.frames.len() as u32, self.windows.len() as u32);
-        let count = (memory.len() as u64).div_ceil(SMALL) as u32;
-        self.frames.extend((0..count).map(|page| Frame {
-            paddr: paddr + u64::from(page) * SMALL,
-            window,
-            page,
-        }));
-        self.windows.push(Window {
-            memory,
-            frame: SMALL as u32,
-            holding: None,
-        });
-        FrameId(first)
-    }
-
-    /// The window onto a place of which `len` bytes are wanted, and where it is
-    /// there.
-    #[inline]
-    fn at(&self, place: Place, len: usize) -> Option<(&SharedMemory, usize)> {
-        let frame = self.frames.get(place.frame.0 as usize)?;
-        let window = self.windows.get(frame.window as usize)?;
-        let room = window.frame.checked_sub(place.offset)?;
-        let start = frame.page as usize * window.frame as usize;
-        (len <= room as usize).then_some((&window.memory, start + place.offset as usize))
-    }
-
-    /// The same for bytes that are to be written: never the read-only memory of
-    /// a client, whose window is read-only too.
-    #[inline]
-    fn at_writable(&self, place: Place, len: usize) -> Option<(&SharedMemory, usize)> {
-        let frame = self.frames.get(place.frame.0 as usize)?;
-        let holding = self.windows.get(frame.window as usize)?.holding.as_ref();
-        if holding.is_some_and(|holding| !holding.writable) {
-            return None;
+    pub fn add_region(&mut self, memory: SharedMemory, paddr: u64) -> Option<FrameId> {
+        let first = FrameId(self.windows.count());
+        let frame = SMALL as usize;
+        for at in (0..memory.len()).step_by(frame) {
+            let window = memory.slice(at, frame.min(memory.len() - at)).ok()?;
+            self.windows.add(window, paddr + at as u64, true);
         }
-        self.at(place, len)
+        Some(first)
     }
 
     /// What page operations on a frame for a client need.
-    #[inline]
     fn page(&self, client: u16, id: FrameId) -> Option<(&Holding, u32, ClientSpace)> {
-        let frame = self.frames.get(id.0 as usize)?;
-        let holding = self.windows.get(frame.window as usize)?.holding.as_ref()?;
+        let behind = self.capabilities.partition_point(|c| c.first <= id.0);
+        let Capabilities { first, holding } = self.capabilities.get(behind.checked_sub(1)?)?;
+        let page = id.0 - first;
         let space = self.spaces.get(usize::from(client)).copied().flatten()?;
-        Some((holding, frame.page, space))
+        (page < holding.pages).then_some((holding, page, space))
     }
 }
 
 impl Machine for Sel4 {
-    #[inline]
+    #[inline(always)]
     fn copy(&mut self, from: Place, to: Place, len: u32) {
-        let len = len as usize;
-        if let Some((from, at)) = self.at(from, len)
-            && let Some((to, to_at)) = self.at_writable(to, len)
-        {
-            let _ = from.copy_to(at, to, to_at, len);
-        }
+        self.windows.copy(from, to, len);
     }
 
     #[inline]
     fn write(&mut self, to: Place, bytes: &[u8]) {
-        if let Some((memory, at)) = self.at_writable(to, bytes.len()) {
-            let _ = memory.write(at, bytes);
-        }
+        self.windows.write(to, bytes);
     }
 
     #[inline]
     fn read(&self, from: Place, into: &mut [u8]) {
-        if let Some((memory, at)) = self.at(from, into.len()) {
-            let _ = memory.read(at, into);
-        }
+        self.windows.read(from, into);
     }
 
     fn clear(&mut self, at: Place, len: u32) {
-        let len = len as usize;
-        if let Some((memory, at)) = self.at_writable(at, len) {
-            let _ = memory.clear(at, len);
-        }
+        self.windows.clear(at, len);
     }
 
-    #[inline]
+    #[inline(always)]
     fn sum(&self, at: Place, len: u32) -> u16 {
-        let len = len as usize;
-        let found = self.at(at, len);
-        found.map_or(0, |(memory, at)| memory.sum(at, len).unwrap_or(0))
+        self.windows.sum(at, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn paddr(&self, at: Place) -> u64 {
-        let frame = self.frames.get(at.frame.0 as usize);
-        frame.map_or(0, |frame| frame.paddr + u64::from(at.offset))
+        self.windows.paddr(at)
     }
 
     fn map(

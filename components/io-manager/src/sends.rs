@@ -18,52 +18,68 @@ pub(crate) struct Reference {
     pub index: u16,
 }
 
-/// No request.
-const NONE: Reference = Reference {
+/// Nobody, in [`References::first`].
+const NOBODY: Reference = Reference {
     client: u16::MAX,
     index: u16::MAX,
 };
 
-/// Requests with bytes in a frame; one of them without the heap.
+/// Requests with bytes in a frame; two of them without the heap.
 #[derive(Debug)]
 pub(crate) struct References {
-    first: Reference,
-    rest: Vec<Reference>,
+    first: [Reference; 2],
+    #[allow(
+        clippy::box_collection,
+        reason = "rarely there, so small when it is not"
+    )]
+    rest: Option<Box<Vec<Reference>>>,
 }
 
 impl Default for References {
+    #[inline]
     fn default() -> Self {
         Self {
-            first: NONE,
-            rest: Vec::new(),
+            first: [NOBODY; 2],
+            rest: None,
         }
     }
 }
 
 impl References {
     /// Adds one; false if it was the one before too.
-    #[inline]
-    pub fn push(&mut self, reference: Reference) -> bool {
-        if self.first == NONE {
-            self.first = reference;
+    #[inline(always)]
+    pub fn push(&mut self, new: Reference) -> bool {
+        let [first, second] = &mut self.first;
+        if *first == NOBODY {
+            *first = new;
             return true;
         }
-        if *self.rest.last().unwrap_or(&self.first) == reference {
+        if *second == NOBODY {
+            if *first == new {
+                return false;
+            }
+            *second = new;
+            return true;
+        }
+        let last = self.rest.as_ref().and_then(|rest| rest.last());
+        if *last.unwrap_or(second) == new {
             return false;
         }
-        self.rest.push(reference);
+        self.rest.get_or_insert_default().push(new);
         true
     }
 
-    /// Calls `each` with all of them.
-    #[inline]
-    pub fn each(&self, mut each: impl FnMut(Reference)) {
-        if self.first == NONE {
-            return;
+    /// Calls `each` with all of them; none are left.
+    #[inline(always)]
+    pub fn drain(&mut self, mut each: impl FnMut(Reference)) {
+        let Self { first, rest } = mem::take(self);
+        for reference in first {
+            if reference != NOBODY {
+                each(reference);
+            }
         }
-        each(self.first);
-        for reference in &self.rest {
-            each(*reference);
+        if let Some(rest) = rest {
+            rest.into_iter().for_each(each);
         }
     }
 }
@@ -98,24 +114,25 @@ impl Sends {
     }
 
     /// Whether the slot is the server's.
-    #[inline]
+    #[inline(always)]
     pub fn is_servers(&self, slot: u16) -> bool {
         let away = |s: &Slot| s.away && !cfg!(feature = "mutation-no-validation");
         self.slots.get(usize::from(slot)).is_some_and(|s| !away(s))
     }
 
     /// The slot goes away with bytes of `references`.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, slot: u16, references: References) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
             slot.away = true;
-            slot.references = references;
+            // There were none: nothing would have to be dropped.
+            mem::forget(mem::replace(&mut slot.references, references));
             self.away += 1;
         }
     }
 
     /// The device has let go of the frame with the slot; `None` if it has none.
-    #[inline]
+    #[inline(always)]
     pub fn done(&mut self, id: u32) -> Option<References> {
         let slot = self.slots.get_mut(id as usize)?;
         if !slot.away {

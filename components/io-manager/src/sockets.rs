@@ -86,7 +86,7 @@ impl Sockets {
     }
 
     /// The socket's number at its server.
-    #[inline]
+    #[inline(always)]
     pub fn number(&self, index: u16) -> u32 {
         self.base + u32::from(index)
     }
@@ -99,7 +99,7 @@ impl Sockets {
     }
 
     /// The open socket that `handle` names, and its server.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, handle: u32) -> Option<(u16, u8)> {
         let index = handle as u16;
         let slot = self.slots.get(index as usize)?;
@@ -133,7 +133,7 @@ impl Sockets {
     }
 
     /// Whether the socket is one for datagrams.
-    #[inline]
+    #[inline(always)]
     pub fn is_datagram(&self, index: u16) -> bool {
         let slot = self.slots.get(index as usize);
         slot.is_some_and(|s| s.kind == SocketKind::Udp)
@@ -162,6 +162,7 @@ impl Sockets {
     }
 
     /// One more request that only a device holds up.
+    #[inline(always)]
     pub fn hold_up(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.waiting += 1;
@@ -170,6 +171,7 @@ impl Sockets {
 
     /// One request less that a device holds up; the token slot of the `Close`
     /// that nothing holds up any more.
+    #[inline(always)]
     pub fn let_on(&mut self, index: u16) -> Option<u16> {
         let slot = self.slots.get_mut(index as usize)?;
         slot.waiting = slot.waiting.saturating_sub(1);
@@ -207,7 +209,7 @@ impl Sockets {
     }
 
     /// Counts a request on its way.
-    #[inline]
+    #[inline(always)]
     pub fn begin(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.outstanding += 1;
@@ -215,7 +217,7 @@ impl Sockets {
     }
 
     /// Counts a request as answered.
-    #[inline]
+    #[inline(always)]
     pub fn end(&mut self, index: u16) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.outstanding = slot.outstanding.saturating_sub(1);
@@ -241,13 +243,6 @@ impl Sockets {
         slot.next_free = self.free;
         self.free = index;
         self.used -= 1;
-    }
-
-    /// Frees a slot that no server has heard of, if it is one.
-    pub fn release_reserved(&mut self, index: u16) {
-        if index != NO_SOCKET {
-            self.release(index);
-        }
     }
 
     /// Frees every slot.

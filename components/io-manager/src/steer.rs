@@ -11,17 +11,17 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use data_passing::{Input, Machine};
+use data_passing::{Input, Machine, Memory};
 use nic_api::{HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, udp_flow};
 use socket_api::{Completion, Deliver, Request, SERVER_PACKETS, Status, flags};
 
-use crate::client::client_at;
+use crate::client::{Client, client_at};
 use crate::forward::passing;
 use crate::nic::Nic;
 use crate::progress::Core;
 use crate::receive::{end_of_datagram, pass};
 use crate::server::Server;
-use crate::tokens::{Data, Stage};
+use crate::tokens::{Data, Outstanding, Stage, client_of};
 
 /// No buffer, in [`Outstanding::steered`].
 pub(crate) const NOT_STEERED: u16 = u16::MAX;
@@ -144,99 +144,79 @@ fn ask_for(nic: &mut Nic, n: u16, then: Then) {
     }
 }
 
+/// Begins a `Recv` of a socket with a `flow`, whose room the NIC may be given;
+/// `None` if that cannot be.
+#[cold]
+pub(crate) fn begin_steered<M: Machine>(
+    memory: &mut Memory<M>,
+    (nic, flow): (&mut Nic, Option<(u16, bool)>),
+    client: u16,
+    request: &Request,
+    noted: &mut Outstanding,
+) -> Option<Input> {
+    let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
+        return None;
+    };
+    // Others than the peer may send to the port: what they send must not
+    // be seen in the room of a `Recv` with strong integrity.
+    let blocked = request.flags & flags::BLOCKED != 0 && !connected;
+    let passing = passing(request);
+    let begun = memory.begin_input(client, request.extent, passing, (blocked, true));
+    let input = begun.ok()?;
+    if input.is_posted() {
+        if !has_room_for(nic, &input) {
+            memory.end_input(input);
+            return None;
+        }
+        nic.steering.free.pop();
+        noted.steered = n;
+        noted.posted = true;
+    }
+    Some(input)
+}
+
+/// Gives the room of the `Recv` that `token` stands for to the NIC, as
+/// [`begin_steered`] has prepared.
+#[cold]
+pub(crate) fn post_steered<M: Machine>(
+    memory: &Memory<M>,
+    client: &mut Client,
+    nic: &mut Nic,
+    token: u64,
+) {
+    let (number, index) = (client_of(token) as u16, token as u16);
+    let Some(request) = client.tokens.get(index) else {
+        return;
+    };
+    let (n, socket) = (request.steered, request.socket);
+    let (true, Data::Input(input)) = (request.posted, &request.data) else {
+        return;
+    };
+    let mut pieces = Vec::new();
+    input.posted(|at, len| pieces.push((memory.machine_ref().paddr(at), len)));
+    let port = client.sockets.flow(socket).map_or(0, |(port, _)| port);
+    if let Some(buffer) = nic.steering.get(n) {
+        buffer.state = State::Posted;
+        (buffer.client, buffer.index) = (number, index);
+    }
+    let id = id_of(n);
+    nic.packets.post(id);
+    let last = pieces.len().saturating_sub(1);
+    for (at, (payload, payload_len)) in pieces.into_iter().enumerate() {
+        let more = if at < last { MORE_PAYLOAD } else { 0 };
+        let entry = ReceiveBuffer {
+            header: nic.headers.paddr + u64::from(nic.header_at(id)),
+            payload,
+            payload_len,
+            id,
+            flow: udp_flow(port) | more,
+        };
+        // There is room: `begin_steered` asked.
+        nic.free.push(&entry).ok();
+    }
+}
+
 impl<M: Machine> Core<M> {
-    /// Begins a `Recv` whose room a NIC may be given; false if that cannot be.
-    #[cold]
-    pub(crate) fn begin_early(
-        &mut self,
-        server: &mut Server,
-        (number, index): (usize, u16),
-        request: &Request,
-    ) -> bool {
-        let nic = &mut server.nic;
-        if !nic.steers() {
-            return false;
-        }
-        let Self {
-            memory,
-            clients,
-            counters,
-            ..
-        } = self;
-        let Some(client) = client_at(clients, number) else {
-            return false;
-        };
-        let Some(remembered) = client.tokens.get(index) else {
-            return false;
-        };
-        let flow = client.sockets.flow(remembered.socket);
-        let (Some((_, connected)), Some(&n)) = (flow, nic.steering.free.last()) else {
-            return false;
-        };
-        // Others than the peer may send to the port: what they send must not
-        // be seen in the room of a `Recv` with strong integrity.
-        let blocked = request.flags & flags::BLOCKED != 0 && !connected;
-        let begun = memory.begin_input(
-            number as u16,
-            request.extent,
-            passing(request),
-            (blocked, true),
-        );
-        let Ok(input) = begun else {
-            return false;
-        };
-        if input.is_posted() {
-            if !has_room_for(nic, &input) {
-                memory.end_input(input);
-                return false;
-            }
-            nic.steering.free.pop();
-            remembered.steered = n;
-            remembered.posted = true;
-        }
-        counters.input(input.technique()).add(1);
-        remembered.data = Data::Input(input);
-        true
-    }
-
-    /// Gives the room of a `Recv` to the NIC, if it is to have it.
-    #[cold]
-    pub(crate) fn post_room(&mut self, server: &mut Server, number: usize, index: u16) {
-        let nic = &mut server.nic;
-        let Some(client) = client_at(&mut self.clients, number) else {
-            return;
-        };
-        let Some(request) = client.tokens.get(index) else {
-            return;
-        };
-        let (n, socket) = (request.steered, request.socket);
-        let (true, Data::Input(input)) = (request.posted, &request.data) else {
-            return;
-        };
-        let mut pieces = Vec::new();
-        input.posted(|at, len| pieces.push((self.memory.machine_ref().paddr(at), len)));
-        let port = client.sockets.flow(socket).map_or(0, |(port, _)| port);
-        if let Some(buffer) = nic.steering.get(n) {
-            buffer.state = State::Posted;
-            (buffer.client, buffer.index) = (number as u16, index);
-        }
-        let id = id_of(n);
-        nic.packets.post(id);
-        let last = pieces.len().saturating_sub(1);
-        for (at, (payload, payload_len)) in pieces.into_iter().enumerate() {
-            let more = if at < last { MORE_PAYLOAD } else { 0 };
-            let entry = ReceiveBuffer {
-                header: nic.headers.paddr + u64::from(nic.header_at(id)),
-                payload,
-                payload_len,
-                id,
-                flow: udp_flow(port) | more,
-            };
-            // There is room: `begin_early` asked.
-            nic.free.push(&entry).ok();
-        }
-    }
-
     /// A frame came in a buffer kept for its flow, or the buffer came back;
     /// false if the driver broke the protocol with it.
     #[cold]

@@ -12,13 +12,18 @@
 use alloc::boxed::Box;
 
 use data_passing::{Input, Output};
-use socket_api::{Completion, Op, Status};
+use socket_api::{Completion, Op, Request, Status, flags};
 
 use crate::sockets::NO_SOCKET;
 use crate::steer::NOT_STEERED;
 
 /// No slot.
 const NONE: u16 = u16::MAX;
+/// The server of a slot without a request.
+const NO_SERVER: u8 = u8::MAX;
+/// One generation in a token, which is its upper half, and the first.
+const GENERATION: u64 = 1 << 32;
+const FIRST_GENERATION: u64 = GENERATION;
 /// Slots beyond twice the quota, for `Send`s that are answered and whose bytes
 /// a device or server still needs.
 const SPARE: u16 = 64;
@@ -26,8 +31,6 @@ const SPARE: u16 = 64;
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// There is none.
-    Free,
     /// The server has it.
     Waiting,
     /// The server is done; the client is told when no device has the bytes.
@@ -42,19 +45,11 @@ pub(crate) enum Stage {
 }
 
 /// What a client is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Answer {
     pub status: u16,
     pub len: u32,
     pub arg: u64,
-}
-
-impl Answer {
-    pub const NONE: Self = Self {
-        status: 0,
-        len: 0,
-        arg: 0,
-    };
 }
 
 /// The bytes of a request.
@@ -116,56 +111,58 @@ pub(crate) struct Outstanding {
 }
 
 impl Outstanding {
-    /// No request.
-    const FREE: Self = Self {
-        user_data: 0,
-        handle: 0,
-        address: 0,
-        len: 0,
-        socket: NO_SOCKET,
-        new_socket: NO_SOCKET,
-        in_flight: 0,
-        steered: NOT_STEERED,
-        server: 0,
-        op: Op::DropClient,
-        stage: Stage::Free,
-        quiet: false,
-        open: false,
-        may_hold: false,
-        posted: false,
-        ended: false,
-        delayed: false,
-        failed: None,
-        hold_from: 0,
-        answer: Answer::NONE,
-        data: Data::None,
-    };
-
-    /// Becomes a request that the server has; its data is none, as that of
-    /// every free one is.
+    /// A request without anything.
     #[inline]
-    fn begin(&mut self, op: Op, server: u8, user_data: u64) {
-        self.user_data = user_data;
-        self.handle = 0;
-        self.len = 0;
-        self.socket = NO_SOCKET;
-        self.new_socket = NO_SOCKET;
-        self.in_flight = 0;
-        self.steered = NOT_STEERED;
-        self.server = server;
-        self.op = op;
-        self.stage = Stage::Waiting;
-        self.quiet = false;
-        self.open = false;
-        self.may_hold = false;
-        self.posted = false;
-        self.ended = false;
-        self.delayed = false;
-        self.failed = None;
+    pub fn new(op: Op, server: u8, user_data: u64) -> Self {
+        Self {
+            user_data,
+            handle: 0,
+            address: 0,
+            len: 0,
+            socket: NO_SOCKET,
+            new_socket: NO_SOCKET,
+            in_flight: 0,
+            steered: NOT_STEERED,
+            server,
+            op,
+            stage: Stage::Waiting,
+            quiet: false,
+            open: false,
+            may_hold: false,
+            posted: false,
+            ended: false,
+            delayed: false,
+            failed: None,
+            hold_from: 0,
+            answer: Answer::default(),
+            data: Data::None,
+        }
+    }
+
+    /// Notes a request of the client's in a free slot, without its bytes; the
+    /// rest of the slot is as it was left.
+    #[inline(always)]
+    pub fn note(&mut self, op: Op, request: &Request, (socket, new_socket): (u16, u16)) {
+        self.user_data = request.user_data;
+        self.handle = request.socket;
+        self.len = request.extent.len;
+        (self.socket, self.new_socket) = (socket, new_socket);
+        (self.in_flight, self.steered) = (0, NOT_STEERED);
+        (self.op, self.stage) = (op, Stage::Waiting);
+        self.quiet = request.flags & flags::QUIET != 0;
+        (self.open, self.may_hold, self.posted) = (false, false, false);
+        (self.ended, self.delayed, self.failed) = (false, false, None);
+    }
+
+    /// Notes its bytes; there were none that own memory.
+    #[inline(always)]
+    pub fn keep(&mut self, data: Data) {
+        // So nothing would have to be dropped.
+        core::mem::forget(core::mem::replace(&mut self.data, data));
     }
 
     /// The completion that tells the client its answer.
-    #[inline]
+    #[inline(always)]
     pub fn completion(&self) -> Completion {
         Completion {
             op: self.op as u16,
@@ -185,16 +182,18 @@ impl Outstanding {
     }
 
     /// Whether the server may send its bytes.
-    #[inline]
+    #[inline(always)]
     pub const fn is_sendable(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Holding | Stage::Held)
     }
 }
 
+/// A slot. A free one has a request of [`NO_SERVER`], without bytes.
 #[derive(Debug)]
 struct Slot {
+    /// What names the request in it, or will name the next.
+    token: u64,
     request: Outstanding,
-    generation: u32,
     next_free: u16,
 }
 
@@ -202,7 +201,6 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     slots: Box<[Slot]>,
-    client: u16,
     free: u16,
     /// How many the client has not been told of.
     unanswered: u16,
@@ -211,6 +209,29 @@ pub(crate) struct Tokens {
     own: u16,
     /// How many could outlive the answer to the client.
     holdable: u16,
+}
+
+/// A slot for one more request; nothing is taken before [`Vacancy::fill`].
+pub(crate) struct Vacancy<'a> {
+    /// What is to be remembered, as [`Outstanding::note`] has it.
+    pub request: &'a mut Outstanding,
+    token: u64,
+    next_free: u16,
+    free: &'a mut u16,
+    unanswered: &'a mut u16,
+    holdable: &'a mut u16,
+}
+
+impl Vacancy<'_> {
+    /// Remembers the request, which goes to `server`; its token.
+    #[inline]
+    pub fn fill(self, server: u8) -> u64 {
+        self.request.server = server;
+        *self.holdable += u16::from(self.request.may_hold);
+        *self.unanswered += 1;
+        *self.free = self.next_free;
+        self.token
+    }
 }
 
 /// The client number in a token.
@@ -225,13 +246,12 @@ impl Tokens {
     pub fn new(client: u16, quota: u16, servers: u16) -> Self {
         let own = 2 * quota + SPARE;
         let slots = (0..own + servers).map(|n| Slot {
-            request: Outstanding::FREE,
-            generation: 1,
+            token: FIRST_GENERATION | u64::from(client) << 16 | u64::from(n),
+            request: Outstanding::new(Op::DropClient, NO_SERVER, 0),
             next_free: if n + 1 < own { n + 1 } else { NONE },
         });
         Self {
             slots: slots.collect(),
-            client,
             free: 0,
             unanswered: 0,
             quota,
@@ -248,8 +268,8 @@ impl Tokens {
 
     /// Slots in use.
     pub fn used(&self) -> usize {
-        let used = self.slots.iter().filter(|s| s.request.stage != Stage::Free);
-        used.count()
+        let used = |s: &&Slot| s.request.server != NO_SERVER;
+        self.slots.iter().filter(used).count()
     }
 
     /// Whether the client's quota allows one more.
@@ -270,33 +290,26 @@ impl Tokens {
         self.holdable < self.quota
     }
 
-    /// Takes a slot for a request that `server` will have: its token. `None`
-    /// if there is no slot.
+    /// A slot for one more request.
     #[inline]
-    pub fn begin(&mut self, op: Op, server: u8, user_data: u64) -> Option<(u64, u16)> {
-        let index = self.free;
-        let slot = self.slots.get_mut(usize::from(index))?;
-        self.free = slot.next_free;
-        slot.request.begin(op, server, user_data);
-        self.unanswered += 1;
-        Some((token(slot.generation, self.client, index), index))
-    }
-
-    /// The request in a slot may outlive the answer to the client.
-    #[inline]
-    pub fn let_hold(&mut self, index: u16) {
-        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-            slot.request.may_hold = true;
-            self.holdable += 1;
-        }
+    pub fn vacancy(&mut self) -> Option<Vacancy<'_>> {
+        let slot = self.slots.get_mut(usize::from(self.free))?;
+        Some(Vacancy {
+            request: &mut slot.request,
+            token: slot.token,
+            next_free: slot.next_free,
+            free: &mut self.free,
+            unanswered: &mut self.unanswered,
+            holdable: &mut self.holdable,
+        })
     }
 
     /// Remembers the manager's own `DropClient` to `server`.
     pub fn insert_drop(&mut self, server: u8) -> Option<u64> {
         let index = self.own + u16::from(server);
         let slot = self.slots.get_mut(usize::from(index))?;
-        slot.request.begin(Op::DropClient, server, 0);
-        Some(token(slot.generation, self.client, index))
+        slot.request = Outstanding::new(Op::DropClient, server, 0);
+        Some(slot.token)
     }
 
     /// The slot of a token that `server` was given.
@@ -304,58 +317,64 @@ impl Tokens {
     pub fn find(&self, token: u64, server: u8) -> Option<u16> {
         let index = token as u16;
         let slot = self.slots.get(usize::from(index))?;
-        let right = u64::from(slot.generation) == token >> 32
-            && slot.request.stage != Stage::Free
-            && slot.request.server == server;
-        right.then_some(index)
+        (slot.token == token && slot.request.server == server).then_some(index)
+    }
+
+    /// The request that a token stands for which `server` was given, and its
+    /// slot.
+    #[inline(always)]
+    pub fn named(&mut self, token: u64, server: u8) -> Option<(u16, &mut Outstanding)> {
+        let index = token as u16;
+        let slot = self.slots.get_mut(usize::from(index))?;
+        let found = slot.token == token && slot.request.server == server;
+        found.then_some((index, &mut slot.request))
     }
 
     /// The request in a slot.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, index: u16) -> Option<&mut Outstanding> {
-        let slot = self.slots.get_mut(usize::from(index))?;
-        (slot.request.stage != Stage::Free).then_some(&mut slot.request)
+        let request = &mut self.slots.get_mut(usize::from(index))?.request;
+        (request.server != NO_SERVER).then_some(request)
     }
 
     /// The client is told of a request, or never will be.
-    #[inline]
+    #[inline(always)]
     pub fn told(&mut self) {
         self.unanswered -= 1;
     }
 
-    /// Forgets the request in a slot, whose token is void from now on; its
-    /// data.
-    #[inline]
+    /// Forgets the request in a slot, whose token is void from now on; what it
+    /// had of bytes.
     pub fn free(&mut self, index: u16) -> Data {
-        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+        let Some(request) = self.get(index) else {
             return Data::None;
         };
-        if slot.request.stage == Stage::Free {
-            return Data::None;
-        }
-        slot.request.stage = Stage::Free;
-        slot.generation = slot.generation.wrapping_add(1);
+        let data = core::mem::replace(&mut request.data, Data::None);
+        self.forget(index);
+        data
+    }
+
+    /// As [`Tokens::free`], of a request of whose bytes nothing is left to end.
+    #[inline(always)]
+    pub fn forget(&mut self, index: u16) {
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return;
+        };
+        slot.request.server = NO_SERVER;
+        slot.request.keep(Data::None);
+        slot.token = slot.token.wrapping_add(GENERATION);
         if index < self.own {
             slot.next_free = self.free;
             self.free = index;
             self.holdable -= u16::from(slot.request.may_hold);
         }
-        core::mem::replace(&mut slot.request.data, Data::None)
-    }
-
-    /// Forgets a request that no server has heard of.
-    #[inline]
-    pub fn cancel(&mut self, index: u16) -> Data {
-        self.unanswered -= 1;
-        self.free(index)
     }
 
     /// The first slot from `from` on whose request `which` picks.
     pub fn position(&self, from: u16, which: impl Fn(&Outstanding) -> bool) -> Option<u16> {
         let slots = self.slots.get(usize::from(from)..)?;
-        let found = slots
-            .iter()
-            .position(|s| s.request.stage != Stage::Free && which(&s.request))?;
+        let picked = |s: &Slot| s.request.server != NO_SERVER && which(&s.request);
+        let found = slots.iter().position(picked)?;
         Some(from + found as u16)
     }
 
@@ -366,12 +385,6 @@ impl Tokens {
             r.socket == socket && r.user_data == user_data && r.stage == Stage::Waiting
         };
         let index = self.position(0, wanted)?;
-        let generation = self.slots.get(usize::from(index))?.generation;
-        Some(token(generation, self.client, index))
+        Some(self.slots.get(usize::from(index))?.token)
     }
-}
-
-#[inline]
-fn token(generation: u32, client: u16, index: u16) -> u64 {
-    u64::from(generation) << 32 | u64::from(client) << 16 | u64::from(index)
 }

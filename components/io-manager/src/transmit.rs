@@ -23,7 +23,7 @@ const MOST_PACKET: u32 = 65535;
 /// Frames taken back in one turn.
 const BATCH: usize = 512;
 /// With more slots away than this, the driver is to tell when one comes back.
-const MANY_AWAY: u32 = SEND_SLOTS / 2;
+pub(crate) const MANY_AWAY: u32 = SEND_SLOTS / 2;
 
 impl<M: Machine> Core<M> {
     /// Takes an entry of the server's; false if it broke the protocol.
@@ -129,11 +129,12 @@ impl<M: Machine> Core<M> {
         self.counters.transmit_refused(why).add(1);
         server.assembly.active = false;
         server.assembly.copied = 0;
-        let references = core::mem::take(&mut server.assembly.references);
-        references.each(|reference| self.landed(server, reference));
+        let mut references = core::mem::take(&mut server.assembly.references);
+        references.drain(|reference| self.landed(server.nic.alive, reference));
     }
 
     /// Takes back what the device has let go of; true if there may be more.
+    #[inline(never)]
     pub(crate) fn take_sent(&mut self, server: &mut Server) -> Result<bool, RingError> {
         let mut sent = Sent::default();
         for _ in 0..BATCH {
@@ -152,12 +153,12 @@ impl<M: Machine> Core<M> {
 
     /// The device has let go of the frame with the slot `id`; false if it has
     /// none.
-    #[inline]
+    #[inline(always)]
     fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
-        let Some(references) = server.nic.sends.done(id) else {
+        let Some(mut references) = server.nic.sends.done(id) else {
             return false;
         };
-        references.each(|reference| self.landed(server, reference));
+        references.drain(|reference| self.landed(server.nic.alive, reference));
         let done = SlotDone {
             slot: id,
             reserved: 0,
@@ -167,23 +168,6 @@ impl<M: Machine> Core<M> {
             server.slots_done.push_quietly(&done).ok();
         }
         true
-    }
-
-    /// One frame less with bytes of a request.
-    #[inline]
-    fn landed(&mut self, server: &Server, reference: Reference) {
-        let Reference { client, index } = reference;
-        let Some(client) = client_at(&mut self.clients, usize::from(client)) else {
-            return;
-        };
-        let Some(request) = client.tokens.get(index) else {
-            return;
-        };
-        request.in_flight -= 1;
-        let number = usize::from(reference.client);
-        if request.in_flight == 0 && !self.drained_quickly(number, index) {
-            self.proceed(number, index, server.nic.alive);
-        }
     }
 }
 
@@ -244,8 +228,7 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
     }
     let mut sum = None;
     if checksum {
-        let start = u32::from(first.checksum_start);
-        if start < ETHERNET || start + u32::from(first.checksum_offset) + 2 > len {
+        if !is_in_header(first) {
             return Err(Refused::Checksum);
         }
         if !nic.offers(nic_features::CHECKSUM) {
@@ -254,6 +237,14 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
     }
     assembly.begin(nic, first, most, sum);
     Ok(())
+}
+
+/// Whether the checksum and what it is over begin in the header.
+#[inline]
+pub(crate) fn is_in_header(first: &Transmit) -> bool {
+    let start = u32::from(first.checksum_start);
+    let field = start + u32::from(first.checksum_offset);
+    start >= ETHERNET && field + 2 <= u32::from(first.header_len)
 }
 
 /// Checks an entry with more parts of the same frame.
@@ -266,7 +257,7 @@ fn legal_rest(entry: &Transmit) -> Result<(), Refused> {
 
 /// The sum of the header from where summing starts.
 #[inline]
-fn sum_header(nic: &Nic, first: &Transmit) -> Sum {
+pub(crate) fn sum_header(nic: &Nic, first: &Transmit) -> Sum {
     let start = u32::from(first.checksum_start);
     let len = u32::from(first.header_len) - start;
     let at = nic.send_at(first.slot) + start;
@@ -279,7 +270,7 @@ fn sum_header(nic: &Nic, first: &Transmit) -> Sum {
 
 /// Completes the checksum in the slot.
 #[inline]
-fn write_sum(nic: &Nic, first: &Transmit, sum: Sum) {
+pub(crate) fn write_sum(nic: &Nic, first: &Transmit, sum: Sum) {
     let field = first.checksum_start + first.checksum_offset;
     let at = nic.send_at(first.slot) + u32::from(field);
     // 0 means "none" for UDP, and is the same number for TCP.

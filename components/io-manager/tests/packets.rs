@@ -350,6 +350,31 @@ fn bytes_for_a_dead_client_are_dropped_and_the_packet_comes_back() {
 }
 
 #[test]
+fn pieces_for_a_dead_client_leave_no_packet_behind() {
+    let mut parties = Parties::new(2, 1, QUOTA);
+    let request = receiving(&mut parties, 0, 200);
+    let first = arrive(&mut parties, &tcp(0, &[1; 100]));
+    let second = arrive(&mut parties, &tcp(0, &[2; 100]));
+    parties.manager.client_died(0);
+    parties.run();
+    let mut piece = deliver(&request, &first, (54, 100));
+    piece.flags = packet_flags::RELEASE;
+    parties.say(0, piece);
+    let completion = Completion {
+        len: 150,
+        packet: second.id,
+        offset: 54,
+        flags: flags::RELEASE,
+        ..request.complete(Status::Ok)
+    };
+    parties.complete(0, completion);
+    let drop = parties.forwarded(0);
+    parties.complete(0, drop.complete(Status::Ok));
+    assert_eq!(parties.count("server.faults"), 0);
+    parties.assert_settled();
+}
+
+#[test]
 fn a_dead_server_gives_everything_back() {
     let mut parties = Parties::one();
     receiving(&mut parties, 0, 40);

@@ -201,6 +201,40 @@ fn data_that_came_before_is_copied_once_the_buffer_is_back() {
 }
 
 #[test]
+fn pieces_wait_until_the_buffer_is_back() {
+    let mut parties = setup();
+    let handle = bound(&mut parties);
+    for bytes in [&b"first"[..], b"second"] {
+        parties.drivers[0].receive(&udp(9, PORT, bytes), 0);
+    }
+    parties.run();
+    let packets = [0, 0].map(|_| parties.servers[0].packets.pop_front().unwrap());
+    let request = recv(&mut parties, handle, Technique::InPlace, (DATA, 1000));
+    let piece = socket_api::Deliver {
+        kind: socket_api::kind::DELIVER,
+        flags: socket_api::packet_flags::RELEASE,
+        packet: packets[0].id,
+        token: request.user_data,
+        offset: 42,
+        len: 5,
+        ..socket_api::Deliver::default()
+    };
+    parties.say(0, piece);
+    let mut last = fill(&request, packets[1].id, 11);
+    last.arg = 11;
+    parties.complete(0, last);
+    assert_eq!(parties.answered(0), None);
+    let id = parties.drivers[0].wanted.pop().unwrap();
+    kept(&mut parties);
+    parties.drivers[0].report(id, 0, 0);
+    parties.run();
+    assert_eq!(parties.answer(0).len, 11);
+    assert_eq!(parties.load(0, DATA, 12), b"firstsecond\0");
+    assert_eq!(parties.count("server.faults"), 0);
+    parties.assert_settled();
+}
+
+#[test]
 fn a_packet_may_be_for_another_receive_than_it_came_in() {
     let mut parties = setup();
     let handle = bound(&mut parties);

@@ -157,6 +157,7 @@ impl Channel {
     }
 
     /// Puts the packets given back on the ring.
+    #[inline(never)]
     fn flush(&mut self) {
         if self.release.count == 0 {
             return;
@@ -189,6 +190,11 @@ impl Environment for Channel {
     }
 
     #[inline]
+    fn header<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        self.headers.read_array(at as usize).ok()
+    }
+
+    #[inline]
     fn has_room(&mut self, frames: usize) -> bool {
         if self.ours.len() < ENOUGH {
             self.reclaim();
@@ -205,7 +211,12 @@ impl Environment for Channel {
             return false;
         };
         let at = usize::from(slot) * self.slot_bytes;
-        if self.slots.write(at, frame.header).is_err() {
+        // A segment's headers are as long as that.
+        let written = match frame.header.as_array::<54>() {
+            Some(header) => self.slots.write_array(at, header),
+            None => self.slots.write(at, frame.header),
+        };
+        if written.is_err() {
             self.ours.push(slot);
             return false;
         }
@@ -230,7 +241,7 @@ impl Environment for Channel {
         self.outgoing.push_quietly(message).is_ok()
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, packet: u32) {
         if usize::from(self.release.count) == RELEASE_MOST {
             self.flush();

@@ -45,14 +45,13 @@ fn plus(a: u64, b: u64) -> u64 {
     sum.wrapping_add(u64::from(carry))
 }
 
-/// A sum in 16 bits.
+/// A sum in 16 bits: halved twice, with the carry coming round each time.
 #[inline]
 pub(crate) fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + sum) as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + u32::from(carry);
+    let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+    sum + u16::from(carry)
 }
 
 /// The sum of the pseudo-header of a transport segment (RFC 768, RFC 9293).

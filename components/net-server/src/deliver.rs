@@ -70,7 +70,7 @@ impl Server {
             };
             left -= n;
             if n == piece.len {
-                end.release = self.packets.remove(list, slot).is_some();
+                end.release = self.packets.remove_first(list).is_some();
             } else {
                 piece.at += n;
                 piece.len -= n;

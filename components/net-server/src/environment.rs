@@ -138,6 +138,11 @@ pub trait Environment {
     /// Copies first bytes of a packet from the header region; false if they
     /// do not lie in it.
     fn read_header(&self, at: u32, into: &mut [u8]) -> bool;
+    /// As `read_header`, a number of bytes that the compiler knows.
+    fn header<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let mut header = [0; N];
+        self.read_header(at, &mut header).then_some(header)
+    }
 
     /// Whether `frames` frames can be sent now.
     fn has_room(&mut self, frames: usize) -> bool;

@@ -98,13 +98,12 @@ impl Server {
         if packet.header_len != HEADERS as u32 {
             return false;
         }
-        let mut h = [0; HEADERS];
-        if packet.flags & packet_flags::WHOLE != 0
-            || packet.len > MOST_FRAME
-            || !env.read_header(packet.header, &mut h)
-        {
+        if packet.flags & packet_flags::WHOLE != 0 || packet.len > MOST_FRAME {
             return false;
         }
+        let Some(h) = env.header(packet.header) else {
+            return false;
+        };
         let (Some(own), Some(total)) = (self.stack.address, sound(&h, packet)) else {
             return false;
         };

@@ -66,7 +66,7 @@ impl Links {
     }
 
     /// Appends a slot that is on no list.
-    #[inline]
+    #[inline(always)]
     pub fn push_back(&mut self, list: &mut List, slot: u32) {
         self.0[slot as usize] = Link {
             prev: list.tail,
@@ -111,6 +111,7 @@ impl Links {
     }
 
     /// Takes the first slot off.
+    #[inline(always)]
     pub fn pop_front(&mut self, list: &mut List) -> Option<u32> {
         let head = list.head;
         if head == NONE {

@@ -129,7 +129,7 @@ impl Packets {
     }
 
     /// A packet has come from the manager: it is ours.
-    #[inline]
+    #[inline(always)]
     pub fn arrive(&mut self, id: u32, whole: bool) -> Result<(), ManagerFault> {
         let place = (id as usize).wrapping_sub(1);
         match self.packets.get_mut(place) {
@@ -143,7 +143,7 @@ impl Packets {
     }
 
     /// A packet of which nothing is held goes back to the manager.
-    #[inline]
+    #[inline(always)]
     pub fn depart(&mut self, id: u32) {
         if let Some(packet) = self.packets.get_mut((id as usize).wrapping_sub(1)) {
             packet.ours = false;
@@ -152,7 +152,7 @@ impl Packets {
 
     /// Whether one more packet may be held for `holder`; `urgent` if its bytes
     /// are asked for already.
-    #[inline]
+    #[inline(always)]
     pub fn may_hold(&self, holder: Holder, whole: bool, urgent: bool) -> bool {
         let held = self.held_by[usize::from(holder.0)];
         let most = match holder {
@@ -176,7 +176,7 @@ impl Packets {
     }
 
     /// A piece that is on no list yet.
-    #[inline]
+    #[inline(always)]
     fn make(&mut self, piece: Piece, holder: Holder) -> Option<u32> {
         let own = piece.packet.wrapping_sub(1);
         let packet = self.packets.get_mut(own as usize)?;
@@ -196,7 +196,7 @@ impl Packets {
     }
 
     /// Files a piece at the end of a list; false if there is no room.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, list: &mut List, piece: Piece, holder: Holder) -> bool {
         match self.make(piece, holder) {
             Some(slot) => {
@@ -247,13 +247,28 @@ impl Packets {
         self.links.before(slot)
     }
 
+    /// Drops the first piece of a list, as `remove` does.
+    #[inline(always)]
+    #[must_use = "a packet that is not released is lost"]
+    pub fn remove_first(&mut self, list: &mut List) -> Option<u32> {
+        let slot = self.links.pop_front(list)?;
+        self.unfile(slot)
+    }
+
     /// Drops a piece. The packet, if that was its last one: it is the
     /// manager's from now on and must be released.
     #[inline]
     #[must_use = "a packet that is not released is lost"]
     pub fn remove(&mut self, list: &mut List, slot: u32) -> Option<u32> {
-        let id = self.pieces.get(slot as usize)?.packet;
+        self.pieces.get(slot as usize)?;
         self.links.remove(list, slot);
+        self.unfile(slot)
+    }
+
+    /// A piece is on no list any more.
+    #[inline(always)]
+    fn unfile(&mut self, slot: u32) -> Option<u32> {
+        let id = self.pieces.get(slot as usize)?.packet;
         if slot >= SERVER_PACKETS {
             self.links.push_front(&mut self.free, slot);
         }

@@ -55,7 +55,7 @@ fn number(h: &Headers, at: usize) -> u32 {
 
 /// Whether two segments are of one connection and came the same way: the
 /// Ethernet header, IP addresses and ports.
-#[inline]
+#[inline(always)]
 fn is_same(a: &Headers, b: &Headers) -> bool {
     let double = |h: &Headers, at| word(h, at) | word(h, at + 4) << 32;
     double(a, 0) == double(b, 0)
@@ -81,7 +81,7 @@ const SEGMENT: (u64, u64) = masked([0xff, !PSH, 0, 0], [0x50, ACK, 0, 0]);
 
 /// The IP packet of one segment without anything unusual, whole and sound: how
 /// many bytes of payload it has.
-#[inline]
+#[inline(always)]
 fn sound(h: &Headers, packet: &Packet) -> Option<u32> {
     let is = |at, (mask, want)| word(h, at) & mask == want;
     let total = half(h, 16);
@@ -141,7 +141,7 @@ impl Train {
     };
 
     /// Whether a segment with so much payload goes on where this ends.
-    #[inline]
+    #[inline(always)]
     fn takes(&self, h: &Headers, len: u32) -> bool {
         let (seq, ack) = (number(h, 38), number(h, 42));
         let ahead = distance(ack, self.ack);
@@ -154,7 +154,7 @@ impl Train {
     }
 
     /// Goes on with a segment.
-    #[inline]
+    #[inline(always)]
     fn go_on(&mut self, h: &Headers, len: u32) {
         self.next = self.next.wrapping_add(len);
         self.ack = number(h, 42);
@@ -177,40 +177,40 @@ impl Train {
 impl Server {
     /// Takes a packet, which is ours, if it is a segment that begins a train
     /// or goes on with the one that there is.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn train_in(&mut self, packet: &Packet, env: &mut impl Environment) -> bool {
-        let mut h = [0; HEADERS];
         if packet.flags & packet_flags::WHOLE != 0
             || packet.header_len < HEADERS as u32
             || packet.header_len > packet.len
             || packet.len > MOST_FRAME
-            || !env.read_header(packet.header, &mut h)
         {
             return false;
         }
+        let Some(h) = env.header(packet.header) else {
+            return false;
+        };
         let Some(len) = sound(&h, packet) else {
             return false;
         };
-        if self.train.connection != NONE
-            && is_same(&self.train.headers, &h)
-            && self.join_train(&h, len, packet.id, env)
-        {
-            return true;
-        }
-        self.show_train(env);
-        if !self.begin_train(&h) {
-            return false;
+        let train = &self.train;
+        let begins =
+            train.connection == NONE || !is_same(&train.headers, &h) || !train.takes(&h, len);
+        if begins {
+            self.show_train(env);
+            if !self.begin_train(&h, len) {
+                return false;
+            }
         }
         let joined = self.join_train(&h, len, packet.id, env);
-        if !joined {
+        if begins && !joined {
             self.train.connection = NONE;
         }
         joined
     }
 
-    /// Begins a train without segments for the connection of one.
+    /// Begins a train without segments for one that may be its first.
     #[inline(never)]
-    fn begin_train(&mut self, h: &Headers) -> bool {
+    fn begin_train(&mut self, h: &Headers, len: u32) -> bool {
         let (src, dst) = (address(h, 26), address(h, 30));
         let Some(own) = self.stack.address else {
             return false;
@@ -241,7 +241,7 @@ impl Server {
         {
             return false;
         }
-        self.train = Train {
+        let train = Train {
             connection: c,
             headers: *h,
             holder: Holder::client(connection.client),
@@ -252,11 +252,15 @@ impl Server {
             ack: view.una,
             ..Train::NONE
         };
-        true
+        let takes = train.takes(h, len);
+        if takes {
+            self.train = train;
+        }
+        takes
     }
 
-    /// Adds a segment to the train; false if it is not one of it.
-    #[inline]
+    /// Adds a segment that the train takes; false if it may not be held.
+    #[inline(always)]
     fn join_train(
         &mut self,
         h: &Headers,
@@ -265,9 +269,6 @@ impl Server {
         env: &mut impl Environment,
     ) -> bool {
         let train = &mut self.train;
-        if !train.takes(h, len) {
-            return false;
-        }
         if len == 0 {
             self.packets.depart(packet);
             env.release(packet);

@@ -254,22 +254,14 @@ impl Component {
     /// Sleeps until somebody signals or calls, or a client faults. First thread
     /// only.
     pub fn recv(&self) -> Event {
-        let got = self.endpoint().recv_with_mrs(());
-        if got.badge & map::CALL_BADGE == 0 {
-            return Event::Signals(got.badge);
-        }
-        if let Some((client, thread)) = map::faulting(got.badge) {
-            return Event::Fault(fault(client, thread, &got));
-        }
-        let mut mrs = got.msg;
-        if let Some(unused) = mrs.get_mut(got.info.length()..) {
-            unused.fill(0);
-        }
-        Event::Call {
-            caller: (got.badge & !map::CALL_BADGE) as u16,
-            info: got.info,
-            mrs,
-        }
+        event(&self.endpoint().recv_with_mrs(()))
+    }
+
+    /// What [`Component::recv`] would return without sleeping, if anything.
+    /// First thread only.
+    pub fn try_recv(&self) -> Option<Event> {
+        let got = self.endpoint().nb_recv_with_mrs(());
+        (got.badge != 0).then(|| event(&got))
     }
 
     /// Answers the call that `recv` returned, with label 0.
@@ -286,6 +278,25 @@ impl Component {
             }
             sel4::reply(buffer, info);
         });
+    }
+}
+
+/// What a signal or message is.
+fn event(got: &sel4::RecvWithMRs) -> Event {
+    if got.badge & map::CALL_BADGE == 0 {
+        return Event::Signals(got.badge);
+    }
+    if let Some((client, thread)) = map::faulting(got.badge) {
+        return Event::Fault(fault(client, thread, got));
+    }
+    let mut mrs = got.msg;
+    if let Some(unused) = mrs.get_mut(got.info.length()..) {
+        unused.fill(0);
+    }
+    Event::Call {
+        caller: (got.badge & !map::CALL_BADGE) as u16,
+        info: got.info,
+        mrs,
     }
 }
 

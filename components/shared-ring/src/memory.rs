@@ -5,10 +5,11 @@
 //! behaviour here, only other bytes.
 
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use crate::copy::{clear_bytes, copy_bytes};
+use crate::copy::{clear_bytes, copy_bytes, copy_entry};
 use crate::sum::sum_bytes;
 
 /// A span of memory shared with another protection domain.
@@ -117,7 +118,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`] if the source does not lie in the span; nothing is copied.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfRange> {
         let src = self.at(offset, into.len())?;
         // SAFETY: `at` checked the source; the destination is a private slice,
@@ -126,16 +127,48 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// The `N` bytes from `offset`, each read once; few instructions for 8, 16,
+    /// 32 to 47 and 49 to 64.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if they do not lie in the span.
+    #[inline(always)]
+    pub fn read_array<const N: usize>(&self, offset: usize) -> Result<[u8; N], OutOfRange> {
+        let src = self.at(offset, N)?;
+        let mut into = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: `at` checked the source; the destination is private.
+        unsafe { copy_entry(src.as_ptr(), into.as_mut_ptr().cast(), N) };
+        // SAFETY: all of it was written just now, and any bytes are a value.
+        Ok(unsafe { into.assume_init() })
+    }
+
     /// Copies `from` into the span.
     ///
     /// # Errors
     /// [`OutOfRange`] if the destination does not lie in the span; nothing is
     /// copied.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfRange> {
         let dst = self.at(offset, from.len())?;
         // SAFETY: as in `read`, the other way round.
         unsafe { copy_bytes(from.as_ptr(), dst.as_ptr(), from.len()) };
+        Ok(())
+    }
+
+    /// As [`SharedMemory::write`], of `N` bytes; few instructions for 33 to 47
+    /// and 49 to 64.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub fn write_array<const N: usize>(
+        &self,
+        offset: usize,
+        from: &[u8; N],
+    ) -> Result<(), OutOfRange> {
+        let dst = self.at(offset, N)?;
+        // SAFETY: as in `read`, the other way round.
+        unsafe { copy_entry(from.as_ptr(), dst.as_ptr(), N) };
         Ok(())
     }
 
@@ -144,7 +177,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`] if either side leaves its span; nothing is copied.
-    #[inline]
+    #[inline(always)]
     pub fn copy_to(
         &self,
         offset: usize,
@@ -166,7 +199,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`] if they do not lie in the span.
-    #[inline]
+    #[inline(always)]
     pub fn sum(&self, offset: usize, len: usize) -> Result<u16, OutOfRange> {
         let src = self.at(offset, len)?;
         // SAFETY: `at` checked the bytes.
@@ -255,7 +288,7 @@ impl SharedMemory {
         self.base
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, offset: usize, len: usize) -> Result<NonNull<u8>, OutOfRange> {
         match offset.checked_add(len) {
             // SAFETY: `offset <= end <= len`, so the pointer stays in the span

@@ -43,10 +43,10 @@ pub trait RingMemory {
     fn store(&self, word: Word, value: u32, order: Ordering);
     /// Orders what came before against what comes after, loads included.
     fn fence(&self);
-    /// Copies entry `slot` (below the capacity) out.
-    fn read_entry(&self, slot: u32, into: &mut [u8]);
-    /// Copies `from` into entry `slot` (below the capacity).
-    fn write_entry(&self, slot: u32, from: &[u8]);
+    /// Copies the entry that an index, modulo the capacity, stands for out.
+    fn read_entry(&self, index: u32, into: &mut [u8]);
+    /// Copies `from` into the entry of an index.
+    fn write_entry(&self, index: u32, from: &[u8]);
 }
 
 /// Values of [`Word::WantsSignal`].
@@ -92,7 +92,7 @@ impl core::error::Error for Full {}
 
 /// The end that writes entries.
 #[derive(Debug)]
-pub struct Producer<T, M = SharedRing> {
+pub struct Producer<T, M = SharedRing<T>> {
     memory: M,
     tail: u32,
     head: u32,
@@ -109,10 +109,7 @@ impl<T: Entry> Producer<T> {
     /// # Errors
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        Ok(Self::over(
-            SharedRing::attach::<T>(at, layout)?,
-            layout.capacity,
-        ))
+        Ok(Self::over(SharedRing::attach(at, layout)?, layout.capacity))
     }
 }
 
@@ -147,11 +144,17 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     ///
     /// # Errors
     /// As [`Producer::room`].
-    #[inline]
+    #[inline(always)]
     pub fn has_room(&mut self, entries: u32) -> Result<bool, RingError> {
-        if self.known_room() >= entries {
-            return Ok(true);
+        match self.known_room() >= entries {
+            true => Ok(true),
+            false => self.ask_for_room(entries),
         }
+    }
+
+    /// As [`Producer::has_room`], when it is not known.
+    #[inline(never)]
+    fn ask_for_room(&mut self, entries: u32) -> Result<bool, RingError> {
         let peer = self.memory.load(Word::Head, Ordering::Acquire);
         if self.tail.wrapping_sub(peer) > self.capacity {
             return Err(RingError::IndexJump {
@@ -164,7 +167,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     }
 
     /// Room as of the last look at the peer's index.
-    #[inline]
+    #[inline(always)]
     fn known_room(&self) -> u32 {
         self.capacity - self.tail.wrapping_sub(self.head)
     }
@@ -178,7 +181,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// [`Full`] if there is no room.
     ///
     /// [`publish`]: Producer::publish
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, entry: &T) -> Result<(), Full> {
         self.push_quietly(entry)?;
         self.loud = true;
@@ -193,13 +196,12 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
     /// As [`push`].
     ///
     /// [`push`]: Producer::push
-    #[inline]
+    #[inline(always)]
     pub fn push_quietly(&mut self, entry: &T) -> Result<(), Full> {
-        if !matches!(self.room(), Ok(1..)) {
+        if !matches!(self.has_room(1), Ok(true)) {
             return Err(Full);
         }
-        self.memory
-            .write_entry(self.tail & (self.capacity - 1), entry.as_bytes());
+        self.memory.write_entry(self.tail, entry.as_bytes());
         self.tail = self.tail.wrapping_add(1);
         Ok(())
     }
@@ -252,7 +254,7 @@ impl<T: Entry, M: RingMemory> Producer<T, M> {
 
 /// The end that reads entries.
 #[derive(Debug)]
-pub struct Consumer<T, M = SharedRing> {
+pub struct Consumer<T, M = SharedRing<T>> {
     memory: M,
     head: u32,
     tail: u32,
@@ -266,10 +268,7 @@ impl<T: Entry> Consumer<T> {
     /// # Errors
     /// As [`RingLayout::verify`]; `BadLayout` too when `T` has another size.
     pub fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        Ok(Self::over(
-            SharedRing::attach::<T>(at, layout)?,
-            layout.capacity,
-        ))
+        Ok(Self::over(SharedRing::attach(at, layout)?, layout.capacity))
     }
 }
 
@@ -291,27 +290,36 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// # Errors
     /// [`RingError`] if the producer's index is impossible; the ring stays as
     /// it was, and the caller should cut the peer off.
-    #[inline]
+    #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
+        if self.head == self.tail && !self.refresh()? {
+            return Ok(None);
+        }
         let mut entry = T::new_zeroed();
-        Ok(self.pop_into(&mut entry)?.then_some(entry))
+        self.take(&mut entry);
+        Ok(Some(entry))
     }
 
-    /// As [`Consumer::pop`], into memory of the caller's; false if there is no
-    /// entry.
+    /// Takes the next entry into `entry`; false if there is none. For large
+    /// entries taken one after another: none is cleared or moved about.
     ///
     /// # Errors
     /// As [`Consumer::pop`].
-    #[inline]
+    #[inline(always)]
     pub fn pop_into(&mut self, entry: &mut T) -> Result<bool, RingError> {
         if self.head == self.tail && !self.refresh()? {
             return Ok(false);
         }
-        self.memory
-            .read_entry(self.head & (self.capacity - 1), entry.as_mut_bytes());
+        self.take(entry);
+        Ok(true)
+    }
+
+    /// Takes the next entry, which there is.
+    #[inline(always)]
+    fn take(&mut self, entry: &mut T) {
+        self.memory.read_entry(self.head, entry.as_mut_bytes());
         self.head = self.head.wrapping_add(1);
         self.memory.store(Word::Head, self.head, Ordering::Release);
-        Ok(true)
     }
 
     /// Asks for a signal, then looks once more; true if the caller may sleep.
@@ -352,7 +360,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
             .store(Word::WantsSignal, NEVER, Ordering::Relaxed);
     }
 
-    #[inline]
+    #[inline(never)]
     fn refresh(&mut self) -> Result<bool, RingError> {
         let peer = self.memory.load(Word::Tail, Ordering::Acquire);
         if peer.wrapping_sub(self.head) > self.capacity {
@@ -366,37 +374,37 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     }
 }
 
-/// A ring in shared pages.
+/// A ring of entries `T` in shared pages.
 #[derive(Clone, Copy, Debug)]
-pub struct SharedRing {
+pub struct SharedRing<T> {
     tail: &'static AtomicU32,
     head: &'static AtomicU32,
     wants_signal: &'static AtomicU32,
-    /// The first of `mask + 1` entries of `entry_bytes` each, all in a span
-    /// that stays mapped for good.
+    /// The first of `mask + 1` entries, all in a span that stays mapped for
+    /// good.
     entries: SharedMemory,
-    entry_bytes: usize,
     mask: u32,
+    entry: PhantomData<fn() -> T>,
 }
 
-impl SharedRing {
-    fn attach<T: Entry>(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
-        if size_of::<T>() != layout.entry_bytes as usize {
+impl<T: Entry> SharedRing<T> {
+    fn attach(at: SharedMemory, layout: RingLayout) -> Result<Self, AttachError> {
+        let entry_bytes = size_of::<T>();
+        if entry_bytes != layout.entry_bytes as usize {
             return Err(AttachError::BadLayout);
         }
         layout.verify(&at)?;
-        let entry_bytes = layout.entry_bytes as usize;
         Ok(Self {
             tail: at.word32(TAIL)?,
             head: at.word32(HEAD)?,
             wants_signal: at.word32(WANTS_SIGNAL)?,
             entries: at.slice(HEADER_BYTES, entry_bytes * layout.capacity as usize)?,
-            entry_bytes,
             mask: layout.capacity - 1,
+            entry: PhantomData,
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, word: Word) -> &'static AtomicU32 {
         match word {
             Word::Tail => self.tail,
@@ -406,22 +414,22 @@ impl SharedRing {
     }
 
     /// The first byte of an entry.
-    #[inline]
-    fn entry(&self, slot: u32) -> *mut u8 {
-        let offset = (slot & self.mask) as usize * self.entry_bytes;
+    #[inline(always)]
+    fn entry(&self, index: u32) -> *mut u8 {
+        let offset = (index & self.mask) as usize * size_of::<T>();
         // SAFETY: the slot is below the capacity, and `attach` took a slice
         // of that many entries.
         unsafe { self.entries.base().as_ptr().add(offset) }
     }
 }
 
-impl RingMemory for SharedRing {
-    #[inline]
+impl<T: Entry> RingMemory for SharedRing<T> {
+    #[inline(always)]
     fn load(&self, word: Word, order: Ordering) -> u32 {
         self.word(word).load(order)
     }
 
-    #[inline]
+    #[inline(always)]
     fn store(&self, word: Word, value: u32, order: Ordering) {
         self.word(word).store(value, order);
     }
@@ -431,20 +439,20 @@ impl RingMemory for SharedRing {
         fence(Ordering::SeqCst);
     }
 
-    #[inline]
-    fn read_entry(&self, slot: u32, into: &mut [u8]) {
-        if into.len() <= self.entry_bytes {
+    #[inline(always)]
+    fn read_entry(&self, index: u32, into: &mut [u8]) {
+        if into.len() <= size_of::<T>() {
             // SAFETY: an entry has that many bytes; `into` is private, which
             // shared memory never overlaps.
-            unsafe { copy_entry(self.entry(slot), into.as_mut_ptr(), into.len()) };
+            unsafe { copy_entry(self.entry(index), into.as_mut_ptr(), into.len()) };
         }
     }
 
-    #[inline]
-    fn write_entry(&self, slot: u32, from: &[u8]) {
-        if from.len() <= self.entry_bytes {
+    #[inline(always)]
+    fn write_entry(&self, index: u32, from: &[u8]) {
+        if from.len() <= size_of::<T>() {
             // SAFETY: as in `read_entry`, the other way round.
-            unsafe { copy_entry(from.as_ptr(), self.entry(slot), from.len()) };
+            unsafe { copy_entry(from.as_ptr(), self.entry(index), from.len()) };
         }
     }
 }

@@ -41,7 +41,20 @@ pub unsafe fn sum_bytes(src: *const u8, len: usize) -> u16 {
             );
         }
     }
-    let mut left = len & 63;
+    let left = len & 63;
+    if left != 0 {
+        // SAFETY: the bytes that are left.
+        sum = unsafe { sum_rest(sum, at, left) };
+    }
+    fold(sum)
+}
+
+/// As `sum_bytes`, of fewer than 64 bytes, added to `sum`.
+///
+/// # Safety
+/// As there.
+#[inline]
+unsafe fn sum_rest(mut sum: u64, mut at: *const u8, mut left: usize) -> u64 {
     while left >= 8 {
         // SAFETY: eight of the bytes that are left.
         sum = carried(sum, unsafe { read_word(at) });
@@ -54,21 +67,22 @@ pub unsafe fn sum_bytes(src: *const u8, len: usize) -> u16 {
         // SAFETY: one of the bytes that are left.
         *byte = unsafe { at.add(n).read_volatile() };
     }
-    fold(carried(sum, u64::from_ne_bytes(last)))
+    carried(sum, u64::from_ne_bytes(last))
 }
 
-#[inline]
+#[inline(always)]
 fn carried(sum: u64, word: u64) -> u64 {
     let (sum, carry) = sum.overflowing_add(word);
     sum + u64::from(carry)
 }
 
-#[inline]
+/// Halves twice, with the carry coming round each time.
+#[inline(always)]
 fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + u32::from(carry);
+    let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+    sum + u16::from(carry)
 }
 
 /// The word at any address, read once.

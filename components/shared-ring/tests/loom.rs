@@ -64,15 +64,15 @@ impl RingMemory for Modelled {
         }
     }
 
-    fn read_entry(&self, slot: u32, into: &mut [u8]) {
-        let halves = &self.shared.entries[slot as usize];
+    fn read_entry(&self, index: u32, into: &mut [u8]) {
+        let halves = &self.shared.entries[index as usize % CAPACITY];
         for (half, bytes) in halves.iter().zip(into.chunks_mut(4)) {
             bytes.copy_from_slice(&half.load(Ordering::Relaxed).to_le_bytes());
         }
     }
 
-    fn write_entry(&self, slot: u32, from: &[u8]) {
-        let halves = &self.shared.entries[slot as usize];
+    fn write_entry(&self, index: u32, from: &[u8]) {
+        let halves = &self.shared.entries[index as usize % CAPACITY];
         for (half, bytes) in halves.iter().zip(from.chunks(4)) {
             let mut word = [0; 4];
             word.copy_from_slice(bytes);

@@ -1,5 +1,6 @@
 //! What passing data costs, counted: by the manager, by the library, and by
 //! the machine itself.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,5 +1,7 @@
 //! Pages of two buffers change places; nothing else does.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use ioipc::net::UdpSocket;
 use ioipc::{Buffer, Passing, Semantics, Settings, UserBuffer};
 use model_tests::{HEAP, HostConfig, LARGE, World};

@@ -3,6 +3,7 @@
 //! A crossing is a signal or a wait of the client's, or a signal of the
 //! manager's to it: each enters the kernel. In the model everybody else looks
 //! at every step, so only the client's own are counted.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

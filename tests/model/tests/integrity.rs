@@ -3,6 +3,7 @@
 //!
 //! Each property is shown to be the work of the mechanism behind it: with that
 //! switched off, the same run shows what it must never show.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use data_passing::Mutations;
 use ioipc::queue::Queue;

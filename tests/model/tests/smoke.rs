@@ -1,4 +1,5 @@
 //! Bytes cross from one simulated host to the other.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ioipc::net::{TcpListener, TcpStream, UdpSocket};
 use ioipc::{Settings, UserBuffer};

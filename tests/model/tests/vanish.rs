@@ -2,6 +2,7 @@
 //!
 //! What has arrived is what was sent, what has not is reported as an error, no
 //! call hangs, the other client notices nothing, and everything is given back.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ioipc::queue::Queue;
 use ioipc::{ErrorKind, UserBuffer};

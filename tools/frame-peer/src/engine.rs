@@ -80,6 +80,11 @@ impl Shared {
         self.lock().stop
     }
 
+    /// Whether frames are to wait on the link.
+    fn is_stalled(&self) -> bool {
+        self.lock().host.stalled
+    }
+
     /// A panic of one handle's thread leaves the host usable for the others.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,7 +112,9 @@ impl Engine {
             if listener {
                 self.accept();
             }
-            if link.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            // It may have been stalled while this slept.
+            let readable = link.contains(PollFlags::IN) && !self.shared.is_stalled();
+            if readable || link.intersects(PollFlags::HUP | PollFlags::ERR) {
                 self.read();
             }
             if link.contains(PollFlags::OUT) {

@@ -167,7 +167,7 @@ pub const ALL: &[Suite] = &[
     ),
     suite(
         "unit",
-        420,
+        600,
         "unit, property and fixture tests on the host; bindings against the kernel's generators",
         Work::Bound(&[
             "test",

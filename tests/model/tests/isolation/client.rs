@@ -66,12 +66,16 @@ pub fn right(sockets: &Sockets) -> Vec<Request> {
         },
         request(Op::AwaitAddress, 0, 0),
         memory(Op::Account, 0, 4096),
+        Request {
+            arg: u64::from(HEAP) + 65536,
+            ..memory(Op::Exchange, 0, 8192)
+        },
     ]
 }
 
 /// Whether requests of the kind name memory.
 fn names_memory(op: u16) -> bool {
-    [Op::Send, Op::Recv, Op::Resolve, Op::Account]
+    [Op::Send, Op::Recv, Op::Resolve, Op::Account, Op::Exchange]
         .map(|op| op as u16)
         .contains(&op)
 }
@@ -81,7 +85,7 @@ fn names_memory(op: u16) -> bool {
 fn wrong(r: Request) -> Vec<(Request, Status, usize)> {
     let mut all = Vec::new();
     let mut field = |request: Request, at: usize| all.push((request, Status::BadRequest, at));
-    for op in [0, 13, 15, u16::MAX] {
+    for op in [0, 13, 16, u16::MAX] {
         field(Request { op, ..r }, offset_of!(Request, op));
     }
     for bit in [5, 6, 7, 15] {
@@ -108,6 +112,14 @@ fn wrong(r: Request) -> Vec<(Request, Status, usize)> {
         for arg in [0, 1 << 20, u64::MAX] {
             field(Request { arg, ..r }, offset_of!(Request, arg));
         }
+    }
+    if r.op == Op::Exchange as u16 {
+        // No page, a part of one, one of the extent itself.
+        for arg in [0, u64::from(HEAP) + 1, u64::from(HEAP) + 4096] {
+            field(Request { arg, ..r }, offset_of!(Request, extent));
+        }
+        let arg = 1 << 40;
+        field(Request { arg, ..r }, offset_of!(Request, arg));
     }
     if r.socket == 0 {
         field(Request { socket: 1, ..r }, offset_of!(Request, socket));

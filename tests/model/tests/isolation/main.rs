@@ -5,8 +5,10 @@
 //! bytes, which go through the same manager, arrive as they were sent; and when
 //! the hostile party is gone, nobody has lost anything. `IOIPC_FUZZ_SECONDS`
 //! says how long the generators run, `IOIPC_SEED` repeats them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
 mod fuzz;
 mod honest;
 mod server;
+mod wrong;

@@ -157,7 +157,7 @@ fn application(output: bool) -> BoxedStrategy<Option<Passing>> {
         S::EmulatedShare,
     ];
     match output {
-        true => passing(all, &[T::Reference, T::Tcow, T::Tcow, T::CopyOut]),
+        true => passing(all, &[T::Reference, T::Tcow, T::Tcow, T::Tcow, T::CopyOut]),
         false => passing(all, &[T::InPlace, T::Swap, T::Swap, T::CopyIn]),
     }
 }
@@ -226,8 +226,8 @@ fn op(deaths: bool) -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => send,
         8 => receive,
-        3 => send_buffer,
-        3 => receive_buffer,
+        4 => send_buffer,
+        6 => receive_buffer,
         4 => store.prop_map(|(end, at, len)| Op::Store { end, at, len }),
         3 => step.prop_map(|(steps, frames)| Op::Step { steps, frames }),
         2 => Just(Op::Poll),

@@ -6,16 +6,17 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ioipc::queue::Memory;
-use ioipc::{Buffer, Passing, Settings, UserBuffer};
-use model_tests::pairs::{Pair, address, direct};
-use model_tests::{HostConfig, LARGE, LARGE_BYTES, Wire, World, background};
-use nic_api::nic_features;
+use ioipc::{Buffer, Passing, UserBuffer};
+use model_tests::pairs::address;
+use model_tests::{LARGE, LARGE_BYTES, Wire, World, background};
 
+use crate::calls::{receive_buffer_now, receive_now, send_now};
+use crate::client::{Got, OPERATIONS, Pending, Socket, What};
 use crate::program::{End, FIRST, Later, Mode, Op, Program};
-use crate::state::{Client, Got, OPERATIONS, PORT, Pending, Socket, State, Tally, What, peer};
+use crate::setup::{hosts, set_up};
+use crate::state::{PORT, State, TECHNIQUES, Tally, peer};
 
 /// Bytes, headers included, that may be on their way between two clients:
 /// fewer than the receiving server keeps of datagrams.
@@ -30,14 +31,7 @@ struct Run {
 
 /// Runs a program; what was done.
 pub fn run(program: &Program) -> Tally {
-    let host = |number| HostConfig {
-        mtu: if program.steering { 9000 } else { 1500 },
-        costs: costs(program.mapping),
-        features: nic_features::STEERING * u32::from(program.steering)
-            | nic_features::CHECKSUM * u32::from(program.checksum),
-        ..HostConfig::stock(number)
-    };
-    World::with([host(1), host(2)], |world| {
+    World::with(hosts(program), |world| {
         // Whatever panics, nothing of this may wait for a broken world.
         let run = ManuallyDrop::new(Run {
             state: Rc::new(RefCell::new(set_up(world, program))),
@@ -54,56 +48,6 @@ pub fn run(program: &Program) -> Tally {
         drop(background);
         ManuallyDrop::into_inner(run).close()
     })
-}
-
-fn costs(percent: u32) -> data_passing::Costs {
-    let costs = data_passing::Costs::PINNED;
-    let scale = |cost: u32| cost * percent / 100;
-    data_passing::Costs {
-        map: scale(costs.map),
-        unmap: scale(costs.unmap),
-        protect: scale(costs.protect),
-        fault: scale(costs.fault),
-        ..costs
-    }
-}
-
-fn set_up(world: &'static World, program: &Program) -> State {
-    let settings = match program.ahead {
-        true => Settings::DEFAULT,
-        false => direct(),
-    };
-    let pairs = [0, 1].map(|client| Pair::new(world, client, settings));
-    let sockets = pairs.map(|pair| sockets(pair, program.stream));
-    let mut clients = [Vec::new(), Vec::new()];
-    for (client, (pair, sockets)) in pairs.into_iter().zip(sockets).enumerate() {
-        for (host, socket) in sockets.into_iter().enumerate() {
-            let end = End { host, client };
-            clients[host].push(Client::new(end, pair, socket, program.ahead));
-        }
-    }
-    let mut inner = world.lock();
-    (inner.wire.lose, inner.wire.swap) = program.wire;
-    let lossy = program.wire != (0, 0);
-    State::new(
-        world,
-        clients.into_iter().flatten().collect(),
-        program.stream,
-        lossy,
-    )
-}
-
-fn sockets(pair: Pair, stream: bool) -> [Socket; 2] {
-    let port = PORT + pair.client;
-    if stream {
-        let connection = pair.connection(port);
-        for stream in &connection {
-            let limit = Some(Duration::from_secs(20));
-            stream.set_read_timeout(limit).unwrap();
-        }
-        return connection.map(Socket::Tcp);
-    }
-    pair.datagrams(port).map(Socket::Udp)
 }
 
 /// What goes on while somebody waits.
@@ -431,7 +375,11 @@ impl Run {
     /// Gives everything back, and looks at the manager's books.
     fn close(self) -> Tally {
         let mut state = self.state.borrow_mut();
-        let (world, done) = (state.world, state.done);
+        let (world, mut done) = (state.world, state.done);
+        for (n, name) in TECHNIQUES.iter().enumerate() {
+            let inner = world.lock();
+            done.techniques[n] = inner.hosts.iter().map(|host| host.count(name)).sum();
+        }
         let mut alive = Vec::new();
         for client in state.clients.drain(..) {
             let End {
@@ -476,59 +424,4 @@ fn is_clean(world: &World, host: usize) -> bool {
 
 fn number(end: End) -> usize {
     end.host * 2 + end.client
-}
-
-fn send_now(
-    socket: &Socket,
-    end: End,
-    memory: UserBuffer,
-    passing: Option<Passing>,
-    mode: Mode,
-) -> ioipc::Result<usize> {
-    let to = address(1 - end.host, PORT + end.client as u16);
-    match socket {
-        Socket::Udp(s) => {
-            s.set_nonblocking(mode == Mode::Now);
-            let sent = s.send_memory_to(memory, to, passing);
-            s.set_nonblocking(false);
-            sent
-        }
-        Socket::Tcp(s) => {
-            s.set_nonblocking(mode == Mode::Now);
-            let sent = s.write_memory(memory, passing);
-            s.set_nonblocking(false);
-            sent
-        }
-    }
-}
-
-fn receive_now(
-    socket: &Socket,
-    memory: UserBuffer,
-    passing: Option<Passing>,
-    mode: Mode,
-) -> ioipc::Result<usize> {
-    match socket {
-        Socket::Udp(s) => {
-            s.set_nonblocking(mode == Mode::Now);
-            let got = s.recv_memory_from(memory, passing);
-            s.set_nonblocking(false);
-            got.map(|(len, _)| len)
-        }
-        Socket::Tcp(s) => {
-            s.set_nonblocking(mode == Mode::Now);
-            let got = s.read_memory(memory, passing);
-            s.set_nonblocking(false);
-            got
-        }
-    }
-}
-
-fn receive_buffer_now(socket: &Socket, passing: Option<Passing>) -> ioipc::Result<Option<Buffer>> {
-    match (socket, passing) {
-        (Socket::Udp(s), None) => s.recv_buffer().map(|d| Some(d.into_buffer())),
-        (Socket::Udp(s), Some(p)) => s.recv_buffer_with(p).map(|d| Some(d.into_buffer())),
-        (Socket::Tcp(s), None) => s.recv_buffer(),
-        (Socket::Tcp(s), Some(p)) => s.recv_buffer_with(p),
-    }
 }

@@ -1,22 +1,17 @@
-//! Clients, what they have outstanding, and what a copying system would do.
+//! What clients do, and what a copying system would make of it.
 //!
-//! Invariant: memory of a client is as its shadow says, but for rooms that are
-//! being received into; whatever is sent is noted before the system sees it,
-//! and whatever is received is checked before anything else happens.
+//! Invariant: whatever is sent is noted before the system sees it, and whatever
+//! is received is checked in the order in which it was asked for.
 
-use std::collections::BTreeMap;
-
-use ioipc::net::{TcpStream, UdpSocket};
-use ioipc::queue::{Done, Memory, Queue};
+use ioipc::queue::{Done, Memory};
 use ioipc::{ErrorKind, Passing, Semantics, Technique, UserBuffer};
 use model_tests::copying::{Change, Flow};
-use model_tests::pairs::{Pair, address};
+use model_tests::pairs::address;
 use model_tests::{HEAP, Noise, World, pattern};
 
-use crate::program::{End, FIRST, LAST, Later};
+use crate::client::{Client, Got, Pending, Socket, What};
+use crate::program::{FIRST, Later};
 
-/// Operations of a queue.
-pub const OPERATIONS: usize = 16;
 /// The port of client number 0.
 pub const PORT: u16 = 7;
 /// Bytes of a slot: what a datagram is cut to that comes ahead of time.
@@ -24,144 +19,6 @@ const SLOT: usize = 2048;
 /// Room that nothing else uses.
 const SCRATCH: u32 = HEAP;
 const SCRATCH_BYTES: u32 = 65_507;
-
-/// A socket of either kind.
-pub enum Socket {
-    Udp(UdpSocket),
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    pub fn again(&self) -> Self {
-        match self {
-            Self::Udp(s) => Self::Udp(s.try_clone()),
-            Self::Tcp(s) => Self::Tcp(s.try_clone()),
-        }
-    }
-}
-
-/// What an operation is that a client has outstanding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Number so many of its flow.
-    Send(usize),
-    Receive,
-}
-
-/// An operation that a client has outstanding. Those of buffers have no place.
-#[derive(Clone, Copy, Debug)]
-pub struct Pending {
-    pub what: What,
-    pub at: u32,
-    pub len: usize,
-    pub passing: Option<Passing>,
-}
-
-impl Pending {
-    fn is_weak(&self) -> bool {
-        self.passing.is_some_and(|p| !p.semantics.is_strong())
-    }
-
-    /// The common part with the `len` bytes at an address.
-    fn common(&self, at: u32, len: usize) -> Option<(u32, usize)> {
-        let start = at.max(self.at);
-        let end = (at + len as u32).min(self.at + self.len as u32);
-        (self.at != 0 && start < end).then(|| (start, (end - start) as usize))
-    }
-}
-
-/// What a receive has got.
-#[derive(Clone, Debug)]
-pub enum Got {
-    /// So many bytes, in memory.
-    Memory(usize),
-    /// These, in a buffer that has room for so many.
-    Buffer(Vec<u8>, usize),
-}
-
-/// A client.
-pub struct Client {
-    pub end: End,
-    pub pair: Pair,
-    pub socket: Socket,
-    pub queue: Queue<OPERATIONS>,
-    pub pending: BTreeMap<u64, Pending>,
-    /// Receives that are done while earlier ones are not: they are filled in
-    /// the order submitted, and end in any.
-    done: BTreeMap<u64, Got>,
-    shadow: Vec<u8>,
-    /// It is dead, or its peer is.
-    pub over: bool,
-    /// Datagrams may come in slots.
-    pub slots: bool,
-}
-
-impl Client {
-    pub fn new(end: End, pair: Pair, socket: Socket, ahead: bool) -> Self {
-        Self {
-            end,
-            pair,
-            socket,
-            queue: Queue::new_on(pair.stacks[end.host]).unwrap(),
-            pending: BTreeMap::new(),
-            done: BTreeMap::new(),
-            shadow: vec![0; (LAST - FIRST) as usize],
-            over: false,
-            slots: ahead,
-        }
-    }
-
-    fn shadow(&mut self, at: u32, len: usize) -> &mut [u8] {
-        &mut self.shadow[(at - FIRST) as usize..][..len]
-    }
-
-    /// Whether something is being received into a part of it.
-    pub fn awaits(&self, at: u32, len: usize) -> bool {
-        let mut pending = self.pending.values();
-        pending.any(|p| p.what == What::Receive && p.common(at, len).is_some())
-    }
-
-    pub fn receives(&self) -> bool {
-        self.pending.values().any(|p| p.what == What::Receive)
-    }
-
-    fn sends(&self) -> bool {
-        self.pending.values().any(|p| p.what != What::Receive)
-    }
-
-    /// Memory is as it should be, where nothing is being received into.
-    pub fn check(&mut self, at: u32, len: usize) {
-        let start = at.max(FIRST);
-        let end = (at + len as u32).min(LAST);
-        let bytes = self.pair.load(self.end.host, start, (end - start) as usize);
-        if bytes == self.shadow(start, bytes.len()) {
-            return;
-        }
-        for (n, byte) in bytes.iter().enumerate() {
-            let at = start + n as u32;
-            let same = *byte == self.shadow(at, 1)[0];
-            assert!(
-                same || self.awaits(at, 1),
-                "memory differs at {at:#x}: {self:?}"
-            );
-        }
-    }
-}
-
-impl Client {
-    /// As `check`, for all memory that programs use, unless it is dead.
-    pub fn check_all(&mut self) {
-        if !self.over {
-            self.check(FIRST, (LAST - FIRST) as usize);
-        }
-    }
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} with {:?}", self.end, self.pending)
-    }
-}
 
 /// What was done, over all programs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -171,7 +28,23 @@ pub struct Tally {
     pub stores: u64,
     pub refused: u64,
     pub deaths: u64,
+    /// Operations by technique, in the order of [`TECHNIQUES`].
+    pub techniques: [u64; TECHNIQUES.len()],
 }
+
+/// The manager's counters of operations by technique.
+pub const TECHNIQUES: [&str; 10] = [
+    "output.reference",
+    "output.tcow",
+    "output.copy-out",
+    "output.hide",
+    "output.remove",
+    "input.in-place",
+    "input.swap",
+    "input.copy-in",
+    "input.reinstate",
+    "input.create",
+];
 
 impl std::ops::Add for Tally {
     type Output = Self;
@@ -183,6 +56,7 @@ impl std::ops::Add for Tally {
             stores: self.stores + other.stores,
             refused: self.refused + other.refused,
             deaths: self.deaths + other.deaths,
+            techniques: std::array::from_fn(|n| self.techniques[n] + other.techniques[n]),
         }
     }
 }
@@ -391,18 +265,14 @@ impl State {
                 all.push((n, done));
             }
         }
-        let (sends, receives): (Vec<_>, Vec<_>) = self.parted(all);
+        let is_send = |(n, done): &(usize, Done)| {
+            let what = self.clients[*n].pending[&done.token].what;
+            what != What::Receive
+        };
+        let (sends, receives): (Vec<_>, Vec<_>) = all.into_iter().partition(is_send);
         for (n, done) in sends.into_iter().chain(receives) {
             self.take(n, done);
         }
-    }
-
-    /// Sends, and receives.
-    fn parted(&self, all: Vec<(usize, Done)>) -> (Vec<(usize, Done)>, Vec<(usize, Done)>) {
-        all.into_iter().partition(|(n, done)| {
-            let what = self.clients[*n].pending[&done.token].what;
-            what != What::Receive
-        })
     }
 
     fn take(&mut self, n: usize, done: Done) {
