@@ -163,8 +163,14 @@ impl<M: Machine> Manager<M> {
                 bells.server(index);
             }
         }
-        let sent = self.core.take_sent(server);
-        let received = take_received(&mut self.core, server);
+        let sent = match server.nic.done.looks_empty() {
+            true => Ok(false),
+            false => self.core.take_sent(server),
+        };
+        let received = match server.nic.filled.looks_empty() {
+            true => Ok(false),
+            false => take_received(&mut self.core, server),
+        };
         match (sent, received, server.nic.flush()) {
             (Ok(a), Ok(b), true) if !server.nic.is_hopeless() => a | b,
             (Err(error), ..) | (_, Err(error), _) => {
@@ -185,6 +191,9 @@ impl<M: Machine> Manager<M> {
         let Some(server) = self.servers.get_mut(index).filter(|s| s.alive) else {
             return false;
         };
+        if server.from.looks_empty() && !server.overrun {
+            return false;
+        }
         match self.core.collect(server) {
             Taken::All => false,
             Taken::More => true,
