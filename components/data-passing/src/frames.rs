@@ -252,7 +252,7 @@ impl FrameList {
         self.rest.as_ref().map_or(&[], |rest| rest.as_slice())
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: u32) -> Option<FrameId> {
         if index >= self.len {
             return None;

@@ -8,9 +8,9 @@
 
 use socket_api::{Extent, Passing};
 
-use crate::frames::Use;
+use crate::frames::{Frames, Use};
 use crate::input::Input;
-use crate::machine::{Machine, Place};
+use crate::machine::{FrameId, Machine, Place};
 use crate::memory::Memory;
 use crate::output::Output;
 use crate::space::{PageState, SMALL, Space};
@@ -96,30 +96,49 @@ impl<M: Machine> Memory<M> {
         })
     }
 
-    /// Delivers `len` bytes, if they come to lie in one small page that no
-    /// output relies on; whether it has. If not, [`Memory::deliver`] may.
+    /// Delivers `len` bytes, if they come to lie in one small page, or two, that
+    /// no output relies on; whether it has. If not, [`Memory::deliver`] may.
     #[inline(always)]
     pub fn deliver_short(&mut self, input: &mut Input, from: Place, len: u32) -> bool {
         let Some(space) = self.spaces.get_mut(usize::from(input.client)) else {
             return false;
         };
-        let at = input.start + input.filled;
-        let offset = at & 4095;
-        let fits = len <= input.len - input.filled && len <= 4096 - offset && len != 0;
-        if !fits || input.grain != SMALL {
+        if len == 0 || len > input.len - input.filled || input.grain != SMALL {
             return false;
         }
-        let Some(page) = space.pages.get((input.page + (at >> SMALL)) as usize) else {
+        let at = input.start + input.filled;
+        let (number, offset) = (input.page + (at >> SMALL), at & 4095);
+        let Some(frame) = free_to_write(space, &self.frames, number) else {
             return false;
         };
-        let frame = page.frame;
-        if page.state != PageState::Open || self.frames.is_strong(frame) {
-            return false;
+        let first = len.min(4096 - offset);
+        if first < len {
+            let next = free_to_write(space, &self.frames, number + 1);
+            let Some(next) = next.filter(|_| len - first <= 4096) else {
+                return false;
+            };
+            let offset = from.offset + first;
+            let (rest, to) = (
+                Place { offset, ..from },
+                Place {
+                    frame: next,
+                    offset: 0,
+                },
+            );
+            self.machine.copy(rest, to, len - first);
         }
-        let to = Place { frame, offset };
-        self.machine.copy(from, to, len);
+        self.machine.copy(from, Place { frame, offset }, first);
         space.account.copied_in += u64::from(len);
         input.filled += len;
         true
     }
+}
+
+/// The frame of a small page that the client reads and writes and no output
+/// relies on.
+#[inline(always)]
+fn free_to_write(space: &Space, frames: &Frames, number: u32) -> Option<FrameId> {
+    let page = space.pages.get(number as usize)?;
+    let open = page.state == PageState::Open && !frames.is_strong(page.frame);
+    open.then_some(page.frame)
 }

@@ -63,6 +63,7 @@ impl<M: Machine> Core<M> {
                 SEND => self.send_answered(server, transmute_ref!(message)),
                 RECV => self.recv_answered(server, transmute_mut!(message)),
                 kind::TRANSMIT => self.transmit_plain(server, transmute_ref!(message)),
+                kind::DELIVER => self.deliver_plain(server, transmute_ref!(message)),
                 _ => None,
             };
             if done.is_some() {

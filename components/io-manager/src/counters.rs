@@ -6,7 +6,12 @@
 use monitor_api::{Counter, CounterPage};
 use socket_api::{Account, Status, Technique};
 
+use zerocopy::{transmute_mut, transmute_ref};
+
 use crate::assembly::Refused;
+
+/// Numbers in an account.
+const NUMBERS: usize = size_of::<Account>() / size_of::<u64>();
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $make:ident $name:literal,)*) => {
@@ -229,20 +234,12 @@ impl Counters {
 }
 
 /// Adds what one client's passing has cost.
+#[inline]
 pub(crate) fn add_account(sum: &mut Account, one: &Account) {
-    sum.copied_in += one.copied_in;
-    sum.copied_out += one.copied_out;
-    sum.copied_tail += one.copied_tail;
-    sum.copied_tcow += one.copied_tcow;
-    sum.copied_reverse += one.copied_reverse;
-    sum.cleared += one.cleared;
-    sum.referenced_out += one.referenced_out;
-    sum.referenced_in += one.referenced_in;
-    sum.mapped += one.mapped;
-    sum.unmapped += one.unmapped;
-    sum.protected += one.protected;
-    sum.faults_restored += one.faults_restored;
-    sum.faults_copied += one.faults_copied;
-    sum.signals += one.signals;
-    sum.completions += one.completions;
+    // Sixteen numbers each, which vector registers add.
+    let (sum, one): (&mut [u64; NUMBERS], &[u64; NUMBERS]) =
+        (transmute_mut!(sum), transmute_ref!(one));
+    for (sum, one) in sum.iter_mut().zip(one) {
+        *sum += one;
+    }
 }

@@ -49,6 +49,10 @@ impl<M: Machine> Core<M> {
         if client.standing != Standing::Served {
             return false;
         }
+        if client.requests.looks_empty() {
+            client.stalled = false;
+            return false;
+        }
         let mut desk = Desk {
             memory: &mut self.memory,
             counters: &self.counters,
@@ -69,14 +73,6 @@ impl<M: Machine> Core<M> {
             }
         }
         true
-    }
-
-    /// What a client's data passing has cost so far.
-    pub(crate) fn account(&mut self, index: usize) -> Account {
-        let client = client_at(&mut self.clients, index);
-        client.map_or(Account::default(), |client| {
-            account(&mut self.memory, client, index)
-        })
     }
 }
 
@@ -262,11 +258,7 @@ impl<M: Machine> Desk<'_, M> {
 }
 
 /// What a client's data passing has cost so far.
-pub(crate) fn account<M: Machine>(
-    memory: &mut Memory<M>,
-    client: &Client,
-    index: usize,
-) -> Account {
+fn account<M: Machine>(memory: &mut Memory<M>, client: &Client, index: usize) -> Account {
     let account = memory.account(index as u16).map(|a| *a);
     Account {
         signals: client.traffic.signals,

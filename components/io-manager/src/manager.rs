@@ -242,10 +242,13 @@ impl<M: Machine> Manager<M> {
     /// Shows the numbers that are not kept where others see them.
     fn show(&mut self) {
         let mut sum = Account::default();
-        for index in 0..self.core.clients.len() {
-            let account = self.core.account(index);
-            add_account(&mut sum, &account);
-            if let Some(client) = client_at(&mut self.core.clients, index) {
+        for (index, client) in self.core.clients.iter().enumerate() {
+            if let Some(account) = self.core.memory.account(index as u16) {
+                add_account(&mut sum, account);
+            }
+            if let Some(client) = client {
+                sum.signals += client.traffic.signals;
+                sum.completions += client.traffic.completions;
                 client.publish_gauges();
             }
         }

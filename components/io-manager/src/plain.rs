@@ -8,7 +8,7 @@
 
 use data_passing::{Machine, Memory, Place, Sum};
 use nic_api::{HEADER_SPLIT, SendFrame, Span, frame_flags, nic_features};
-use socket_api::{Completion, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
+use socket_api::{Completion, Deliver, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
 
 use crate::answer::legal;
 use crate::client::{Client, Standing, client_at};
@@ -72,6 +72,36 @@ impl<M: Machine> Core<M> {
         client.traffic.completions += 1;
         if client.completions.push(completion).is_err() {
             self.cut_off_without_room(number);
+        }
+        Some(())
+    }
+
+    /// Delivers bytes of a packet ahead of the completion, as `recv_answered`
+    /// those that come with it; `None` if nothing was done.
+    #[inline(never)]
+    pub(crate) fn deliver_plain(&mut self, server: &mut Server, entry: &Deliver) -> Option<()> {
+        let Self {
+            memory, clients, ..
+        } = self;
+        let client = client_at(clients, client_of(entry.token))?;
+        let (_, request) = client.tokens.named(entry.token, server.index)?;
+        if client.standing != Standing::Served || !is_plain_recv(request) {
+            return None;
+        }
+        let Data::Input(input) = &mut request.data else {
+            return None;
+        };
+        let nic = &mut server.nic;
+        let id = nic.packets.find(entry.packet, entry.offset, entry.len)?;
+        let from = piece(nic, id, entry.offset, entry.len)?;
+        if entry.flags & !packet_flags::RELEASE != 0
+            || !input.leaves_nothing()
+            || !memory.deliver_short(input, from, entry.len)
+        {
+            return None;
+        }
+        if entry.flags & packet_flags::RELEASE != 0 {
+            nic.recycle(id);
         }
         Some(())
     }

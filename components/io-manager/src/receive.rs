@@ -327,7 +327,7 @@ fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
 }
 
 /// Adds the bytes from `start` to `end` of a frame's first ones.
-#[inline]
+#[inline(always)]
 fn sum_head(sum: &mut Sum, head: &Head, start: usize, end: usize) {
     // The rest of a UDP header, most of the time.
     if let (34, 42, Some(&[a, b, c, d, e, f, g, h])) = (start, end, head.get(34..42)) {

@@ -322,6 +322,14 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
         self.memory.store(Word::Head, self.head, Ordering::Release);
     }
 
+    /// Whether no entry is there, as far as a glance tells: an index that is
+    /// impossible counts as entries.
+    #[inline]
+    #[must_use]
+    pub fn looks_empty(&self) -> bool {
+        self.head == self.tail && self.memory.load(Word::Tail, Ordering::Relaxed) == self.head
+    }
+
     /// Asks for a signal, then looks once more; true if the caller may sleep.
     ///
     /// Signalling protocol, steps C1 to C3.
