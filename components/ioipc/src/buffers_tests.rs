@@ -70,6 +70,10 @@ fn blocks_without_pages_stand_aside() {
     assert_eq!(b.take_aside(2, Standing::Absent), None);
     assert_eq!(b.take_aside(1, Standing::Absent), Some(unit));
     assert_eq!(b.take_aside(1, Standing::Absent), None);
+    // Neither does one of which only the beginning is there come back.
+    b.settle(unit, 1, Standing::Partial);
+    assert_eq!(b.free_units(), 510);
+    assert_eq!(b.take_aside(1, Standing::Absent), Some(unit));
     b.settle(unit, 1, Standing::Mapped);
     assert_eq!(b.free_units(), 512);
 }

@@ -40,6 +40,21 @@ pub(crate) struct Source<'a> {
     pub pending: &'a Pending,
 }
 
+impl Source<'_> {
+    /// Sends what is owed; whether that is all.
+    pub fn pay<E: Environment>(&mut self, env: &mut E, counters: &mut Counters) -> bool {
+        let Some(mut cut) = self.outflow.owed.take() else {
+            return true;
+        };
+        cut.skip(self.outflow.una);
+        let paid = cut.send(self, env, counters);
+        if !paid {
+            self.outflow.owed = Some(cut);
+        }
+        paid
+    }
+}
+
 /// A segment, or what is left of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
@@ -87,7 +102,7 @@ impl Cut {
     }
 
     /// Bytes before `una` need not be sent any more.
-    pub fn skip(&mut self, una: u32) {
+    fn skip(&mut self, una: u32) {
         if distance(una, self.seq) > 0 {
             self.seq = una;
         }
@@ -118,17 +133,7 @@ impl Cut {
                 return true;
             }
             self.write(bytes, bytes == left);
-            let segment = self.segment.filter(|segment| bytes > u32::from(*segment));
-            let sent = env.transmit(&Outgoing {
-                header: &self.headers,
-                parts: &parts[..count],
-                checksum: Some(PartialChecksum {
-                    start: TRANSPORT as u16,
-                    offset: TCP_CHECKSUM as u16,
-                }),
-                segment,
-            });
-            if !sent {
+            if !env.transmit(&self.frame(&parts[..count], bytes)) {
                 return false;
             }
             counters.add(Counter::FramesSent);
@@ -136,6 +141,20 @@ impl Cut {
             self.seq = self.seq.wrapping_add(bytes);
         }
         true
+    }
+
+    /// The frame with the headers as they are, and so many bytes.
+    #[inline]
+    fn frame<'a>(&'a self, parts: &'a [Part], bytes: u32) -> Outgoing<'a> {
+        Outgoing {
+            header: &self.headers,
+            parts,
+            checksum: Some(PartialChecksum {
+                start: TRANSPORT as u16,
+                offset: TCP_CHECKSUM as u16,
+            }),
+            segment: self.segment.filter(|segment| bytes > u32::from(*segment)),
+        }
     }
 
     /// Makes the headers those of the next frame.

@@ -82,15 +82,12 @@ impl Server {
             if !env.has_room(ROOM) {
                 return (Run::Blocked, at);
             }
-            let owed = connection.outflow.owed.take();
             let mut source = Source {
                 outflow: &mut connection.outflow,
                 pending: &self.pending,
             };
-            if let Some(mut cut) = owed {
-                cut.skip(source.outflow.una);
-                if !cut.send(&mut source, env, &mut self.counters) {
-                    source.outflow.owed = Some(cut);
+            if source.outflow.owed.is_some() {
+                if !source.pay(env, &mut self.counters) {
                     return (Run::Blocked, at);
                 }
                 continue;

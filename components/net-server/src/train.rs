@@ -211,36 +211,11 @@ impl Server {
     /// Begins a train without segments for one that may be its first.
     #[inline(never)]
     fn begin_train(&mut self, h: &Headers, len: u32) -> bool {
-        let (src, dst) = (address(h, 26), address(h, 30));
-        let Some(own) = self.stack.address else {
-            return false;
-        };
-        let flow = Flow {
-            remote: src,
-            remote_port: half(h, 34),
-            port: half(h, 36),
-        };
-        let own_ip = own.cidr.address();
-        if mac(h, 0) != self.stack.facts().mac
-            || h[6] & 1 != 0
-            || dst != own_ip
-            || src == own_ip
-            || !is_host(src)
-            || own.is_broadcast(src)
-        {
-            return false;
-        }
-        let Some(Target::Connection(c)) = self.flows.find(flow) else {
+        let Some(c) = self.connection_of(h) else {
             return false;
         };
         let connection = &self.connections[c as usize];
         let view = connection.view();
-        if view.state != State::Established
-            || connection.fin_end.is_some()
-            || !connection.inflow.is_gapless(&self.packets, view.next)
-        {
-            return false;
-        }
         let train = Train {
             connection: c,
             headers: *h,
@@ -252,11 +227,39 @@ impl Server {
             ack: view.una,
             ..Train::NONE
         };
-        let takes = train.takes(h, len);
-        if takes {
+        let begins = view.state == State::Established
+            && connection.fin_end.is_none()
+            && connection.inflow.is_gapless(&self.packets, view.next)
+            && train.takes(h, len);
+        if begins {
             self.train = train;
         }
-        takes
+        begins
+    }
+
+    /// The connection of a segment from a host to us.
+    #[inline]
+    fn connection_of(&self, h: &Headers) -> Option<u32> {
+        let own = self.stack.address?;
+        let (src, own_ip) = (address(h, 26), own.cidr.address());
+        if mac(h, 0) != self.stack.facts().mac
+            || h[6] & 1 != 0
+            || address(h, 30) != own_ip
+            || src == own_ip
+            || !is_host(src)
+            || own.is_broadcast(src)
+        {
+            return None;
+        }
+        let flow = Flow {
+            remote: src,
+            remote_port: half(h, 34),
+            port: half(h, 36),
+        };
+        match self.flows.find(flow) {
+            Some(Target::Connection(c)) => Some(c),
+            _ => None,
+        }
     }
 
     /// Adds a segment that the train takes; false if it may not be held.

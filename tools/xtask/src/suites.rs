@@ -161,7 +161,7 @@ pub const ALL: &[Suite] = &[
     ),
     suite(
         "lint-tests",
-        180,
+        300,
         "clippy on tests and examples",
         Work::Bound(LINT_TESTS),
     ),
