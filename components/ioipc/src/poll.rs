@@ -187,9 +187,11 @@ impl Core {
         let readable = socket.first != NONE || error || ended;
         let failed = socket.send_end != 0 || socket.flags & flag::WRITE_SHUT != 0;
         let sends = socket.kind != kind::LISTENER;
+        // Whoever had no room for so many tries with as many again.
+        let wanted = socket.wanted.max(1);
         (
             readable,
-            sends && (error || failed || self.may_send(index, 1)),
+            sends && (error || failed || self.may_send(index, wanted)),
         )
     }
 

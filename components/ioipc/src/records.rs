@@ -66,6 +66,9 @@ pub(crate) struct SocketRecord {
     pub consumed: u32,
     /// Bytes in sends that are on their way.
     pub queued: u32,
+    /// Bytes for which there was no room when they were last to be sent; 0 if
+    /// there was. Less room does not make the socket ready.
+    pub wanted: u32,
     /// Incremented when the record is freed.
     pub life: u32,
     pub kind: u16,
@@ -100,7 +103,7 @@ pub(crate) struct SocketRecord {
     pub backlog: u16,
     /// Records in the queue that `first` heads.
     pub received: u16,
-    pub reserved: u16,
+    pub reserved: [u16; 3],
     /// How data is passed, where the application said so: `Passing` words,
     /// 0: it did not.
     pub passing: PassingWords,

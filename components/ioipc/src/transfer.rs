@@ -278,9 +278,9 @@ impl Core {
         let has_share = socket.kind != kind::STREAM || socket.sends < share;
         let room = self.quota_room().min(self.room_of(socket));
         let may = has_share && room >= len && self.free_record_count > RESERVE;
-        if !may {
-            self.starved = true;
-        }
+        let wanted = if may { 0 } else { len };
+        self.socket(index).wanted = wanted;
+        self.starved |= !may;
         may
     }
 
