@@ -47,7 +47,7 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
     let start = Instant::now();
     let (mut passed, mut failed, mut verdict) = match suite.work {
         Work::Rules => rules::check(&surroundings.root)?,
-        Work::Cargo(arguments) | Work::Bound(arguments) => {
+        Work::Cargo(arguments) | Work::Bound(arguments) | Work::Fuzz(arguments) => {
             run_cargo(suite, arguments, surroundings, "")?
         }
         Work::MustFail(arguments) => {
@@ -80,6 +80,9 @@ fn run_cargo(
     let mut command = Command::new(env!("CARGO"));
     if matches!(suite.work, Work::Bound(_)) {
         command.env(sel4_kernel::PREFIX_VARIABLE, &surroundings.kernel);
+    }
+    if matches!(suite.work, Work::Fuzz(_)) {
+        command.env("IOIPC_FUZZ_SECONDS", "60");
     }
     let mut child = command
         .args(suites::expand(arguments))

@@ -14,6 +14,8 @@ pub enum Work {
     Cargo(&'static [&'static str]),
     /// The same, with what needs the bindings: `SEL4_PREFIX` names a kernel.
     Bound(&'static [&'static str]),
+    /// The same, with a minute for each fuzzer.
+    Fuzz(&'static [&'static str]),
     /// Tests that build, run, and of which at least one must fail.
     MustFail(&'static [&'static str]),
     /// Checks in [`crate::rules`].
@@ -185,6 +187,20 @@ pub const ALL: &[Suite] = &[
         120,
         "the kernel's build: both variants, the same bytes every time",
         Work::Cargo(&["test", "--quiet", "-p", "sel4-kernel"]),
+    ),
+    suite(
+        "fuzz",
+        180,
+        "a minute of nonsense for each interface of the I/O manager",
+        Work::Fuzz(&[
+            "test",
+            "--quiet",
+            "-p",
+            "model-tests",
+            "--test",
+            "isolation",
+            "harms_anybody",
+        ]),
     ),
     suite(
         "mutations",

@@ -116,13 +116,18 @@ impl Load {
                 size: 64,
                 outstanding: 1,
                 ..
-            } => Some(20_000.0),
+            } => Some(12_000.0),
+            Self::Udp {
+                size: 64,
+                outstanding: 64,
+                ..
+            } => Some(2_200.0),
             Self::Udp {
                 size: 1400,
                 outstanding: 64,
                 ..
-            } => Some(7_000.0),
-            Self::TcpBulk { .. } => Some(8.0),
+            } => Some(3_500.0),
+            Self::TcpBulk { .. } => Some(3.0),
             _ => None,
         }
     }
@@ -238,7 +243,7 @@ mod tests {
     fn limits_are_those_of_the_project() {
         let plain = loads(Series::Plain, false);
         let limited: Vec<f64> = plain.iter().filter_map(Load::limit).collect();
-        assert_eq!(limited, [20_000.0, 7_000.0, 8.0, 8.0]);
+        assert_eq!(limited, [12_000.0, 2_200.0, 3_500.0, 3.0, 3.0]);
         assert!(loads(Series::BesideIdle, false).iter().all(Load::is_udp));
         let tap: Vec<f64> = tap_loads(false)
             .iter()
