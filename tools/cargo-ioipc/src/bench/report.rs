@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn limits_are_noticed() {
-        assert!(report(19_000.0, 20_000.0).excesses().is_empty());
-        assert_eq!(report(20_001.0, 19_000.0).excesses().len(), 1);
+        assert!(report(11_000.0, 12_000.0).excesses().is_empty());
+        assert_eq!(report(12_001.0, 11_000.0).excesses().len(), 1);
         let slower = report(10_000.0, 11_100.0).excesses();
         assert_eq!(
             slower,
