@@ -6,48 +6,21 @@
 
 mod world;
 
-use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use ioipc::net::{TcpListener, TcpStream, UdpSocket};
-use ioipc::{Buffer, Datagram, ErrorKind, Interest, Passing, Poll, Quota, Semantics, Stack};
+use ioipc::{Buffer, Datagram, ErrorKind, Interest, Passing, Poll, Quota, Semantics};
 use proptest::prelude::*;
 use socket_api::{Op, Request};
 use world::memory::{DATA, Page};
-use world::{Size, World, looped};
+use world::sockets::{buffer, host, pair, udp};
+use world::{Size, World};
 
-const LONG: Option<Duration> = Some(Duration::from_secs(10));
 const MOVES: [Semantics; 4] = [
     Semantics::Move,
     Semantics::EmulatedMove,
     Semantics::WeakMove,
     Semantics::EmulatedWeakMove,
 ];
-
-fn host(port: u16) -> (Ipv4Addr, u16) {
-    (looped::HOST.into(), port)
-}
-
-fn udp(stack: &'static Stack, port: u16) -> UdpSocket {
-    let socket = UdpSocket::bind_on(stack, (Ipv4Addr::UNSPECIFIED, port)).unwrap();
-    socket.set_read_timeout(LONG).unwrap();
-    socket
-}
-
-fn pair(stack: &'static Stack) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind_on(stack, (Ipv4Addr::UNSPECIFIED, 80), 8).unwrap();
-    let a = TcpStream::connect_on(stack, host(80), None).unwrap();
-    let (b, _) = listener.accept().unwrap();
-    b.set_read_timeout(LONG).unwrap();
-    (a, b)
-}
-
-fn buffer(stack: &'static Stack, bytes: &[u8]) -> Buffer {
-    let mut buffer = Buffer::alloc_on(stack, bytes.len()).unwrap();
-    buffer.copy_from_slice(bytes);
-    buffer
-}
 
 /// The last request of a kind; everything asked before has arrived.
 fn last(world: &World, op: Op) -> Request {

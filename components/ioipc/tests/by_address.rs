@@ -6,37 +6,17 @@
 
 mod world;
 
-use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ioipc::net::{TcpListener, TcpStream, UdpSocket};
-use ioipc::{ErrorKind, Passing, Semantics, Settings, Stack, Technique, UserBuffer};
+use ioipc::{ErrorKind, Passing, Semantics, Settings, Technique, UserBuffer};
 use proptest::prelude::*;
 use socket_api::{Op, Request, flags};
 use world::memory::{ARENA, CONSTANTS, DATA};
-use world::{Host, Size, World, be_thread, looped};
+use world::sockets::{LONG, host, pair, udp};
+use world::{Host, Size, World, be_thread};
 
 const MOMENT: Option<Duration> = Some(Duration::from_millis(20));
-const LONG: Option<Duration> = Some(Duration::from_secs(10));
-
-fn host(port: u16) -> (Ipv4Addr, u16) {
-    (looped::HOST.into(), port)
-}
-
-fn udp(stack: &'static Stack, port: u16) -> UdpSocket {
-    let socket = UdpSocket::bind_on(stack, (Ipv4Addr::UNSPECIFIED, port)).unwrap();
-    socket.set_read_timeout(LONG).unwrap();
-    socket
-}
-
-fn pair(stack: &'static Stack) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind_on(stack, (Ipv4Addr::UNSPECIFIED, 80), 8).unwrap();
-    let a = TcpStream::connect_on(stack, host(80), None).unwrap();
-    let (b, _) = listener.accept().unwrap();
-    b.set_read_timeout(LONG).unwrap();
-    (a, b)
-}
 
 /// `len` bytes of the arena from `offset` on, with a pattern.
 fn piece(host: &Host, offset: usize, len: usize) -> &'static mut [u8] {

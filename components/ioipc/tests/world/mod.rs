@@ -10,6 +10,7 @@
 pub mod looped;
 pub mod manager;
 pub mod memory;
+pub mod sockets;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
