@@ -6,7 +6,7 @@
 //! out of each other's pages, while other threads overwrite what is being sent,
 //! frames are lost and overtake each other, and clients die. Every byte that
 //! arrives, and all memory at the end, must be what copying would have made of
-//! it. `IOIPC_SEED` repeats a run, `IOIPC_CASES` says how many programs.
+//! it. `IOIPC_SEED` makes another run, `IOIPC_CASES` says of how many programs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;
@@ -17,21 +17,21 @@ mod setup;
 mod state;
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use model_tests::Noise;
 use state::{TECHNIQUES, Tally};
 
+/// The suite runs the same programs every time; other seeds are for searching.
+const SEED: u64 = 0x1996_0501;
+
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 fn runner(cases: u32) -> TestRunner {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| now.as_nanos() as u64);
-    let seed = setting("IOIPC_SEED").unwrap_or(now);
+    let seed = setting("IOIPC_SEED").unwrap_or(SEED);
     println!("IOIPC_SEED={seed}");
     let mut noise = Noise::new(seed);
     let bytes: Vec<u8> = (0..4).flat_map(|_| noise.number().to_le_bytes()).collect();
