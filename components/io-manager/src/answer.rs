@@ -95,15 +95,10 @@ impl<M: Machine> Core<M> {
     /// Passes one completion on.
     #[inline]
     pub(crate) fn answer(&mut self, server: &mut Server, completion: &mut Completion) -> bool {
-        let token = completion.user_data;
-        let number = client_of(token);
-        let Some(client) = client_at(&mut self.clients, number) else {
+        let Some((number, index)) = self.named(completion.user_data, server) else {
             return false;
         };
-        let Some(index) = client.tokens.find(token, server.index) else {
-            return false;
-        };
-        let Some(request) = client.tokens.get(index) else {
+        let Some(request) = self.request(number, index) else {
             return false;
         };
         if request.stage != Stage::Waiting {
@@ -240,6 +235,14 @@ impl<M: Machine> Core<M> {
         self.refuse(nic, number, index, status);
     }
 
+    /// The client and the request that a server means by a token of its own.
+    #[inline]
+    pub(crate) fn named(&mut self, token: u64, server: &Server) -> Option<(usize, u16)> {
+        let number = client_of(token);
+        let client = client_at(&mut self.clients, number)?;
+        Some((number, client.tokens.find(token, server.index)?))
+    }
+
     /// A request of a client.
     #[inline]
     pub(crate) fn request(&mut self, number: usize, index: u16) -> Option<&mut Outstanding> {
@@ -248,17 +251,11 @@ impl<M: Machine> Core<M> {
 
     /// The rest of a `Send` is not needed any more.
     fn retire(&mut self, server: &Server, retire: &Retire) -> bool {
-        let number = client_of(retire.token);
-        let Some(client) = client_at(&mut self.clients, number) else {
+        let Some((number, index)) = self.named(retire.token, server) else {
             return false;
         };
-        let Some(index) = client.tokens.find(retire.token, server.index) else {
-            return false;
-        };
-        let Some(request) = client.tokens.get(index) else {
-            return false;
-        };
-        if !matches!(request.stage, Stage::Held | Stage::Holding) {
+        let held = |r: &mut Outstanding| matches!(r.stage, Stage::Held | Stage::Holding);
+        if !self.request(number, index).is_some_and(held) {
             return false;
         }
         self.retire_now(server, number, index);

@@ -14,7 +14,7 @@ use crate::client::{Standing, client_at};
 use crate::nic::Nic;
 use crate::progress::Core;
 use crate::server::Server;
-use crate::tokens::{Data, Stage, client_of};
+use crate::tokens::{Data, Stage};
 
 /// Bytes of an address in the answer of a `Resolve`.
 const ADDRESS: u32 = 4;
@@ -127,14 +127,10 @@ impl<M: Machine> Core<M> {
 
     /// Delivers bytes ahead of the completion; false if they are not legal.
     pub(crate) fn deliver(&mut self, server: &mut Server, entry: &Deliver) -> bool {
-        let number = client_of(entry.token);
-        let Some(client) = client_at(&mut self.clients, number) else {
+        let Some((number, index)) = self.named(entry.token, server) else {
             return false;
         };
-        let Some(index) = client.tokens.find(entry.token, server.index) else {
-            return false;
-        };
-        let Some(request) = client.tokens.get(index) else {
+        let Some(request) = self.request(number, index) else {
             return false;
         };
         let legal = request.stage == Stage::Waiting

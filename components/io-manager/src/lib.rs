@@ -10,8 +10,8 @@
 //!
 //! * [`Manager`]: the parties and one turn of work.
 //! * `check`, `forward`, `begin`: requests, from a client to a server.
-//! * `answer`, `quick`, `deliver`, `progress`: completions and received bytes, from a server
-//!   to a client.
+//! * `answer`, `deliver`, `progress`: completions and received bytes, from a
+//!   server to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
 //! * `plain`: what nearly every entry of a server or driver is.

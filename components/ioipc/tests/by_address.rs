@@ -81,11 +81,19 @@ fn short_datagrams_are_copied_unless_semantics_are_named() {
     a.send_to(bytes, host(1001)).unwrap();
     let sent = last(&world, Op::Send);
     assert_eq!((sent.extent.address, sent.passing), (ARENA, share.word()));
+    // For one call on a connected socket, and no longer.
+    let copy = Passing::new(Semantics::Copy);
+    assert!(a.send_with(bytes, copy).is_err(), "not connected");
+    a.connect(host(1001)).unwrap();
+    a.send_with(bytes, copy).unwrap();
+    assert_eq!(last(&world, Op::Send).passing, copy.word());
+    a.send(bytes).unwrap();
+    assert_eq!(last(&world, Op::Send).passing, share.word());
     let forced = Passing {
         semantics: Semantics::EmulatedCopy,
         forced: Some(Technique::CopyIn),
     };
-    for _ in 0..2 {
+    for _ in 0..4 {
         assert_eq!(b.recv_from_with(buf, forced).unwrap().0, 100);
         assert!(buf == bytes);
     }
