@@ -369,3 +369,21 @@ pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut lcg = Lcg(seed);
     (0..len).map(|_| lcg.next() as u8).collect()
 }
+
+/// A world with a bound UDP socket.
+pub fn udp_world() -> World {
+    udp_world_with(false)
+}
+
+/// The same, on a NIC that may offer checksums.
+pub fn udp_world_with(offload: bool) -> World {
+    let mut w = World::with_offload(small(), offload);
+    w.open(0, SocketKind::Udp);
+    ok(&w.bind(0, 7));
+    // The peer's hardware address becomes known.
+    let peer = w.peer_udp(4001);
+    let to = smoltcp::wire::IpEndpoint::new(SERVER_IP.into(), 7);
+    w.udp(peer).send_slice(b"hello", to).unwrap();
+    ok(&w.call(World::recv(0, 0, 10)));
+    w
+}
