@@ -13,6 +13,7 @@ mod boot;
 mod figures;
 mod measure;
 mod passing;
+pub mod placement;
 mod plugin;
 mod report;
 mod results;
