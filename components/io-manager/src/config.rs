@@ -83,6 +83,8 @@ pub struct NicConfig {
     pub payload: Region,
     /// Most bytes of a packet, for which buffers and slots were made.
     pub mtu: u32,
+    /// The driver runs in the manager's thread, and so looks by itself.
+    pub near: bool,
 }
 
 /// A server as the system description gives it, with its NIC.
@@ -96,6 +98,8 @@ pub struct ServerConfig {
     /// Send slots ([`send_slots_bytes`](socket_api::send_slots_bytes)), which
     /// it writes.
     pub send_slots: Region,
+    /// It runs in the manager's thread, and so looks by itself.
+    pub near: bool,
     /// The NIC.
     pub nic: NicConfig,
 }

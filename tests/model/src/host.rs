@@ -163,7 +163,7 @@ impl Host {
         manager.turn(&mut Counted(&mut signals));
         let own = &servers[0];
         let (headers, slots) = (own.headers.memory, own.send_slots.memory);
-        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config));
+        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config), false);
         let mut nics = nics.into_iter();
         Self {
             machine,
@@ -369,10 +369,12 @@ fn server(allocator: &mut Allocator, machine: &ModelMachine, mtu: u32) -> Server
         control: rings(control, &server),
         headers: region(api::headers_bytes(mtu_bytes)),
         send_slots: region(api::send_slots_bytes(mtu_bytes)),
+        near: false,
         nic: NicConfig {
             control: rings(nic_control, &nic),
             payload: region(SERVER_PACKETS as usize * payload_bytes(mtu_bytes)),
             mtu,
+            near: false,
         },
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cargo_ioipc::run::{Session, run};
 use cargo_ioipc::{
-    Accel, Address, Error, Home, Net, Options, bench, control, inspect, plan, prepare,
+    Accel, Address, Error, Home, Net, Options, Placement, bench, control, inspect, plan, prepare,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -52,6 +52,17 @@ struct Build {
     /// Use the release kernel: no debug output, no assertions.
     #[arg(long)]
     release: bool,
+    #[command(flatten)]
+    placed: Placed,
+}
+
+/// Where servers and drivers run.
+#[derive(Args, Debug)]
+struct Placed {
+    /// Where protocol servers and NIC drivers run, in place of what the
+    /// description says: user, kernel, kernel-server or kernel-driver.
+    #[arg(long, value_name = "PLACE")]
+    placement: Option<Placement>,
 }
 
 #[derive(Args, Debug)]
@@ -154,6 +165,8 @@ impl MeasurePassing {
 struct MeasureEcho {
     #[command(flatten)]
     system: System,
+    #[command(flatten)]
+    placed: Placed,
     /// Runs of each load; the median and the range are shown.
     #[arg(long, default_value_t = bench::MIN_RUNS)]
     runs: usize,
@@ -184,6 +197,7 @@ impl MeasureEcho {
     fn execute(&self) -> Result<u8, Error> {
         let options = Options {
             system: self.system.system.clone(),
+            placement: self.placed.placement,
             qemu_args: self.qemu_arg.clone(),
             progress: true,
             ..Options::default()
@@ -244,6 +258,7 @@ impl Build {
         Options {
             system: self.system.system.clone(),
             release: self.release,
+            placement: self.placed.placement,
             progress: true,
             ..Options::default()
         }

@@ -222,10 +222,12 @@ impl Parties {
                 control: server.control,
                 headers,
                 send_slots,
+                near: false,
                 nic: NicConfig {
                     control: driver.control,
                     payload,
                     mtu: MTU,
+                    near: false,
                 },
             });
             servers.push(server);

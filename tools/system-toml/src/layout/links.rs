@@ -24,8 +24,11 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
         {
             builder.dma(index);
         }
-        if component.heap_bytes > 0 {
-            builder.private(index, "heap", component.heap_bytes, Some(map::HEAP));
+        // There is one allocator in a protection domain.
+        let guests = model.guests(index).map(|g| model.components[g].heap_bytes);
+        let heap = component.heap_bytes + guests.sum::<u64>();
+        if heap > 0 && component.host.is_none() {
+            builder.private(index, "heap", heap, Some(map::HEAP));
         }
         if let Some(client) = &component.client {
             builder.private(index, "sockets", socket_memory(client), None);
@@ -353,7 +356,7 @@ fn lifecycle(builder: &mut Builder<'_>) -> Lifecycle {
             let watcher = end(index, "lifecycle", Sees::Reads(region), Hears::Own);
             let wire = Wire::new(Protocol::Lifecycle, 0);
             let badge = builder.attach(watcher, ROOT, Side::Client, wire);
-            watchers.push((index as u16, badge));
+            watchers.push((builder.domain(index) as u16, badge));
         }
     }
     Lifecycle { region, watchers }
