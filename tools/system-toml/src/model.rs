@@ -301,6 +301,14 @@ impl Model {
         (0..self.components.len()).filter(move |i| self.components[*i].host == Some(index))
     }
 
+    /// Bytes of heap in the protection domain of component `index`, guests
+    /// included: there is one allocator.
+    #[must_use]
+    pub fn heap_bytes(&self, index: usize) -> u64 {
+        let guests = self.guests(index).map(|g| self.components[g].heap_bytes);
+        self.components[index].heap_bytes + guests.sum::<u64>()
+    }
+
     /// The I/O manager of a component with the right to use sockets.
     #[must_use]
     pub fn manager_of(&self, client: usize) -> Option<usize> {

@@ -24,9 +24,7 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
         {
             builder.dma(index);
         }
-        // There is one allocator in a protection domain.
-        let guests = model.guests(index).map(|g| model.components[g].heap_bytes);
-        let heap = component.heap_bytes + guests.sum::<u64>();
+        let heap = model.heap_bytes(index);
         if heap > 0 && component.host.is_none() {
             builder.private(index, "heap", heap, Some(map::HEAP));
         }

@@ -65,6 +65,7 @@ pub(crate) fn lay_out(
     let mut builder = Builder::new(model, Some(bits));
     let (lifecycle, root_monitor) = links::build(&mut builder);
     errors.extend(builder.too_large().map(LayoutError::Space));
+    errors.extend(too_much_heap(model).map(LayoutError::Space));
     let slots = builder
         .too_many()
         .map(|(index, n)| LayoutError::Slots(index, n));
@@ -84,6 +85,13 @@ fn over_full(bits: &[Bits]) -> Vec<LayoutError> {
         (need > map::NOTIFICATION_BITS).then_some(LayoutError::Bits(index, need))
     };
     bits.iter().enumerate().filter_map(over).collect()
+}
+
+/// Components whose heap, with those of their guests, does not fit the range
+/// for it.
+fn too_much_heap(model: &Model) -> impl Iterator<Item = usize> + '_ {
+    let most = map::REGIONS - map::HEAP;
+    (0..model.components.len()).filter(move |index| model.heap_bytes(*index) > most)
 }
 
 fn too_long(description: &SystemDescription<String, Vec<u8>>) -> impl Iterator<Item = LayoutError> {
