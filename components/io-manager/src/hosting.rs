@@ -8,8 +8,8 @@
 //! is to do.
 //!
 //! All that guests say to each other goes through the manager. So that looks
-//! after each turn of a guest, each guest looks after a turn of the manager, and
-//! a turn is taken only by who has something to do.
+//! after each turn of a guest, each guest looks after a turn of the manager
+//! before that has another, and a turn is taken only by who has something to do.
 
 use alloc::vec::Vec;
 
@@ -95,6 +95,8 @@ pub struct Domain<G> {
     at: usize,
     /// Guests that have looked since the last turn of anybody.
     quiet: usize,
+    /// Guests that look before the manager has another turn.
+    owed: usize,
     /// Turns since faults were looked for.
     taken: u32,
 }
@@ -108,6 +110,7 @@ impl<G: Guest> Domain<G> {
             manager: Due::START,
             at: 0,
             quiet: 0,
+            owed: 0,
             taken: 0,
         }
     }
@@ -141,8 +144,9 @@ impl<G: Guest> Domain<G> {
             return self.alone(manager);
         }
         loop {
-            if self.manager.is_due() || manager.hears_guests() {
+            if self.owed == 0 && (self.manager.is_due() || manager.hears_guests()) {
                 self.manager.give(manager);
+                self.owed = self.guests.len();
                 return self.took();
             }
             if self.quiet == self.guests.len() {
@@ -176,6 +180,7 @@ impl<G: Guest> Domain<G> {
     fn guest_took(&mut self) -> bool {
         let count = self.guests.len();
         let (guest, due) = &mut self.guests[self.at];
+        self.owed = self.owed.saturating_sub(1);
         self.at += 1;
         if self.at == count {
             self.at = 0;
