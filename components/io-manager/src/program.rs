@@ -70,7 +70,6 @@ impl Resident for Lead {
 
     #[inline]
     fn arm(&mut self) -> bool {
-        self.parties.rang_here = false;
         self.manager.arm(&mut self.parties)
     }
 }
