@@ -11,7 +11,7 @@ use echo_load::{tcp_lockstep, udp};
 use emulator_tests::{Booted, Placement, options, system};
 
 /// Echoes for a figure.
-const ECHOES: usize = 500;
+const ECHOES: u32 = 500;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn inside(name: &str, placement: Placement) -> Options {
@@ -49,7 +49,7 @@ fn measure(placement: Placement) -> u64 {
     assert!(outcome.is_perfect(), "{placement}: {outcome:?}");
     let after = booted.numbers("counters");
     let count = crossings(&after, placement) - crossings(&before, placement);
-    count * 100 / ECHOES as u64
+    count * 100 / u64::from(ECHOES)
 }
 
 /// An echo is two operations, a receive and a send. Inside the manager they take
