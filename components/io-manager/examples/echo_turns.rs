@@ -176,6 +176,7 @@ fn start() -> Outcome<(Manager<Flat>, Others)> {
         control: server,
         headers: arena.take(api::headers_bytes(MTU))?,
         send_slots: arena.take(api::send_slots_bytes(MTU))?,
+        messages: None,
         nic: NicConfig {
             control: driver,
             payload: arena.take(payload)?,

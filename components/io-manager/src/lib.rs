@@ -45,6 +45,7 @@ mod departure;
 mod forward;
 mod in_place;
 mod manager;
+mod messages;
 mod nic;
 mod null;
 mod packets;
@@ -60,7 +61,7 @@ mod transmit;
 mod windows;
 
 pub use books::{Books, ClientBooks, NicBooks};
-pub use config::{ClientConfig, NicConfig, Quota, Region, ServerConfig};
+pub use config::{ClientConfig, MessageConfig, NicConfig, Quota, Region, ServerConfig};
 pub use counters::Counters;
 pub use data_passing::Fault;
 pub use manager::{Bells, Manager};

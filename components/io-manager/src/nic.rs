@@ -43,6 +43,8 @@ pub(crate) struct Nic {
     pub alive: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
+    /// Which of that is made use of.
+    usable: u32,
     /// Buffers that any frame may come in.
     buffers: u32,
     faults: u32,
@@ -91,6 +93,10 @@ impl Nic {
             info: None,
             alive: true,
             features: 0,
+            usable: match config.messages {
+                Some(_) => nic_features::CHECKSUM,
+                None => u32::MAX,
+            },
             buffers: SERVER_PACKETS,
             faults: 0,
             broken: false,
@@ -115,12 +121,12 @@ impl Nic {
             return false;
         };
         self.mtu = self.mtu.min(info.mtu);
-        self.features = info.features;
+        self.features = info.features & self.usable;
         self.info = Some(NicInfo {
             mtu: self.mtu,
+            features: self.features,
             ..info
         });
-        self.features = info.features;
         if self.steers() {
             self.buffers = STEERED_FIRST;
         }

@@ -11,13 +11,14 @@ extern crate alloc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use component_runtime::{Component, Link, Protocol, Role, Timer, clock, entropy, heap};
+use component_runtime::{Component, Link, Protocol, Role, Timer, clock, entropy, heap, message};
 use monitor_api::Counter as Number;
 use net_server::channel::{Channel, ChannelError};
 use net_server::config::ConfigError;
-use net_server::{Config, Counter, Server, Wakeup};
+use net_server::{Config, Connection, Conventional, Copied, Counter, Server, Wakeup};
 use nic_api::{NicInfo, nic_features};
 use shared_ring::SharedMemory;
+use socket_api::MessageSizes;
 
 component_runtime::entry!(main);
 
@@ -51,12 +52,14 @@ impl fmt::Display for Failure {
 /// All that the running server needs.
 struct Program {
     server: Server,
-    channel: Channel,
+    channel: Connection,
     manager: Link,
     timer: Timer,
     /// What the timer keeps, in nanoseconds.
     armed: Option<u64>,
     numbers: Vec<Number>,
+    /// What is copied, with conventional IPC.
+    copied: Vec<Number>,
 }
 
 fn config(component: &Component) -> Result<Config, Failure> {
@@ -113,6 +116,34 @@ fn numbers(component: &Component) -> Vec<Number> {
     Counter::NAMES.iter().enumerate().map(register).collect()
 }
 
+/// The numbers of what is copied, which there are with conventional IPC only.
+fn copied_numbers(component: &Component, channel: &Connection) -> Vec<Number> {
+    let page = component_runtime::counters(component);
+    let Some(page) = page.filter(|_| channel.copied().is_some()) else {
+        return Vec::new();
+    };
+    Copied::NAMES.map(|name| page.counter(name)).to_vec()
+}
+
+/// The channel with payload by reference, or by value if there is a link for
+/// messages.
+fn connection(component: &Component, channel: Channel, mtu: u32) -> Result<Connection, Failure> {
+    let Some(link) = component.link(Protocol::Messages, Role::Server) else {
+        return Ok(Connection::Reference(channel));
+    };
+    let region = link.data.ok_or(Failure::Lacks("messages"))?;
+    let payload = link.control.ok_or(Failure::Lacks("payload of packets"))?;
+    let sizes = MessageSizes {
+        to_server: link.params[message::TO_SERVER],
+        from_server: link.params[message::FROM_SERVER],
+        requests: link.params[message::REQUESTS],
+    };
+    log::info!("conventional IPC: payload is copied into messages and out of them");
+    let conventional = Conventional::new(channel, (region, sizes), payload, mtu as usize);
+    let conventional = conventional.map_err(|_| Failure::Channel(ChannelError::Region))?;
+    Ok(Connection::Value(conventional))
+}
+
 fn start(component: &Component) -> Result<Program, Failure> {
     heap::init(component).map_err(|_| Failure::Lacks("heap"))?;
     let manager = component.link(Protocol::Server, Role::Server);
@@ -128,6 +159,7 @@ fn start(component: &Component) -> Result<Program, Failure> {
     let slots = manager.data.ok_or(Failure::Lacks("send slots"))?;
     let info = nic_info(component, &control)?;
     let channel = Channel::attach(&control, headers, slots, &info).map_err(Failure::Channel)?;
+    let channel = connection(component, channel, info.mtu)?;
     let makes = nic_features::SEGMENTATION | nic_features::CHECKSUM;
     let segments = info.features & makes == makes;
     let server = Server::new(
@@ -139,6 +171,7 @@ fn start(component: &Component) -> Result<Program, Failure> {
     );
     Ok(Program {
         server: server.map_err(|e| Failure::Config("network", e))?,
+        copied: copied_numbers(component, &channel),
         channel,
         manager,
         timer,
@@ -155,6 +188,10 @@ impl Program {
                 number.set(value);
             }
         });
+        let copied = self.channel.copied().map(Copied::values);
+        for (number, value) in self.copied.iter().zip(copied.iter().flatten()) {
+            number.set(*value);
+        }
     }
 
     /// One round, and what it has to show to the others.

@@ -5,9 +5,10 @@
 //! that everything behind it is still checked.
 
 use system_description::PageSize;
+use system_description::map::LARGE_PAGE;
 
 use crate::keys::{self, Table};
-use crate::model::{Client, Component, Model, Program, ProgramSource, Thread};
+use crate::model::{Client, Component, Ipc, Model, Program, ProgramSource, Thread};
 use crate::names::Names;
 use crate::network;
 use crate::raw::{RawComponent, RawSystem};
@@ -39,7 +40,7 @@ pub(crate) fn resolve(log: &mut Log, raw: &mut RawSystem<'_>) -> Model {
         .enumerate()
         .map(|(index, c)| component(log, &names, &devices, &mut programs, index, c, &system_log))
         .collect::<Vec<_>>();
-    Model {
+    let mut model = Model {
         name: system.text("name").map_or_else(String::new, |n| n.value),
         memory_bytes: size_of(system, &keys::SYSTEM, "memory"),
         forwards: forwards(log, &names, raw),
@@ -47,7 +48,14 @@ pub(crate) fn resolve(log: &mut Log, raw: &mut RawSystem<'_>) -> Model {
         components,
         programs: programs.list,
         devices,
+    };
+    for index in 0..model.components.len() {
+        if raw.components[index].section.key_span("heap").is_none() {
+            let more = model.message_heap(index).next_multiple_of(LARGE_PAGE);
+            model.components[index].heap_bytes += more;
+        }
     }
+    model
 }
 
 #[derive(Default)]
@@ -115,6 +123,10 @@ fn component(
             size_of(section, &keys::COMPONENT, "frames")
         } else {
             0
+        },
+        ipc: match text_of(section, &keys::COMPONENT, "ipc").as_str() {
+            "conventional" if is(Role::IoManager) => Ipc::Conventional,
+            _ => Ipc::Io,
         },
         nic: is(Role::NetServer)
             .then(|| names.or_only(log, raw, "nic", Role::NicDriver))

@@ -222,6 +222,7 @@ impl Parties {
                 control: server.control,
                 headers,
                 send_slots,
+                messages: None,
                 nic: NicConfig {
                     control: driver.control,
                     payload,
