@@ -90,8 +90,9 @@ impl<M: Machine> Core<M> {
         }
         finished
             & match number {
-                kind::DELIVER if server.messages.is_none() => {
-                    self.deliver(server, transmute_ref!(message))
+                // Bytes that come by value are not delivered by name.
+                kind::DELIVER => {
+                    server.messages.is_none() && self.deliver(server, transmute_ref!(message))
                 }
                 kind::RELEASE => self.release(server, transmute_ref!(message)),
                 kind::RETIRE => self.retire(server, transmute_ref!(message)),
