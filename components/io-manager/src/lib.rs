@@ -48,6 +48,7 @@ mod forward;
 pub mod hosting;
 mod in_place;
 mod manager;
+mod messages;
 mod nic;
 mod null;
 mod packets;
@@ -65,7 +66,7 @@ mod transmit;
 mod windows;
 
 pub use books::{Books, ClientBooks, NicBooks};
-pub use config::{ClientConfig, NicConfig, Quota, Region, ServerConfig};
+pub use config::{ClientConfig, MessageConfig, NicConfig, Quota, Region, ServerConfig};
 pub use counters::Counters;
 pub use data_passing::Fault;
 pub use manager::{Bells, Manager};

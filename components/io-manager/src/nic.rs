@@ -45,6 +45,8 @@ pub(crate) struct Nic {
     near: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
+    /// Which of that is made use of.
+    usable: u32,
     /// Buffers that any frame may come in.
     buffers: u32,
     faults: u32,
@@ -95,6 +97,10 @@ impl Nic {
             alive: true,
             near,
             features: 0,
+            usable: match config.messages {
+                Some(_) => nic_features::CHECKSUM,
+                None => u32::MAX,
+            },
             buffers: SERVER_PACKETS,
             faults: 0,
             broken: false,
@@ -119,12 +125,12 @@ impl Nic {
             return false;
         };
         self.mtu = self.mtu.min(info.mtu);
-        self.features = info.features;
+        self.features = info.features & self.usable;
         self.info = Some(NicInfo {
             mtu: self.mtu,
+            features: self.features,
             ..info
         });
-        self.features = info.features;
         if self.steers() {
             self.buffers = STEERED_FIRST;
         }

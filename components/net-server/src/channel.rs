@@ -157,6 +157,42 @@ impl Channel {
         }
     }
 
+    /// The region of received headers.
+    pub(crate) const fn headers(&self) -> SharedMemory {
+        self.headers
+    }
+
+    /// Sends a frame whose payload `fill` writes to the region of send slots,
+    /// from a place on, behind the headers; false if there was no room, or the
+    /// frame is longer than a slot, or `fill` says so.
+    #[inline]
+    pub(crate) fn transmit_by_value(
+        &mut self,
+        frame: &Outgoing<'_>,
+        fill: impl FnOnce(&SharedMemory, usize) -> bool,
+    ) -> bool {
+        let len = frame.len();
+        let fits = len <= self.slot_bytes && matches!(self.outgoing.has_room(1), Ok(true));
+        let Some(slot) = self.ours.pop_if(|_| fits) else {
+            return false;
+        };
+        let at = usize::from(slot) * self.slot_bytes;
+        let written = self.slots.write(at, frame.header).is_ok()
+            && fill(&self.slots, at + frame.header.len());
+        let mut transmit = Outgoing {
+            parts: &[],
+            ..*frame
+        }
+        .entry(slot, 0);
+        transmit.header_len = len as u16;
+        if !written || self.outgoing.push(&transmit.into()).is_err() {
+            self.ours.push(slot);
+            return false;
+        }
+        self.lent[usize::from(slot)] = true;
+        true
+    }
+
     /// Puts the packets given back on the ring.
     #[inline(never)]
     fn flush(&mut self) {
