@@ -92,6 +92,13 @@ pub enum BenchError {
     NoEcho,
     /// Fewer runs than a median needs.
     TooFewRuns(usize),
+    /// Bytes of a load were lost or wrong, or the system did not take it.
+    Placement {
+        /// Which case.
+        case: String,
+        /// What went wrong.
+        why: String,
+    },
     /// A client could not measure data passing; its line says why.
     Passing(String),
 }
@@ -112,6 +119,7 @@ impl fmt::Display for BenchError {
                 )
             }
             Self::Passing(line) => f.write_str(line),
+            Self::Placement { case, why } => write!(f, "{case}: {why}"),
             Self::TooFewRuns(runs) => write!(f, "{runs} runs give no median; {MIN_RUNS} at least"),
         }
     }
