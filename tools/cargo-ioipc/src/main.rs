@@ -163,6 +163,10 @@ struct MeasureEcho {
     /// Also write the figures here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also print where the instructions of each load go, by component and
+    /// function.
+    #[arg(long)]
+    profile: bool,
     /// Only on a TAP device with offloads, and an error if that cannot be: it
     /// needs root. Otherwise that comes after the loads on the user network.
     #[arg(long)]
@@ -193,6 +197,7 @@ impl MeasureEcho {
             options,
             runs,
             quick,
+            profile: self.profile,
             plugin: None,
         };
         let mut user = None;
