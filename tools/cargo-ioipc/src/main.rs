@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cargo_ioipc::run::{Session, run};
 use cargo_ioipc::{
-    Accel, Address, Error, Home, Net, Options, bench, control, inspect, plan, prepare,
+    Accel, Address, Error, Home, Net, Options, bench, compare, control, inspect, plan, prepare,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -35,6 +35,31 @@ enum Command {
     /// Measure guest instructions per packet and per byte.
     #[command(subcommand)]
     Bench(Measure),
+    /// Show what became better and worse between two runs of a benchmark.
+    Compare(Compare),
+}
+
+#[derive(Args, Debug)]
+struct Compare {
+    /// What `bench placement` or `bench echo` wrote with --json.
+    #[arg(value_name = "A.json")]
+    before: PathBuf,
+    /// The same of another run.
+    #[arg(value_name = "B.json")]
+    after: PathBuf,
+    /// Exit with status 1 if a figure is worse by more than the spread of the
+    /// runs, or if there is none to compare.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Compare {
+    /// Compares and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let comparison = compare::compare(&self.before, &self.after)?;
+        print!("{}", comparison.render(std::io::stdout().is_terminal()));
+        Ok(u8::from(self.strict && comparison.fails()))
+    }
 }
 
 /// Which system.
@@ -315,6 +340,7 @@ fn execute(command: Command) -> Result<u8, Error> {
             eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
             println!("{}: {} is sound", system.system.display(), plan.name);
         }
+        Command::Compare(arguments) => return arguments.execute(),
         Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
         Command::Bench(Measure::DataPassing(arguments)) => return arguments.execute(),
         Command::Inspect(arguments) => match &arguments.live {
