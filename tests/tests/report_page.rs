@@ -215,14 +215,14 @@ fn page() -> String {
 fn the_page_renders_and_every_plot_has_data() {
     let page = Page::open(&page());
     assert_eq!(page.defects(), Vec::<String>::new());
-    // Panels of 1500 bytes a packet: throughput, ratios, parts of two sizes;
-    // jumbo frames beside their reference.
+    // Ten panels at 1500 bytes a packet: throughput, ratio, parts of two sizes;
+    // ten of jumbo frames beside their reference.
     assert_eq!(
         page.value("document.querySelectorAll('svg.plot').length"),
-        32
+        60
     );
-    // Five ways, two placements, five sizes.
-    assert_eq!(page.value(&format!("{PLOTS}[0].marks")), 50);
+    // Five ways, two placements, six sizes.
+    assert_eq!(page.value(&format!("{PLOTS}[0].marks")), 60);
     let unnamed = "[...document.querySelectorAll('svg.plot')]
         .filter(plot => !plot.getAttribute('aria-label') || plot.getAttribute('role') != 'img').length";
     assert_eq!(page.value(unnamed), 0);

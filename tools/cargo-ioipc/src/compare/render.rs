@@ -25,10 +25,15 @@ impl Comparison {
         for difference in &self.differences {
             writeln!(text, "not the same: {difference}")?;
         }
+        let unit = self.changes.first().map(|change| &change.unit);
+        let one_unit = self.changes.iter().all(|change| Some(&change.unit) == unit);
+        if let (true, Some(unit)) = (one_unit, unit) {
+            writeln!(text, "{unit}:")?;
+        }
         for (at, change) in self.changes.iter().enumerate() {
             let new = at == 0 || self.changes[at - 1].verdict != change.verdict;
             text.push_str(if new { "\n" } else { "" });
-            line(text, change, colours)?;
+            line(text, change, one_unit, colours)?;
         }
         for (file, only) in [("A", &self.only_before), ("B", &self.only_after)] {
             text.push_str(if only.is_empty() { "" } else { "\n" });
@@ -55,7 +60,7 @@ impl Comparison {
     }
 }
 
-fn line(text: &mut String, change: &Change, colours: bool) -> fmt::Result {
+fn line(text: &mut String, change: &Change, one_unit: bool, colours: bool) -> fmt::Result {
     let (word, style) = match change.verdict {
         Verdict::Worse => ("worse", AnsiColor::Red.on_default()),
         Verdict::Better => ("better", AnsiColor::Green.on_default()),
@@ -66,9 +71,12 @@ fn line(text: &mut String, change: &Change, colours: bool) -> fmt::Result {
     let growth = change.growth() * 100.0;
     write!(
         text,
-        "{style}{word:<6} {growth:>+7.1} %  {before:>11} → {after:<11} {}, {}",
-        change.name, change.unit
+        "{style}{word:<6} {growth:>+7.1} %  {before:>11} → {after:<11} {}",
+        change.name
     )?;
+    if !one_unit {
+        write!(text, ", {}", change.unit)?;
+    }
     for (at, (name, before, after)) in change.counts.iter().enumerate() {
         let between = if at == 0 { "; " } else { ", " };
         let (before, after) = (number(*before), number(*after));

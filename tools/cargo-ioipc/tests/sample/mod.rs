@@ -10,6 +10,8 @@ use cargo_ioipc::bench::placement::record::{
     Case, FORMAT, Figure, Passing, Pattern, Placement, Protocol, Record, Row,
 };
 
+/// The largest operation, and a burst.
+const LARGEST: u32 = 60 << 10;
 /// Runs of each row.
 const RUNS: u32 = 5;
 /// Every way of passing data.
@@ -26,8 +28,8 @@ pub fn record() -> Record {
     let mut rows = Vec::new();
     for placement in [Placement::Kernel, Placement::User] {
         for passing in PASSINGS {
-            for (protocol, pattern, mtu, outstanding) in series() {
-                for bytes in sizes(protocol, mtu) {
+            for (protocol, pattern, mtu) in series() {
+                for (bytes, outstanding) in operations(protocol, pattern, mtu) {
                     rows.push(row(Case {
                         placement,
                         passing,
@@ -56,30 +58,32 @@ pub fn record() -> Record {
     }
 }
 
-fn series() -> impl Iterator<Item = (Protocol, Pattern, u32, u32)> {
-    use Pattern::{Echo, In, Out};
-    use Protocol::{Tcp, Udp};
-    let reference = [
-        (Udp, Out, 16),
-        (Udp, In, 16),
-        (Udp, Echo, 1),
-        (Udp, Echo, 64),
-        (Tcp, Out, 4),
-        (Tcp, In, 4),
-        (Tcp, Echo, 1),
-    ];
-    let jumbo = [(Udp, Echo, 64), (Tcp, Out, 4)];
-    let with = |mtu| move |(protocol, pattern, burst)| (protocol, pattern, mtu, burst);
-    let reference = reference.into_iter().map(with(1500));
-    reference.chain(jumbo.into_iter().map(with(9000)))
+fn series() -> impl Iterator<Item = (Protocol, Pattern, u32)> {
+    let patterns = [Pattern::Out, Pattern::In, Pattern::Echo];
+    let protocols = [Protocol::Udp, Protocol::Tcp];
+    protocols.into_iter().flat_map(move |protocol| {
+        let with = move |mtu| patterns.map(|pattern| (protocol, pattern, mtu));
+        [1500, 9000].into_iter().flat_map(with)
+    })
 }
 
-fn sizes(protocol: Protocol, mtu: u32) -> Vec<u32> {
-    match (protocol, mtu) {
-        (Protocol::Udp, 1500) => vec![64, 256, 512, 1024, 1400],
-        (Protocol::Udp, _) => vec![64, 512, 1400, 4096, 8192],
-        (Protocol::Tcp, _) => vec![1024, 4096, 16_384, 65_536],
-    }
+/// Sizes and bursts: one at a time, but for streams one way, and about as many
+/// as 60 KiB hold.
+fn operations(protocol: Protocol, pattern: Pattern, mtu: u32) -> Vec<(u32, u32)> {
+    let sizes: &[u32] = match mtu {
+        1500 => &[64, 512, 1400, 4096, 16_384, LARGEST],
+        _ => &[4096, 16_384, LARGEST],
+    };
+    let stream = protocol == Protocol::Tcp;
+    let burst = |bytes: u32| match (stream, bytes) {
+        (true, _) => (LARGEST / bytes).min(32),
+        (false, ..=1500) => 64,
+        (false, _) => LARGEST / bytes,
+    };
+    let bursts = sizes.iter().map(|bytes| (*bytes, burst(*bytes)));
+    let one_way = stream && pattern != Pattern::Echo;
+    let ones = sizes.iter().filter(|bytes| !one_way && **bytes != LARGEST);
+    bursts.chain(ones.map(|bytes| (*bytes, 1))).collect()
 }
 
 /// The row of a case.

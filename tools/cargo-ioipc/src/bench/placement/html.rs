@@ -12,7 +12,7 @@ mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
-use super::panel::{self, CAVEAT, PASSINGS, Panel, number};
+use super::panel::{self, CAVEAT, PASSINGS, number};
 use super::plot;
 use super::record::{Passing, Placement, Record};
 
@@ -135,11 +135,6 @@ fn section(id: &str, title: &str, how: &Markup, body: &Markup) -> Markup {
 /// What stands beside every ratio.
 fn caveat() -> Markup {
     markup! { p.caveat { (CAVEAT) } }
-}
-
-/// The largest size of a panel.
-fn largest(panel: &Panel<'_>) -> Option<u32> {
-    panel.sizes().last().copied()
 }
 
 /// A ratio for people: `1.23 ×`.

@@ -3,17 +3,36 @@
 use std::fmt::Write as _;
 
 use super::pairs;
-use super::panel::{self, CAVEAT, Panel, number, size};
+use super::panel::{self, CAVEAT, Panel, number};
 use super::record::{Passing, Placement, Record, Row};
 
-/// Widths of the columns of each placement: instructions, crossings, system
-/// calls, bytes copied, page operations.
-const WIDTHS: [usize; 5] = [11, 7, 7, 9, 7];
-/// Their heads.
-const HEADS: [&str; 5] = ["instr", "cross", "calls", "copied", "pages"];
+/// A column of each placement.
+struct Column {
+    head: &'static str,
+    width: usize,
+    figure: fn(&Row) -> Option<f64>,
+}
+
+const fn column(head: &'static str, width: usize, figure: fn(&Row) -> Option<f64>) -> Column {
+    Column {
+        head,
+        width,
+        figure,
+    }
+}
+
+/// The last is left out if nothing was timed.
+const COLUMNS: [Column; 6] = [
+    column("instr", 11, |row| Some(row.instructions.median)),
+    column("cross", 7, |row| Some(row.crossings)),
+    column("calls", 7, |row| Some(row.system_calls)),
+    column("copied", 9, |row| Some(row.copied)),
+    column("pages", 7, |row| Some(row.page_operations)),
+    column("ns", 10, |row| row.nanoseconds.map(|time| time.median)),
+];
 /// In front of them: data passing and bytes.
-const NAME: usize = 15;
-const BYTES: usize = 8;
+const NAME: usize = 13;
+const BYTES: usize = 12;
 
 /// The record as a table. Ratios are of the medians; `~` stands where the runs
 /// of the two placements overlap.
@@ -32,12 +51,14 @@ fn write(text: &mut String, record: &Record) -> std::fmt::Result {
          figures of one operation, medians of {} runs; {}, {}, ioipc {}",
         record.runs, record.kernel, record.accel, record.version
     )?;
+    let timed = record.rows.iter().any(|row| row.nanoseconds.is_some());
+    let columns = &COLUMNS[..COLUMNS.len() - usize::from(!timed)];
     for panel in panel::panels(record) {
         writeln!(text, "\n{}", panel.shape.title())?;
-        head(text)?;
+        head(text, columns)?;
         for passing in panel::PASSINGS {
             for bytes in panel.sizes() {
-                line(text, &panel, passing, bytes)?;
+                line(text, columns, &panel, passing, bytes)?;
             }
         }
         writeln!(text, "  {CAVEAT}")?;
@@ -45,38 +66,42 @@ fn write(text: &mut String, record: &Record) -> std::fmt::Result {
     foot(text, record)
 }
 
-fn head(text: &mut String) -> std::fmt::Result {
-    let half: usize = WIDTHS.iter().sum();
+fn head(text: &mut String, columns: &[Column]) -> std::fmt::Result {
+    let half: usize = columns.iter().map(|column| column.width).sum();
     let front = NAME + BYTES;
     writeln!(
         text,
-        "{:front$} {:>half$} {:>half$}  user÷",
+        "{:front$}{:>half$} {:>half$}  user÷",
         "", "kernel", "user"
     )?;
-    write!(text, "{:NAME$}{:>BYTES$} ", "data passing", "bytes")?;
-    heads(text)?;
-    text.push(' ');
-    heads(text)?;
+    write!(text, "{:NAME$}{:>BYTES$}", "data passing", "bytes")?;
+    for between in ["", " "] {
+        text.push_str(between);
+        for Column { head, width, .. } in columns {
+            write!(text, "{head:>width$}")?;
+        }
+    }
     writeln!(text, "  kernel")
 }
 
-fn heads(text: &mut String) -> std::fmt::Result {
-    let mut columns = HEADS.iter().zip(WIDTHS);
-    columns.try_for_each(|(head, width)| write!(text, "{head:>width$}"))
-}
-
 /// A way and size in both placements, if either was measured.
-fn line(text: &mut String, panel: &Panel<'_>, passing: Passing, bytes: u32) -> std::fmt::Result {
+fn line(
+    text: &mut String,
+    columns: &[Column],
+    panel: &Panel<'_>,
+    passing: Passing,
+    bytes: u32,
+) -> std::fmt::Result {
     let row = |placement| panel.find(placement, passing, bytes);
     let (kernel, user) = (row(Placement::Kernel), row(Placement::User));
     if kernel.is_none() && user.is_none() {
         return Ok(());
     }
-    let (name, bytes_text) = (panel::passing(passing), size(bytes));
-    write!(text, "{name:NAME$}{bytes_text:>BYTES$} ")?;
-    columns(text, kernel)?;
+    let (name, operation) = (panel::passing(passing), panel.operation(bytes));
+    write!(text, "{name:NAME$}{operation:>BYTES$}")?;
+    figures(text, columns, kernel)?;
     text.push(' ');
-    columns(text, user)?;
+    figures(text, columns, user)?;
     match pairs::user_by_kernel(panel, passing, bytes) {
         Some(ratio) => {
             let mark = if ratio.is_certain() { ' ' } else { '~' };
@@ -86,19 +111,12 @@ fn line(text: &mut String, panel: &Panel<'_>, passing: Passing, bytes: u32) -> s
     }
 }
 
-fn columns(text: &mut String, row: Option<&Row>) -> std::fmt::Result {
-    let figures = row.map(|row| {
-        [
-            number(row.instructions.median),
-            number(row.crossings),
-            number(row.system_calls),
-            number(row.copied),
-            number(row.page_operations),
-        ]
-    });
-    let figures = figures.unwrap_or_else(|| std::array::from_fn(|_| "-".to_owned()));
-    let mut columns = figures.iter().zip(WIDTHS);
-    columns.try_for_each(|(figure, width)| write!(text, "{figure:>width$}"))
+fn figures(text: &mut String, columns: &[Column], row: Option<&Row>) -> std::fmt::Result {
+    for Column { width, figure, .. } in columns {
+        let value = row.and_then(figure).map_or("-".to_owned(), number);
+        write!(text, "{value:>width$}")?;
+    }
+    Ok(())
 }
 
 fn foot(text: &mut String, record: &Record) -> std::fmt::Result {

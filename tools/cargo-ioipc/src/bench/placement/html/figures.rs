@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 use super::super::pairs::{self, Ratio};
-use super::super::panel::{self, CAVEAT, PASSINGS, PLACEMENTS, Panel, number, size};
+use super::super::panel::{self, Bundle, CAVEAT, PASSINGS, PLACEMENTS, Panel, number, size};
 use super::super::plot::{self, Line, Lines, Point};
 use super::super::record::{Passing, Placement, Row};
-use super::{caveat, largest, section, times};
+use super::{caveat, section, times};
 
 /// Throughput by size.
 pub(super) fn throughput(panels: &[&Panel<'_>]) -> Markup {
@@ -63,10 +63,11 @@ fn throughput_point(row: &Row) -> Option<Point> {
     let case = &row.case;
     let [_, bytes, _] = values;
     let words = format!(
-        "{}, {} placement, {}: {} bytes per 1000 instructions ({} instructions an operation, {} to {})",
+        "{}, {} placement, {} × {}: {} bytes per 1000 instructions ({} instructions an operation, {} to {})",
         panel::passing(case.passing),
         panel::placement(case.placement),
         size(case.bytes),
+        case.outstanding,
         number(bytes),
         number(figure.median),
         number(figure.min),
@@ -170,7 +171,7 @@ fn ratio_point(panel: &Panel<'_>, passing: Passing, bytes: u32) -> Option<Point>
 
 /// What the plot says of the largest size.
 fn conclusion(panel: &Panel<'_>) -> Markup {
-    let bytes = largest(panel).unwrap_or(0);
+    let bytes = panel.telling;
     let said = |passing| {
         let ratio = pairs::user_by_kernel(panel, passing, bytes)?;
         Some(html! { (panel::passing(passing)) " " b { (times(ratio.median)) } })
@@ -182,7 +183,7 @@ fn conclusion(panel: &Panel<'_>) -> Markup {
     html! {
         @if !said.is_empty() {
             p {
-                "At " (size(bytes)) ": "
+                "At " (panel.operation(bytes)) ": "
                 @for (at, said) in said.iter().enumerate() { @if at > 0 { ", " } (said) }
                 "."
             }
@@ -210,11 +211,12 @@ pub(super) fn jumbo(reference: &[&Panel<'_>], jumbo: &[&Panel<'_>]) -> Markup {
 fn beside(reference: &[&Panel<'_>], large: &Panel<'_>) -> Markup {
     let same = |panel: &&&Panel<'_>| {
         let shape = panel.shape;
-        (shape.protocol, shape.pattern, shape.outstanding)
+        let one = |bundle| bundle == Bundle::One;
+        (shape.protocol, shape.pattern, one(shape.bundle))
             == (
                 large.shape.protocol,
                 large.shape.pattern,
-                large.shape.outstanding,
+                one(large.shape.bundle),
             )
     };
     let small = reference.iter().find(same);

@@ -5,9 +5,9 @@ use maud::{Markup, html};
 use super::super::pairs::{self, Ratio};
 use super::super::panel::{self, CAVEAT, PASSINGS, PLACEMENTS, Panel, number, size};
 use super::super::record::{Figure, Passing, Placement, Row};
-use super::{caveat, largest, section, times};
+use super::{caveat, section, times};
 
-/// Three ratios of each pattern at its largest size.
+/// Three ratios of each panel, at the size that tells most.
 pub(super) fn in_short(panels: &[&Panel<'_>]) -> Markup {
     let found: Vec<_> = panels.iter().filter_map(|panel| short(panel)).collect();
     if found.is_empty() {
@@ -18,7 +18,7 @@ pub(super) fn in_short(panels: &[&Panel<'_>]) -> Markup {
             h2 { "In short" }
             div.scroll { table.short {
                 thead { tr {
-                    th scope="col" { "at the largest size" }
+                    th scope="col" { "size × burst" }
                     th.number scope="col" { "I/O-oriented" small { "user ÷ kernel placement" } }
                     th.number scope="col" { "conventional" small { "user ÷ kernel placement" } }
                     th.number scope="col" { "I/O-oriented ÷ conventional" small { "both at user level" } }
@@ -41,13 +41,20 @@ pub(super) fn in_short(panels: &[&Panel<'_>]) -> Markup {
 
 /// Title and ratios of a panel; none if nothing can be compared.
 fn short(panel: &Panel<'_>) -> Option<(String, [Option<Ratio>; 3])> {
-    let bytes = largest(panel)?;
+    let bytes = panel.telling;
     let ratios = [
         pairs::user_by_kernel(panel, Passing::EmulatedCopy, bytes),
         pairs::user_by_kernel(panel, Passing::Conventional, bytes),
         pairs::by_conventional(panel, Placement::User, Passing::EmulatedCopy, bytes),
     ];
-    let title = format!("{}, {}", panel.shape.title(), size(bytes));
+    let case = &panel.rows.iter().find(|row| row.case.bytes == bytes)?.case;
+    let title = format!(
+        "{}, {}, {} × {}",
+        panel::protocol(case.protocol),
+        panel::pattern(case.pattern),
+        size(bytes),
+        case.outstanding
+    );
     ratios
         .iter()
         .any(Option::is_some)
@@ -124,7 +131,7 @@ fn line(panel: &Panel<'_>, passing: Passing, bytes: u32, timed: bool) -> Markup 
     html! {
         tr {
             th scope="row" { (panel::passing(passing)) }
-            td.number { (size(bytes)) }
+            td.number { (panel.operation(bytes)) }
             @for row in rows { (cells(row, timed)) }
             td.number { (cell(ratio.as_ref())) }
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::super::panel::{self, PASSINGS, PLACEMENTS, Panel, number, size};
+use super::super::panel::{self, PASSINGS, PLACEMENTS, Panel, number};
 use super::super::plot::{self, Bar, Bars, PARTS};
 use super::super::record::{Record, Row};
 use super::section;
@@ -25,8 +25,8 @@ pub(super) fn where_they_go(record: &Record, panels: &[&Panel<'_>]) -> Markup {
     let colours: Colours<'_> = order.iter().copied().zip(0..).collect();
     let how = html! {
         p {
-            "The instructions of one operation by the component that executed them, for the smallest and the "
-            "largest size: " b { "shorter is better" } ". Each pair is one way of passing data, above in kernel "
+            "The instructions of one operation by the component that executed them, for a small and a "
+            "large size: " b { "shorter is better" } ". Each pair is one way of passing data, above in kernel "
             "placement, below in user placement. What grows from the upper to the lower bar is what isolation "
             "costs there. Point at a part for its figure."
         }
@@ -64,15 +64,11 @@ fn order(record: &Record) -> Vec<&str> {
     order.into_iter().map(|(name, _)| name).collect()
 }
 
-/// The smallest and the largest size.
+/// The smallest size and the one that tells most.
 fn ends(panel: &Panel<'_>) -> Vec<u32> {
     let sizes = panel.sizes();
-    let mut ends: Vec<u32> = sizes
-        .first()
-        .into_iter()
-        .chain(sizes.last())
-        .copied()
-        .collect();
+    let mut ends: Vec<u32> = sizes.first().copied().into_iter().collect();
+    ends.push(panel.telling);
     ends.dedup();
     ends
 }
@@ -82,7 +78,7 @@ fn figure(panel: &Panel<'_>, bytes: u32, colours: &Colours<'_>) -> Markup {
     if rows.is_empty() {
         return html! {};
     }
-    let title = format!("{}, {}", panel.shape.title(), size(bytes));
+    let title = format!("{}, {}", panel.shape.title(), panel.operation(bytes));
     let mut last = None;
     let bars = rows.iter().map(|row| {
         let first = last.replace(row.case.passing) != Some(row.case.passing);
