@@ -2,9 +2,10 @@
 
 use monitor_api::Counter;
 use shared_ring::{AttachError, Consumer, Producer, RingError};
-use socket_api::{CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
+use socket_api::{Account, CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
 
 use crate::config::{ClientConfig, Quota};
+use crate::counters::add_difference;
 use crate::sockets::Sockets;
 use crate::tokens::Tokens;
 
@@ -28,10 +29,13 @@ pub(crate) struct Traffic {
     pub completions: u64,
 }
 
-/// The client number `index`, if it was ever attached to.
+/// The client number `index`, if it was ever attached to, for whom something is
+/// done: that is news.
 #[inline]
 pub(crate) fn client_at(clients: &mut [Option<Client>], index: usize) -> Option<&mut Client> {
-    clients.get_mut(index)?.as_mut()
+    let client = clients.get_mut(index)?.as_mut()?;
+    client.news = true;
+    Some(client)
 }
 
 /// One client.
@@ -48,6 +52,10 @@ pub(crate) struct Client {
     pub traffic: Traffic,
     /// No room for completions: wait until it signals again.
     pub stalled: bool,
+    /// Its numbers may have changed since they were shown.
+    pub news: bool,
+    /// Its account as it was shown.
+    shown: Account,
     /// Sockets in use, outstanding requests.
     gauges: (Counter, Counter),
 }
@@ -74,6 +82,8 @@ impl Client {
             tokens: Tokens::new(index, config.quota.requests, servers),
             traffic: Traffic::default(),
             stalled: false,
+            news: true,
+            shown: Account::default(),
             gauges,
         })
     }
@@ -125,8 +135,18 @@ impl Client {
         }
     }
 
-    /// Shows the gauges.
-    pub fn publish_gauges(&self) {
+    /// Shows the gauges, and adds to the `sum` of all accounts that are shown
+    /// what is new of this one, of which `passing` has what data passing cost.
+    #[inline]
+    pub fn add_news(&mut self, sum: &mut Account, passing: &Account) {
+        self.news = false;
+        let now = Account {
+            signals: self.traffic.signals,
+            completions: self.traffic.completions,
+            ..*passing
+        };
+        add_difference(sum, &now, &self.shown);
+        self.shown = now;
         self.gauges.0.set(u64::from(self.sockets.used()));
         self.gauges.1.set(u64::from(self.tokens.unanswered()));
     }

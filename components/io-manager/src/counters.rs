@@ -233,13 +233,14 @@ impl Counters {
     }
 }
 
-/// Adds what one client's passing has cost.
+/// Adds what has come to an account since it was as `before`.
 #[inline]
-pub(crate) fn add_account(sum: &mut Account, one: &Account) {
+pub(crate) fn add_difference(sum: &mut Account, now: &Account, before: &Account) {
     // Sixteen numbers each, which vector registers add.
-    let (sum, one): (&mut [u64; NUMBERS], &[u64; NUMBERS]) =
-        (transmute_mut!(sum), transmute_ref!(one));
-    for (sum, one) in sum.iter_mut().zip(one) {
-        *sum += one;
+    let sum: &mut [u64; NUMBERS] = transmute_mut!(sum);
+    let (now, before): (&[u64; NUMBERS], &[u64; NUMBERS]) =
+        (transmute_ref!(now), transmute_ref!(before));
+    for ((sum, now), before) in sum.iter_mut().zip(now).zip(before) {
+        *sum = sum.wrapping_add(now.wrapping_sub(*before));
     }
 }

@@ -12,7 +12,7 @@ use zerocopy::{IntoBytes, transmute_ref};
 
 use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
 use crate::check::{Refusal, SHARED, check, operation, uses_socket};
-use crate::client::{Client, Standing, client_at};
+use crate::client::{Client, Standing};
 use crate::counters::Counters;
 use crate::null::{NULL_SERVER, Pattern};
 use crate::plain::{RECV, SEND};
@@ -40,19 +40,21 @@ pub(crate) struct Route {
 }
 
 impl<M: Machine> Core<M> {
-    /// Takes up to its share of requests from client `index`; true if there
-    /// may be more.
+    /// Takes up to its share of requests from client `index`, or tells servers
+    /// that it is not served any more; true if there may be more.
     pub(crate) fn serve(&mut self, servers: &mut [Server], index: usize) -> bool {
-        let Some(client) = client_at(&mut self.clients, index) else {
+        let Some(Some(client)) = self.clients.get_mut(index) else {
             return false;
         };
         if client.standing != Standing::Served {
+            self.tell_dropped(servers, index);
             return false;
         }
         if client.requests.looks_empty() {
             client.stalled = false;
             return false;
         }
+        client.news = true;
         let mut desk = Desk {
             memory: &mut self.memory,
             counters: &self.counters,

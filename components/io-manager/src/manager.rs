@@ -17,7 +17,7 @@ use crate::answer::Taken;
 use crate::books::Books;
 use crate::client::{Client, Standing, client_at};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::counters::{Counters, add_account};
+use crate::counters::Counters;
 use crate::null::Pattern;
 use crate::progress::Core;
 use crate::receive::take_received;
@@ -72,6 +72,7 @@ impl<M: Machine> Manager<M> {
                 counters: Counters::new(page),
                 alive: ((1u16 << servers.len()) - 1) as u8,
                 pattern: Pattern::NONE,
+                shown: Account::default(),
             },
             servers: attached.collect::<Result<_, _>>()?,
             first: 0,
@@ -135,14 +136,12 @@ impl<M: Machine> Manager<M> {
             more |= self.take_from_server(index);
         }
         let count = self.core.clients.len();
-        for index in (self.first..count).chain(0..self.first) {
+        let mut index = self.first;
+        for _ in 0..count {
             more |= self.core.serve(&mut self.servers, index);
-            self.core.tell_dropped(&mut self.servers, index);
+            index = following(index, count);
         }
-        self.first += 1;
-        if self.first >= count {
-            self.first = 0;
-        }
+        self.first = following(self.first, count);
         self.publish(bells);
         more
     }
@@ -215,13 +214,16 @@ impl<M: Machine> Manager<M> {
     /// comes. Counts a wake-up, since the caller sleeps next.
     pub fn arm(&mut self, bells: &mut impl Bells) -> bool {
         self.show();
-        let mut idle = true;
-        // Servers complete quietly what clients do not wait for.
-        let clients = self.core.clients.iter().flatten();
-        let asked = |c: &Client| c.completions.is_asked_for_anything();
-        let (anything, stalled) = clients.fold((false, false), |(anything, stalled), client| {
-            (anything | asked(client), stalled | client.stalled)
-        });
+        let (mut idle, mut anything, mut stalled) = (true, false, false);
+        for client in self.core.clients.iter_mut().flatten() {
+            // Servers complete quietly what clients do not wait for.
+            anything |= client.completions.is_asked_for_anything();
+            stalled |= client.stalled;
+            if client.standing == Standing::Served {
+                // A client without room is looked at when it signals again.
+                idle &= client.requests.arm().unwrap_or(false) || client.stalled;
+            }
+        }
         for (index, server) in self.servers.iter_mut().enumerate() {
             if server.alive {
                 idle &= match anything {
@@ -236,34 +238,30 @@ impl<M: Machine> Manager<M> {
                 bells.driver(index);
             }
         }
-        for client in self.core.clients.iter_mut().flatten() {
-            if client.standing == Standing::Served {
-                // A client without room is looked at when it signals again.
-                idle &= client.requests.arm().unwrap_or(false) || client.stalled;
-            }
-        }
         if idle {
             self.core.counters.wakeups.add(1);
         }
         idle
     }
 
-    /// Shows the numbers that are not kept where others see them.
+    /// Shows the numbers that are not kept where others see them, of those of
+    /// whom there is news.
     fn show(&mut self) {
-        let mut sum = Account::default();
-        for (index, client) in self.core.clients.iter().enumerate() {
+        let mut news = false;
+        for (index, client) in self.core.clients.iter_mut().enumerate() {
+            let Some(client) = client.as_mut().filter(|c| c.news) else {
+                continue;
+            };
+            news = true;
             if let Some(account) = self.core.memory.account(index as u16) {
-                add_account(&mut sum, account);
-            }
-            if let Some(client) = client {
-                sum.signals += client.traffic.signals;
-                sum.completions += client.traffic.completions;
-                client.publish_gauges();
+                client.add_news(&mut self.core.shown, account);
             }
         }
         let counters = &self.core.counters;
-        counters.show(&sum);
-        counters.reserve.set(u64::from(self.core.memory.reserve()));
+        if news {
+            counters.show(&self.core.shown);
+            counters.reserve.set(u64::from(self.core.memory.reserve()));
+        }
         let held = self.servers.iter().map(|s| s.nic.packets.with_server());
         counters.packets_held.set(u64::from(held.sum::<u32>()));
     }
@@ -370,6 +368,14 @@ impl<M: Machine> Manager<M> {
                 bells.client(index);
             }
         }
+    }
+}
+
+/// The number behind one, of `count` that are served in turn.
+fn following(index: usize, count: usize) -> usize {
+    match index + 1 {
+        next if next < count => next,
+        _ => 0,
     }
 }
 
