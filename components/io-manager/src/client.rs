@@ -5,7 +5,7 @@ use shared_ring::{AttachError, Consumer, Producer, RingError};
 use socket_api::{Account, CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
 
 use crate::config::{ClientConfig, Quota};
-use crate::counters::add_difference;
+use crate::counters::{AccountCounters, add_news};
 use crate::sockets::Sockets;
 use crate::tokens::Tokens;
 
@@ -135,18 +135,14 @@ impl Client {
         }
     }
 
-    /// Shows the gauges, and adds to the `sum` of all accounts that are shown
-    /// what is new of this one, of which `passing` has what data passing cost.
+    /// Shows its gauges, and adds what is new of its account to those of all.
     #[inline]
-    pub fn add_news(&mut self, sum: &mut Account, passing: &Account) {
+    pub fn show_news(&mut self, counters: &AccountCounters, account: &mut Account) {
         self.news = false;
-        let now = Account {
-            signals: self.traffic.signals,
-            completions: self.traffic.completions,
-            ..*passing
-        };
-        add_difference(sum, &now, &self.shown);
-        self.shown = now;
+        account.signals = self.traffic.signals;
+        account.requests = self.traffic.requests;
+        account.completions = self.traffic.completions;
+        add_news(counters, account, &mut self.shown);
         self.gauges.0.set(u64::from(self.sockets.used()));
         self.gauges.1.set(u64::from(self.tokens.unanswered()));
     }

@@ -11,13 +11,13 @@ use alloc::vec::Vec;
 use data_passing::{Fault, FrameId, Machine, Memory};
 use monitor_api::{Counter, CounterPage};
 use shared_ring::AttachError;
-use socket_api::{Account, CLIENT_REQUESTS, SERVER_REQUESTS};
+use socket_api::{CLIENT_REQUESTS, SERVER_REQUESTS};
 
 use crate::answer::Taken;
 use crate::books::Books;
 use crate::client::{Client, Standing, client_at};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::counters::Counters;
+use crate::counters::{AccountCounters, Counters};
 use crate::null::Pattern;
 use crate::progress::Core;
 use crate::receive::take_received;
@@ -41,6 +41,7 @@ pub trait Bells {
 pub struct Manager<M> {
     core: Core<M>,
     servers: Box<[Server]>,
+    accounts: AccountCounters,
     /// Who is served first in the next turn.
     first: usize,
 }
@@ -65,14 +66,15 @@ impl<M: Machine> Manager<M> {
         }
         let attached = servers.iter().enumerate();
         let attached = attached.map(|(n, s)| Server::attach(n as u8, s));
+        let counters = Counters::new(page);
         let mut this = Self {
+            accounts: counters.of_accounts(),
             core: Core {
                 memory,
                 clients: Vec::with_capacity(clients.len()),
-                counters: Counters::new(page),
+                counters,
                 alive: ((1u16 << servers.len()) - 1) as u8,
                 pattern: Pattern::NONE,
-                shown: Account::default(),
             },
             servers: attached.collect::<Result<_, _>>()?,
             first: 0,
@@ -244,24 +246,19 @@ impl<M: Machine> Manager<M> {
         idle
     }
 
-    /// Shows the numbers that are not kept where others see them, of those of
-    /// whom there is news.
+    /// Shows the numbers that are not kept where others see them, of clients for
+    /// whom something was done.
     fn show(&mut self) {
-        let mut news = false;
         for (index, client) in self.core.clients.iter_mut().enumerate() {
-            let Some(client) = client.as_mut().filter(|c| c.news) else {
-                continue;
-            };
-            news = true;
-            if let Some(account) = self.core.memory.account(index as u16) {
-                client.add_news(&mut self.core.shown, account);
+            if let Some(client) = client
+                && client.news
+                && let Some(account) = self.core.memory.account(index as u16)
+            {
+                client.show_news(&self.accounts, account);
             }
         }
         let counters = &self.core.counters;
-        if news {
-            counters.show(&self.core.shown);
-            counters.reserve.set(u64::from(self.core.memory.reserve()));
-        }
+        counters.reserve.set(u64::from(self.core.memory.reserve()));
         let held = self.servers.iter().map(|s| s.nic.packets.with_server());
         counters.packets_held.set(u64::from(held.sum::<u32>()));
     }

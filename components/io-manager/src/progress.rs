@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use data_passing::{Machine, Memory};
-use socket_api::{Account, Completion, Op, Status};
+use socket_api::{Completion, Op, Status};
 
 use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
@@ -29,8 +29,6 @@ pub(crate) struct Core<M> {
     pub alive: u8,
     /// What null sockets receive.
     pub pattern: Pattern,
-    /// The sum of all clients' accounts, as it was shown.
-    pub shown: Account,
 }
 
 impl<M: Machine> Core<M> {
