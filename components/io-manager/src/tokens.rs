@@ -52,6 +52,18 @@ pub(crate) struct Answer {
     pub arg: u64,
 }
 
+impl Answer {
+    /// All is well with all of a `Send`.
+    #[inline(always)]
+    pub fn all_of(request: &Outstanding) -> Self {
+        Self {
+            status: Status::Ok as u16,
+            len: request.len,
+            arg: 0,
+        }
+    }
+}
+
 /// The bytes of a request.
 #[derive(Debug)]
 pub(crate) enum Data {

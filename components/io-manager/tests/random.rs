@@ -246,6 +246,13 @@ impl World {
             entry.flags = packet_flags::CHECKSUM;
             (entry.checksum_start, entry.checksum_offset) = (34, 16);
         }
+        // Right only if the last part's send waits.
+        if n[4] & 6 == 2
+            && let Some(last) = parts.last()
+        {
+            entry.flags |= packet_flags::DONE;
+            self.requests.retain(|r| r.user_data != last.token);
+        }
         self.parties.servers[0].say(entry);
     }
 

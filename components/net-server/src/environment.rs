@@ -30,6 +30,9 @@ pub struct Outgoing<'a> {
     pub checksum: Option<PartialChecksum>,
     /// The device is to make segments of so many payload bytes of it.
     pub segment: Option<u16>,
+    /// With that the server is done with the `Send` of the last part, all of
+    /// whose bytes it has sent. Of a frame that takes one entry.
+    pub done: bool,
 }
 
 impl Outgoing<'_> {
@@ -41,6 +44,7 @@ impl Outgoing<'_> {
             parts: &[],
             checksum: None,
             segment: None,
+            done: false,
         }
     }
 
@@ -90,6 +94,9 @@ impl Outgoing<'_> {
             transmit.flags |= packet_flags::CHECKSUM;
             transmit.checksum_start = checksum.start;
             transmit.checksum_offset = checksum.offset;
+        }
+        if self.done {
+            transmit.flags |= packet_flags::DONE;
         }
         if let Some(bytes) = self.segment {
             transmit.flags |= packet_flags::SEGMENT;

@@ -192,9 +192,13 @@ impl Server {
             token: r.user_data,
             len: r.extent.len,
             sum: summed.then_some(r.arg as u16),
+            done: r.extent.len != 0,
         };
         let ports = (udp.port, to_port);
-        datagram::send_frame(hop, ports, &payload, env, &mut self.counters);
+        if datagram::send_frame(hop, ports, &payload, env, &mut self.counters) && payload.done {
+            self.counters.add(Counter::Completions);
+            return true;
+        }
         let mut completion = r.complete(Status::Ok);
         completion.len = r.extent.len;
         self.finish(r, &completion, env);

@@ -61,6 +61,10 @@ pub mod packet_flags {
     /// `Transmit`: more references of the same frame follow in the next entry,
     /// of which only `flags`, `count` and `parts` count.
     pub const MORE: u16 = 1 << 5;
+    /// `Transmit` of one entry, with parts: the server is done with the `Send` of
+    /// the last one, as a completion with `Ok` and all its bytes right behind
+    /// this entry would say.
+    pub const DONE: u16 = 1 << 6;
 }
 
 /// No packet, in [`Completion::packet`].
