@@ -13,6 +13,7 @@ use zerocopy::{transmute_mut, transmute_ref};
 use crate::client::client_at;
 use crate::plain::{RECV, SEND};
 use crate::progress::Core;
+use crate::receives::cut;
 use crate::server::Server;
 use crate::sockets::{NO_SOCKET, Sockets};
 use crate::tokens::{Answer, Data, Outstanding, Stage, client_of};
@@ -104,6 +105,7 @@ impl<M: Machine> Core<M> {
         if request.stage != Stage::Waiting {
             return false;
         }
+        cut(completion, request.len);
         if request.op == Op::DropClient {
             self.dropped(number, server, index);
             return true;
@@ -175,6 +177,7 @@ impl<M: Machine> Core<M> {
         match op {
             Op::Recv => return self.receive(server, number, index, completion),
             Op::Resolve => return self.resolved(number, index, completion),
+            Op::Cancel => self.taken_back(&mut server.nic, (number, index), completion),
             Op::Bind | Op::Connect if completion.status == Status::Ok as u16 => {
                 self.bound(number, index, completion, op == Op::Connect);
             }

@@ -79,7 +79,7 @@ impl Client {
             queued_bytes: 0,
             standing: Standing::Served,
             sockets: Sockets::new(config.quota.sockets, base),
-            tokens: Tokens::new(index, config.quota.requests, servers),
+            tokens: Tokens::new(index, config.quota.requests, config.quota.sockets, servers),
             traffic: Traffic::default(),
             stalled: false,
             news: true,

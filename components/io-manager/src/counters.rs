@@ -118,6 +118,8 @@ counters! {
     input_reinstate = counter "input.reinstate",
     /// `Recv`s into a new region.
     input_create = counter "input.create",
+    /// `Send`s that became `Recv`s.
+    reposts = counter "reposts",
     /// `Send`s of which the rest was copied to answer the client.
     tails = counter "tails",
     /// Those that had to wait for want of frames.

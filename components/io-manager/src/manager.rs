@@ -75,6 +75,7 @@ impl<M: Machine> Manager<M> {
                 counters,
                 alive: ((1u16 << servers.len()) - 1) as u8,
                 pattern: Pattern::NONE,
+                untold: Vec::new(),
             },
             servers: attached.collect::<Result<_, _>>()?,
             first: 0,
@@ -116,6 +117,7 @@ impl<M: Machine> Manager<M> {
             log::warn!("client {} is cut off: {error}", config.name);
             self.core.counters.cut_off.add(1);
         }
+        self.core.untold.reserve(config.quota.sockets.into());
         self.core.clients.push(client.ok());
         Ok(())
     }
@@ -170,7 +172,10 @@ impl<M: Machine> Manager<M> {
         };
         let received = match server.nic.filled.looks_empty() {
             true => Ok(false),
-            false => take_received(&mut self.core, server),
+            false => {
+                self.core.announce(server);
+                take_received(&mut self.core, server)
+            }
         };
         match (sent, received, server.nic.flush()) {
             (Ok(a), Ok(b), true) if !server.nic.is_hopeless() => a | b,
@@ -345,8 +350,9 @@ impl<M: Machine> Manager<M> {
 
     /// Shows everybody what was written for them, and wakes who asked.
     fn publish(&mut self, bells: &mut impl Bells) {
-        let counters = &self.core.counters;
         for (index, server) in self.servers.iter_mut().enumerate() {
+            self.core.announce(server);
+            let counters = &self.core.counters;
             if server.alive && (server.to.publish() | server.slots_done.publish()) {
                 counters.signals_server.add(1);
                 bells.server(index);

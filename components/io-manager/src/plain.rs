@@ -15,6 +15,7 @@ use crate::client::{Client, Standing, client_at};
 use crate::nic::{ETHERNET, Nic};
 use crate::packets::NO_SLOT;
 use crate::progress::Core;
+use crate::receives::cut;
 use crate::sends::{Reference, References};
 use crate::server::Server;
 use crate::sockets::Sockets;
@@ -41,6 +42,7 @@ impl<M: Machine> Core<M> {
         let number = client_of(completion.user_data);
         let client = client_at(clients, number)?;
         let (index, request) = client.tokens.named(completion.user_data, server.index)?;
+        cut(completion, request.len);
         let nic = &mut server.nic;
         if client.standing != Standing::Served
             || !is_plain_recv(request)
@@ -182,7 +184,8 @@ impl<M: Machine> Core<M> {
             Concluded::Done => {}
             Concluded::Closed(socket, close) => self.finish_close(number, socket, close),
             Concluded::NoRoom => self.cut_off_without_room(number),
-            Concluded::Rare => self.proceed(number, index, nic_alive),
+            Concluded::Repost if self.repost(number, index) => {}
+            Concluded::Repost | Concluded::Rare => self.proceed(number, index, nic_alive),
         }
     }
 
@@ -346,6 +349,8 @@ enum Concluded {
     Closed(u16, u16),
     /// The client has to be cut off.
     NoRoom,
+    /// It is to become a `Recv`.
+    Repost,
     /// All: nothing was done.
     Rare,
 }
@@ -370,11 +375,16 @@ fn conclude_send<M: Machine>(
     {
         return Concluded::Rare;
     }
+    let becomes_recv = request.becomes_recv();
     let Data::Output(output) = &mut request.data else {
         return Concluded::Rare;
     };
+    let ok = request.answer.status == Status::Ok as u16;
+    if becomes_recv {
+        return Concluded::Repost;
+    }
     memory.empty_output(output);
-    let quiet = request.quiet && request.answer.status == Status::Ok as u16;
+    let quiet = request.quiet && ok;
     let (delayed, socket) = (request.delayed, request.socket);
     let completion = request.completion();
     client.queued_bytes = client.queued_bytes.saturating_sub(request.len);

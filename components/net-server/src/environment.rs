@@ -115,6 +115,8 @@ pub enum ManagerFault {
     NotItsSlot(u32),
     /// It named a packet that cannot be, or that we have already.
     Packet(u32),
+    /// It told of receives of a socket that cannot have them.
+    Receives(u32),
     /// The packet's first bytes do not lie in the header region, or its
     /// lengths contradict each other.
     Header(u32),
@@ -127,6 +129,7 @@ impl fmt::Display for ManagerFault {
             Self::Ring(e) => write!(f, "broke a ring: {e}"),
             Self::NotItsSlot(slot) => write!(f, "gave back send slot {slot}, not having it"),
             Self::Packet(id) => write!(f, "handed over packet {id}, which it did not have"),
+            Self::Receives(socket) => write!(f, "has no receives of socket {socket}"),
             Self::Header(id) => write!(f, "stated impossible lengths for packet {id}"),
         }
     }

@@ -132,10 +132,10 @@ impl Server {
         port: u16,
         env: &mut impl Environment,
     ) -> bool {
-        let Some(socket) = self.flows.udp(port) else {
+        let Some(s) = self.flows.udp(port) else {
             return false;
         };
-        let Some(socket) = self.sockets.get_mut(socket as usize) else {
+        let Some(socket) = self.sockets.get(s as usize) else {
             return false;
         };
         let Kind::Udp(Udp { peer, queue, .. }) = socket.kind else {
@@ -148,10 +148,10 @@ impl Server {
         {
             return false;
         }
-        let Some(r) = self.pending.pop_request(&mut socket.recvs) else {
+        let Some(r) = self.take_receive(s) else {
             return false;
         };
-        let mut completion = datagram(r, u32::from(total) - 28, from);
+        let mut completion = datagram(&r, u32::from(total) - 28, from);
         if completion.len != 0 {
             completion.packet = packet;
             completion.offset = HEADERS as u32;

@@ -61,6 +61,7 @@ mod packets;
 mod pending;
 mod random;
 mod reassembly;
+mod receives;
 mod requests;
 mod resolve;
 mod server;
