@@ -128,14 +128,16 @@ impl<M: Machine> Core<M> {
         let Some(client) = client_at(&mut self.clients, number) else {
             return false;
         };
-        if !client
-            .tokens
-            .get(index)
-            .is_some_and(|r| legal(r, &client.sockets, completion))
+        let request = client.tokens.get(index);
+        let about_receive = request.as_ref().is_some_and(|r| r.target != 0);
+        if !request.is_some_and(|r| legal(r, &client.sockets, completion))
             || !self.take_result(server, number, index, completion)
         {
             self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
             return false;
+        }
+        if about_receive && self.taken_back(server, (number, index), completion) {
+            return true;
         }
         let held = completion.flags & flags::HELD != 0;
         if held {
@@ -177,7 +179,6 @@ impl<M: Machine> Core<M> {
         match op {
             Op::Recv => return self.receive(server, number, index, completion),
             Op::Resolve => return self.resolved(number, index, completion),
-            Op::Cancel => self.taken_back(&mut server.nic, (number, index), completion),
             Op::Bind | Op::Connect if completion.status == Status::Ok as u16 => {
                 self.bound(number, index, completion, op == Op::Connect);
             }

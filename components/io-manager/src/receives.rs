@@ -155,33 +155,60 @@ impl<M: Machine> Core<M> {
         }
     }
 
-    /// The server has taken one receive back for the `Cancel` in a slot, which
-    /// was about one that waits here: that ends. If it was filled meanwhile, the
-    /// server has taken back another's, which waits on.
+    /// The server has answered the `Cancel` in a slot, which was about a receive
+    /// that waits here; true if it has to be asked again.
+    ///
+    /// It knows only how many wait. If it took one back, that is this one; unless
+    /// this one was filled meanwhile: then it is another's, which waits on. If it
+    /// had none, it is to be told of some again for that reason: one less, or it
+    /// was told after it had answered.
     pub(crate) fn taken_back(
         &mut self,
-        nic: &mut Nic,
+        server: &mut Server,
         (number, index): (usize, u16),
         completion: &mut Completion,
-    ) {
+    ) -> bool {
         let Some(client) = client_at(&mut self.clients, number) else {
-            return;
+            return false;
         };
         let Some(cancel) = client.tokens.get(index) else {
-            return;
+            return false;
         };
         let (target, socket) = (cancel.target, cancel.socket);
-        if target == 0 || completion.status != Status::Ok as u16 {
-            return;
+        let waits = client.tokens.is_queued(target);
+        match Status::from_number(completion.status) {
+            Some(Status::Ok) if waits => {}
+            Some(Status::Ok) => {
+                completion.status = Status::NotFound as u16;
+                if client.tokens.oldest(socket).is_some() && client.sockets.add_untold(socket) {
+                    self.untold.push((number as u16, socket));
+                }
+                return false;
+            }
+            Some(Status::NotFound) if waits => {
+                if !client.sockets.drop_untold(socket) {
+                    ask_again(server, client, number as u16, (index, socket));
+                    return true;
+                }
+                completion.status = Status::Ok as u16;
+            }
+            _ => return false,
         }
-        if client.tokens.is_queued(target) {
-            self.refuse(nic, number, target as u16, Status::Cancelled);
-            return;
-        }
-        completion.status = Status::NotFound as u16;
-        if client.tokens.oldest(socket).is_some() && client.sockets.add_untold(socket) {
-            self.untold.push((number as u16, socket));
-        }
+        self.refuse(&mut server.nic, number, target as u16, Status::Cancelled);
+        false
+    }
+}
+
+/// Asks a server once more to take a receive back.
+#[cold]
+fn ask_again(server: &mut Server, client: &Client, number: u16, (cancel, socket): (u16, u16)) {
+    if let Some(token) = client.tokens.token(cancel) {
+        let request = Request {
+            client: number.into(),
+            arg: receives_of(number, socket),
+            ..Request::new(Op::Cancel, client.sockets.number(socket), token)
+        };
+        server.overrun |= server.to.push(&request.into()).is_err();
     }
 }
 

@@ -168,6 +168,13 @@ impl Sockets {
         slot.untold == 1
     }
 
+    /// One receive less that the server is to be told of; false if there is none.
+    pub fn drop_untold(&mut self, index: u16) -> bool {
+        let slot = self.slots.get_mut(index as usize);
+        let slot = slot.filter(|slot| slot.untold != 0);
+        slot.map(|slot| slot.untold -= 1).is_some()
+    }
+
     /// Of how many receives the server is told now.
     #[inline]
     pub fn take_untold(&mut self, index: u16) -> u16 {

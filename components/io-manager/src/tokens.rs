@@ -476,6 +476,11 @@ impl Tokens {
         }
     }
 
+    /// The token of the request in a slot.
+    pub fn token(&self, index: u16) -> Option<u64> {
+        self.slots.get(usize::from(index)).map(|slot| slot.token)
+    }
+
     /// The token of the request in a slot changes: what it named is over.
     #[inline(always)]
     pub fn renew(&mut self, index: u16) {

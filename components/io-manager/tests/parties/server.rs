@@ -6,7 +6,7 @@ use io_manager::Region;
 use model_platform::Allocator;
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
-use socket_api::{Message, Name, Packet, Part, Request, SlotDone, Transmit, kind};
+use socket_api::{Message, Name, Packet, Part, Receives, Request, SlotDone, Transmit, kind};
 
 use super::{MTU, format};
 
@@ -20,6 +20,7 @@ pub struct Server {
     /// What came and was not looked at.
     pub requests: VecDeque<Request>,
     pub packets: VecDeque<Packet>,
+    pub receives: VecDeque<Receives>,
     /// The names asked for, one behind the other.
     pub name: Vec<u8>,
     /// Slots that are free.
@@ -42,6 +43,7 @@ impl Server {
             send_slots,
             requests: VecDeque::new(),
             packets: VecDeque::new(),
+            receives: VecDeque::new(),
             name: Vec::new(),
             slots: (0..api::SEND_SLOTS as u16).collect(),
         }
@@ -52,6 +54,7 @@ impl Server {
         while let Some(message) = self.to.pop().unwrap() {
             match message.kind() {
                 kind::PACKET => self.packets.push_back(message.into()),
+                kind::RECEIVES => self.receives.push_back(message.into()),
                 kind::NAME => {
                     let part = Name::from(message);
                     self.name.extend(&part.bytes[..usize::from(part.len)]);
