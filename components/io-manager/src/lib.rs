@@ -13,6 +13,7 @@
 //! * `answer`, `deliver`, `progress`: completions and received bytes, from a
 //!   server to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
+//! * `receives`: receives of datagrams, which wait here.
 //! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
 //! * `plain`: what nearly every entry of a server or driver is.
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
@@ -57,6 +58,7 @@ mod plain;
 pub mod program;
 mod progress;
 mod receive;
+mod receives;
 mod sends;
 mod server;
 mod sockets;

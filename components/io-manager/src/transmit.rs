@@ -8,7 +8,7 @@
 use data_passing::{Machine, Sum};
 use nic_api::{SEND_SPANS, SendFrame, Sent, frame_flags, nic_features};
 use shared_ring::RingError;
-use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
+use socket_api::{Op, Part, SEND_SLOTS, SlotDone, Status, TRANSMIT_PARTS, Transmit, packet_flags};
 
 use crate::assembly::{Assembly, Refused};
 use crate::client::client_at;
@@ -16,7 +16,7 @@ use crate::nic::{ETHERNET, Nic};
 use crate::progress::Core;
 use crate::sends::Reference;
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding, client_of};
+use crate::tokens::{Data, Outstanding, Stage, client_of};
 
 /// Most bytes of an IPv4 packet.
 const MOST_PACKET: u32 = 65535;
@@ -34,16 +34,45 @@ impl<M: Machine> Core<M> {
             false => begin(server, entry),
         };
         let taken = begun.and_then(|()| self.add_parts(server, entry));
+        let done = entry.flags & packet_flags::DONE != 0;
+        let last = server.assembly.references.last();
         match taken {
             Ok(()) if entry.flags & packet_flags::MORE != 0 => true,
-            Ok(()) => {
+            Ok(()) if !done || self.may_be_done(last) => {
                 self.finish_frame(server);
+                if done {
+                    self.sent_and_done(server.nic.alive, last);
+                }
                 true
+            }
+            Ok(()) => {
+                self.refuse_frame(server, Refused::Part);
+                false
             }
             Err(why) => {
                 self.refuse_frame(server, why);
+                if done {
+                    self.never_sent(server, entry);
+                }
                 false
             }
+        }
+    }
+
+    /// A frame is refused that would have said that its server is done with a
+    /// `Send`: nothing else will.
+    #[cold]
+    fn never_sent(&mut self, server: &mut Server, entry: &Transmit) {
+        let count = usize::from(entry.count).min(TRANSMIT_PARTS);
+        let Some(part) = entry.parts[..count].last() else {
+            return;
+        };
+        if let Some((number, index)) = self.named(part.token, server)
+            && self
+                .request(number, index)
+                .is_some_and(|r| r.op == Op::Send && r.stage == Stage::Waiting)
+        {
+            self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
         }
     }
 
@@ -210,12 +239,17 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
     let len = u32::from(first.header_len);
     let segment = first.flags & packet_flags::SEGMENT != 0;
     let checksum = first.flags & packet_flags::CHECKSUM != 0;
-    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | packet_flags::MORE;
-    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
     let more = first.flags & packet_flags::MORE != 0;
+    let last = if more {
+        packet_flags::MORE
+    } else {
+        packet_flags::DONE
+    };
+    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | last;
+    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
     if first.flags & !legal != 0
         || !(ETHERNET..=most.min(nic.slot_stride)).contains(&len)
-        || (more && first.count == 0)
+        || (first.flags & (packet_flags::MORE | packet_flags::DONE) != 0 && first.count == 0)
     {
         return Err(Refused::Header);
     }

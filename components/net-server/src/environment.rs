@@ -30,6 +30,9 @@ pub struct Outgoing<'a> {
     pub checksum: Option<PartialChecksum>,
     /// The device is to make segments of so many payload bytes of it.
     pub segment: Option<u16>,
+    /// With that the server is done with the `Send` of the last part, all of
+    /// whose bytes it has sent. Of a frame that takes one entry.
+    pub done: bool,
 }
 
 impl Outgoing<'_> {
@@ -41,6 +44,7 @@ impl Outgoing<'_> {
             parts: &[],
             checksum: None,
             segment: None,
+            done: false,
         }
     }
 
@@ -91,6 +95,9 @@ impl Outgoing<'_> {
             transmit.checksum_start = checksum.start;
             transmit.checksum_offset = checksum.offset;
         }
+        if self.done {
+            transmit.flags |= packet_flags::DONE;
+        }
         if let Some(bytes) = self.segment {
             transmit.flags |= packet_flags::SEGMENT;
             transmit.segment_bytes = bytes;
@@ -108,6 +115,8 @@ pub enum ManagerFault {
     NotItsSlot(u32),
     /// It named a packet that cannot be, or that we have already.
     Packet(u32),
+    /// It told of receives of a socket that cannot have them.
+    Receives(u32),
     /// The packet's first bytes do not lie in the header region, or its
     /// lengths contradict each other.
     Header(u32),
@@ -120,6 +129,7 @@ impl fmt::Display for ManagerFault {
             Self::Ring(e) => write!(f, "broke a ring: {e}"),
             Self::NotItsSlot(slot) => write!(f, "gave back send slot {slot}, not having it"),
             Self::Packet(id) => write!(f, "handed over packet {id}, which it did not have"),
+            Self::Receives(socket) => write!(f, "has no receives of socket {socket}"),
             Self::Header(id) => write!(f, "stated impossible lengths for packet {id}"),
         }
     }

@@ -107,6 +107,7 @@ fn entries_headers_and_frames_pass() {
             offset: 16
         }),
         segment: Some(1460),
+        done: false,
     }));
     assert!(channel.transmit(&Outgoing::whole(b"all of it")));
     for id in 1..=20 {

@@ -18,6 +18,7 @@
 //! | `DELIVER` | server → manager | bytes of a packet for a `Recv`: [`Deliver`] |
 //! | `RELEASE` | server → manager | packets that are not needed any more: [`Release`] |
 //! | `TRANSMIT` | server → manager | send a frame: [`Transmit`] |
+//! | `RECEIVES` | manager → server | more receives wait: [`Receives`] |
 //! | `RETIRE` | server → manager | a `Send` completed early is done: [`Retire`] |
 
 use zerocopy::{
@@ -40,6 +41,8 @@ pub mod kind {
     pub const RETIRE: u16 = 0x104;
     /// [`Name`](super::Name).
     pub const NAME: u16 = 0x105;
+    /// [`Receives`](super::Receives).
+    pub const RECEIVES: u16 = 0x106;
 }
 
 /// Bits of the `flags` of packets.
@@ -61,6 +64,10 @@ pub mod packet_flags {
     /// `Transmit`: more references of the same frame follow in the next entry,
     /// of which only `flags`, `count` and `parts` count.
     pub const MORE: u16 = 1 << 5;
+    /// `Transmit` of one entry, with parts: the server is done with the `Send` of
+    /// the last one, as a completion with `Ok` and all its bytes right behind
+    /// this entry would say.
+    pub const DONE: u16 = 1 << 6;
 }
 
 /// No packet, in [`Completion::packet`].
@@ -126,7 +133,7 @@ macro_rules! messages {
     )* };
 }
 
-messages!(Request Completion Packet Deliver Release Transmit Retire Name);
+messages!(Request Completion Packet Deliver Release Transmit Retire Name Receives);
 
 /// A packet that arrived. The server owns it until it releases it.
 #[derive(
@@ -263,6 +270,32 @@ pub struct Retire {
     pub token: u64,
     /// 0.
     pub reserved2: [u64; 6],
+}
+
+/// More receives of a socket for datagrams wait with the manager, behind those
+/// that do already. The server answers the oldest by naming all of them; how much
+/// room it has is the manager's to know: `len` is the datagram's, and what does
+/// not fit is cut.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Receives {
+    /// [`kind::RECEIVES`].
+    pub kind: u16,
+    /// 0.
+    pub reserved: u16,
+    /// The socket.
+    pub socket: u32,
+    /// What stands for the oldest of them in completions, [`Deliver`] and
+    /// `Cancel`, which takes one back; the same for all of a socket's life.
+    pub token: u64,
+    /// Whose they are.
+    pub client: u32,
+    /// How many more.
+    pub count: u32,
+    /// 0.
+    pub reserved2: [u64; 5],
 }
 
 /// Bytes in one [`Name`].

@@ -7,7 +7,7 @@ use model_platform::Allocator;
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
 use socket_api::{
-    Inbox, Message, MessageEnd, Name, Outbox, Packet, Part, Request, SlotDone, Transmit,
+    Inbox, Message, MessageEnd, Name, Outbox, Packet, Part, Receives, Request, SlotDone, Transmit,
     attach_messages, kind,
 };
 
@@ -25,6 +25,7 @@ pub struct Server {
     /// What came and was not looked at.
     pub requests: VecDeque<Request>,
     pub packets: VecDeque<Packet>,
+    pub receives: VecDeque<Receives>,
     /// The names asked for, one behind the other.
     pub name: Vec<u8>,
     /// Slots that are free.
@@ -48,6 +49,7 @@ impl Server {
             messages: None,
             requests: VecDeque::new(),
             packets: VecDeque::new(),
+            receives: VecDeque::new(),
             name: Vec::new(),
             slots: (0..api::SEND_SLOTS as u16).collect(),
         }
@@ -58,6 +60,7 @@ impl Server {
         while let Some(message) = self.to.pop().unwrap() {
             match message.kind() {
                 kind::PACKET => self.packets.push_back(message.into()),
+                kind::RECEIVES => self.receives.push_back(message.into()),
                 kind::NAME => {
                     let part = Name::from(message);
                     self.name.extend(&part.bytes[..usize::from(part.len)]);
