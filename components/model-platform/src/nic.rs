@@ -281,7 +281,7 @@ impl ModelNic {
             id,
             len,
             flags: flags.into(),
-            reserved: 0,
+            following: 0,
         };
         self.filled.push(&received).expect("room for every buffer");
     }

@@ -46,7 +46,7 @@ pub use layout::{
 pub use message::{Completion, Extent, Request};
 pub use op::{Op, SocketKind, Status, flags};
 pub use packet::{
-    Deliver, Message, NAME_BYTES, NO_PACKET, Name, Packet, Part, RELEASE_MOST, Release, Retire,
-    SlotDone, TRANSMIT_PARTS, Transmit, kind, packet_flags,
+    Deliver, Message, NAME_BYTES, NO_PACKET, Name, PACKET_BUFFERS, Packet, Part, RELEASE_MOST,
+    Release, Retire, SlotDone, TRANSMIT_PARTS, Transmit, kind, packet_flags,
 };
 pub use passing::{Passing, Semantics, Technique};

@@ -150,9 +150,17 @@ pub struct Packet {
     /// end of the IP header to the total length), as two bytes in memory
     /// order; for IPv4 packets that are not `VERIFIED`.
     pub sum: u32,
+    /// Receive buffers that it takes beyond the first, fewer than
+    /// [`PACKET_BUFFERS`].
+    pub following: u32,
     /// 0.
-    pub reserved: [u64; 5],
+    pub reserved2: u32,
+    /// 0.
+    pub reserved: [u64; 4],
 }
+
+/// Most receive buffers of one [`Packet`].
+pub const PACKET_BUFFERS: u32 = 64;
 
 /// Bytes of a packet that go to a `Recv`, behind those that it got before.
 /// More follow; the last ones come with the completion.

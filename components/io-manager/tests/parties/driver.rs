@@ -97,7 +97,7 @@ impl Driver {
             id,
             len,
             flags: flags.into(),
-            reserved: 0,
+            following: 0,
         };
         self.filled.push(&received).unwrap();
         let _ = self.filled.publish();
