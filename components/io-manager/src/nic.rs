@@ -43,7 +43,7 @@ pub(crate) struct Nic {
     pub alive: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
-    /// Whether buffers are made so that frames may lie in several.
+    /// Whether payload buffers are made so that frames may lie there whole.
     joins: bool,
     /// Buffers that any frame may come in.
     buffers: u32,
@@ -136,9 +136,11 @@ impl Nic {
         self.longest = self.mtu + ETHERNET;
         if self.steers() {
             self.buffers = STEERED_FIRST;
-        } else if self.offers(nic_features::LONG_RECEIVE) && self.joins {
+        } else if self.joins {
             (self.split, self.lead) = (0, JOINED_LEAD);
-            self.longest = self.room();
+            if self.is_long() {
+                self.longest = self.room();
+            }
         }
         for id in 0..self.buffers {
             self.post(id);
@@ -165,10 +167,17 @@ impl Nic {
         self.features & feature != 0
     }
 
-    /// Whether frames lie in their buffers whole, and in as many as they take.
+    /// Whether frames lie in their payload buffers whole, headers included:
+    /// where those are shorter than pages, which could change places with a
+    /// client's.
     #[inline(always)]
     pub const fn joined(&self) -> bool {
         self.split == 0
+    }
+
+    /// Whether frames may be longer than the link's, and lie in several buffers.
+    pub const fn is_long(&self) -> bool {
+        self.joined() && self.offers(nic_features::LONG_RECEIVE)
     }
 
     /// Bytes of a frame that the first buffer has room for.

@@ -272,7 +272,7 @@ fn classify(head: &Head, len: u32) -> Class {
 #[inline(never)]
 fn gather(nic: &mut Nic, first: &Received) -> Result<bool, RingError> {
     let following = first.following;
-    if !nic.joined() || following >= MOST_BUFFERS {
+    if !nic.is_long() || following >= MOST_BUFFERS {
         return Ok(false);
     }
     let most = nic.room_with(following).min(MOST_FRAME);
@@ -358,38 +358,36 @@ fn byte(nic: &Nic, head: &Head, id: u32, at: u32) -> u8 {
 /// The sum of the bytes from `start` to `end` of the frame in a buffer.
 #[inline(always)]
 fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
+    match nic.place_in(id, start, end - start) {
+        Some(at) => sum_at(nic, at, end - start),
+        None => sum_apart(nic, head, id, start, end),
+    }
+}
+
+/// The sum of bytes that lie in one payload buffer.
+#[inline(always)]
+fn sum_at(nic: &Nic, at: u32, len: u32) -> u16 {
+    let sum = nic.payload.memory.sum(at as usize, len as usize);
+    sum.unwrap_or(0)
+}
+
+/// As `sum`, of bytes in a header slot, or in several payload buffers.
+#[inline(never)]
+fn sum_apart(nic: &Nic, head: &Head, id: u32, mut start: u32, end: u32) -> u16 {
     let mut sum = Sum::default();
     let split = nic.split.min(end);
     if start < split {
-        sum_head(&mut sum, head, start as usize, split as usize);
+        // An even number of bytes, but for a cut frame.
+        for pair in head[start as usize..split as usize].chunks(2) {
+            let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
+            sum.add(u16::from_ne_bytes(pair), 2);
+        }
+        start = split;
     }
-    let start = start.max(nic.split);
-    if start < end {
-        nic.spread(id, start, end - start, |at, len| {
-            let part = nic.payload.memory.sum(at as usize, len as usize);
-            sum.add(part.unwrap_or(0), len);
-        });
-    }
+    nic.spread(id, start, end - start, |at, len| {
+        sum.add(sum_at(nic, at, len), len);
+    });
     sum.value()
-}
-
-/// Adds the bytes from `start` to `end` of a frame's first ones.
-#[inline(always)]
-fn sum_head(sum: &mut Sum, head: &Head, start: usize, end: usize) {
-    // The rest of a UDP header, most of the time.
-    if let (34, 42, Some(&[a, b, c, d, e, f, g, h])) = (start, end, head.get(34..42)) {
-        let wide = u64::from(u32::from_ne_bytes([a, b, c, d]))
-            + u64::from(u32::from_ne_bytes([e, f, g, h]));
-        let folded = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
-        sum.add((folded & 0xffff) as u16, 2);
-        sum.add((folded >> 16) as u16, 2);
-        return;
-    }
-    // An even number of bytes before the payload, but for a cut frame.
-    for pair in head.get(start..end).unwrap_or(&[]).chunks(2) {
-        let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
-        sum.add(u16::from_ne_bytes(pair), 2);
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use smoltcp::wire::{ArpOperation, IpProtocol};
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
-use socket_api::{Packet, Status, packet_flags};
+use socket_api::{PACKET_BUFFERS, Packet, Status, packet_flags};
 
 use crate::checksum;
 use crate::classify::{self, Arrived, Class, Datagram, ETHERNET, Sum, Transport, is_host};
@@ -417,7 +417,8 @@ fn read(
 ) -> Option<usize> {
     let (len, there) = (packet.len as usize, packet.header_len as usize);
     let most = if whole { MOST_FRAME } else { MOST_LONG };
-    if there > len || packet.len > most || (whole && there != len) {
+    let many = packet.following >= PACKET_BUFFERS;
+    if there > len || packet.len > most || many || (whole && there != len) {
         return None;
     }
     let first = if whole { len } else { there.min(USUAL) };

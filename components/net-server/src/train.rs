@@ -22,7 +22,7 @@
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 use smoltcp::wire::Ipv4Address;
-use socket_api::{Packet, packet_flags};
+use socket_api::{PACKET_BUFFERS, Packet, packet_flags};
 
 use crate::checksum;
 use crate::classify::{ETHERNET, is_host};
@@ -184,6 +184,7 @@ impl Server {
             || packet.header_len < HEADERS as u32
             || packet.header_len > packet.len
             || packet.len > MOST_LONG
+            || packet.following >= PACKET_BUFFERS
         {
             return false;
         }

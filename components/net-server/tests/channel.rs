@@ -7,9 +7,9 @@ use net_server::{Config, Counter, Environment, Server};
 use nic_api::NicInfo;
 use shared_ring::{AttachError, Consumer, Producer, RingLayout, SharedMemory};
 use socket_api::{
-    FROM_SERVER, FROM_SERVER_OFFSET, Message, Op, Packet, Part, Release, Request, SEND_SLOTS,
-    SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER,
-    TO_SERVER_OFFSET, Transmit, headers_bytes, kind, packet_flags, send_slots_bytes,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, Op, PACKET_BUFFERS, Packet, Part, Release, Request,
+    SEND_SLOTS, SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone,
+    TO_SERVER, TO_SERVER_OFFSET, Transmit, headers_bytes, kind, packet_flags, send_slots_bytes,
     whole_slot_bytes,
 };
 
@@ -273,7 +273,22 @@ fn packets_that_cannot_be_are_faults_and_go_back() {
             ..good
         },
         Packet {
+            len: 70_000,
+            ..good
+        },
+        Packet {
+            flags: whole,
+            header_len: 10_000,
             len: 10_000,
+            ..good
+        },
+        // More buffers than a packet has.
+        Packet {
+            following: PACKET_BUFFERS,
+            ..good
+        },
+        Packet {
+            following: u32::MAX,
             ..good
         },
     ];

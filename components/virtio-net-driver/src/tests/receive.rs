@@ -19,7 +19,7 @@ fn frames_arrive_with_their_marks_and_one_signal() {
     ];
     for (n, flags) in marks.into_iter().enumerate() {
         let got = bench.got().expect("a frame");
-        assert_eq!((got.len, got.flags, got.reserved), (60, flags.into(), 0));
+        assert_eq!((got.len, got.flags, got.following), (60, flags.into(), 0));
         let (front, back) = bench.parts(got.id, 42, 18);
         assert_eq!([front, back].concat(), [n as u8; 60]);
     }
