@@ -184,7 +184,7 @@ impl<M: Machine> Core<M> {
         if self.add_all(&mut frame, server.index, entry, &mut references, most - len) {
             let nic = &mut server.nic;
             frame.submit(nic, entry);
-            nic.sends.send(entry.slot, references);
+            nic.sends.send(entry.slot, references, 0);
             self.counters.packets_out.add(1);
             return Some(());
         }

@@ -222,6 +222,9 @@ impl ModelNic {
         );
         self.wire.push_back(bytes);
         self.counts.sent += 1;
+        if first.flags & frame_flags::GROUP != 0 {
+            return;
+        }
         let done = Sent {
             id: first.id,
             ..Sent::default()

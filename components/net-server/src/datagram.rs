@@ -105,6 +105,7 @@ impl Stack {
                 parts: &part,
                 checksum: None,
                 segment: None,
+                frames: 0,
             };
             counters.add(Counter::FragmentsSent);
             emit(&outgoing, part[0].len, env, counters);
@@ -139,6 +140,7 @@ pub(crate) fn send_frame<E: Environment>(
             offset: 6,
         }),
         segment: None,
+        frames: 0,
     };
     emit(&outgoing, payload.len, env, counters);
 }

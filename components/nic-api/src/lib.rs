@@ -41,7 +41,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Buffers that either side may have per direction, and the least number of
 /// ids: ids are below this.
 pub const IDS: u32 = 1024;
-/// Frames that the manager may have given to be sent at a time.
+/// Numbers of frames, or groups of frames ([`frame_flags::GROUP`]), that the
+/// manager may have given to be sent at a time.
 pub const SENDS: u32 = 256;
 /// Bytes of a frame before its payload buffer: Ethernet, IPv4 without options,
 /// UDP.
@@ -202,7 +203,7 @@ pub struct SendFrame {
 /// Most spans of one frame, over all its entries.
 pub const MOST_SPANS: usize = 36;
 
-/// A frame that the device has let go of. 8 bytes.
+/// A frame, or all of a group, that the device has let go of. 8 bytes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -231,6 +232,9 @@ pub mod frame_flags {
     /// Received, by a NIC with `STEERING`: the buffer is one that was kept for
     /// the frame's flow, and its payload begins at the payload address.
     pub const STEERED: u16 = 1 << 5;
+    /// To send: the next frame has the same number, which comes back once the
+    /// device has let go of the last one that has it, and of all before.
+    pub const GROUP: u16 = 1 << 6;
 }
 
 /// In [`ReceiveBuffer::flow`], for a NIC with [`nic_features::STEERING`]: the
