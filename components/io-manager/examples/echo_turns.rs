@@ -177,6 +177,7 @@ fn start() -> Outcome<(Manager<Flat>, Others)> {
         headers: arena.take(api::headers_bytes(MTU))?,
         send_slots: arena.take(api::send_slots_bytes(MTU))?,
         near: false,
+        messages: None,
         nic: NicConfig {
             control: driver,
             payload: arena.take(payload)?,

@@ -13,15 +13,18 @@ use alloc::vec::Vec;
 
 use calibrate::calibrate;
 use component_runtime::server::{self, Start};
-use component_runtime::{Component, Event, Fault, Link, Protocol, Role, counters, heap, quota};
+use component_runtime::{
+    Component, Event, Fault, Link, Protocol, Role, counters, heap, message, quota,
+};
 use data_passing::{FrameId, HoldingConfig, Memory, Mutations};
 use sel4::{Held, Sel4};
 use service_api::lifecycle::{self, State};
 use settings::Settings;
 use shared_ring::SharedMemory;
+use socket_api::MessageSizes;
 
 use crate::hosting::{Domain, Guest, Host, Next, Resident};
-use crate::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
+use crate::{Bells, ClientConfig, Manager, MessageConfig, NicConfig, Quota, Region, ServerConfig};
 
 /// The links to all parties, by number.
 struct Parties {
@@ -223,6 +226,7 @@ fn server_configs(
     payload: &[FrameId],
 ) -> Option<Vec<ServerConfig>> {
     let headers = by_number(component, Protocol::Headers, Role::Client);
+    let messages = by_number(component, Protocol::Messages, Role::Client);
     let servers = parties.servers.iter().enumerate();
     let mut region = |link: &Link| {
         let memory = link.data?;
@@ -235,6 +239,13 @@ fn server_configs(
             control: server.control?,
             headers: region(headers.get(n)?)?,
             send_slots: region(server)?,
+            messages: match messages.get(n) {
+                Some(link) => Some(MessageConfig {
+                    region: region(link)?,
+                    sizes: sizes_of(link),
+                }),
+                None => None,
+            },
             near: server.near,
             nic: NicConfig {
                 control: driver.control?,
@@ -245,6 +256,15 @@ fn server_configs(
         })
     };
     servers.map(config).collect()
+}
+
+/// How the messages on a link are divided.
+fn sizes_of(link: &Link) -> MessageSizes {
+    MessageSizes {
+        to_server: link.params[message::TO_SERVER],
+        from_server: link.params[message::FROM_SERVER],
+        requests: link.params[message::REQUESTS],
+    }
 }
 
 fn region_of(link: &Link, memory: SharedMemory, first: FrameId) -> Region {

@@ -8,6 +8,7 @@ use socket_api::{
 
 use crate::assembly::Assembly;
 use crate::config::ServerConfig;
+use crate::messages::Messages;
 use crate::nic::Nic;
 
 /// Violations after which a server is given up: one may be a mistake that
@@ -30,6 +31,8 @@ pub(crate) struct Server {
     faults: u32,
     /// The frame that it is naming the parts of.
     pub assembly: Assembly,
+    /// With conventional IPC.
+    pub messages: Option<Messages>,
     pub nic: Nic,
 }
 
@@ -49,6 +52,7 @@ impl Server {
             overrun: false,
             faults: 0,
             assembly: Assembly::new(),
+            messages: config.messages.as_ref().map(Messages::attach).transpose()?,
             nic: Nic::attach(config)?,
         })
     }

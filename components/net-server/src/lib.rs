@@ -29,6 +29,7 @@
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
 //! | `program` | the turns of the real system, in either placement |
+//! | [`Conventional`] | the same with payload by value, to compare with |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -44,6 +45,8 @@ mod checksum;
 mod classify;
 mod close;
 pub mod config;
+mod connection;
+mod conventional;
 pub mod counters;
 mod cut;
 mod datagram;
@@ -64,6 +67,7 @@ mod pending;
 pub mod program;
 mod random;
 mod reassembly;
+mod receives;
 mod requests;
 mod resolve;
 mod server;
@@ -82,6 +86,8 @@ mod udp_send;
 mod wire;
 
 pub use config::Config;
+pub use connection::Connection;
+pub use conventional::{Conventional, Copied};
 pub use counters::{Counter, Counters};
 pub use environment::Environment;
 pub use server::{Server, Wakeup};

@@ -10,14 +10,15 @@ use core::fmt;
 use core::mem;
 
 use component_runtime::server::Server as Program;
-use component_runtime::{Component, Link, Protocol, Role, Timer, clock, entropy, heap};
+use component_runtime::{Component, Link, Protocol, Role, Timer, clock, entropy, heap, message};
 use monitor_api::Counter as Number;
 use nic_api::{NicInfo, nic_features};
 use shared_ring::SharedMemory;
+use socket_api::MessageSizes;
 
 use crate::channel::{Channel, ChannelError};
 use crate::config::ConfigError;
-use crate::{Config, Counter, Server, Wakeup};
+use crate::{Config, Connection, Conventional, Copied, Counter, Server, Wakeup};
 
 /// Rounds after which counters are published even when there is no rest.
 const PUBLISH_ROUNDS: u32 = 256;
@@ -67,7 +68,7 @@ struct Parts {
 /// All that the running server needs.
 struct Running {
     server: Server,
-    channel: Channel,
+    channel: Connection,
     manager: Link,
     timer: Timer,
     /// The last round's.
@@ -78,6 +79,8 @@ struct Running {
     armed: bool,
     rounds: u32,
     numbers: Vec<Number>,
+    /// What is copied, with conventional IPC.
+    copied: Vec<Number>,
 }
 
 impl Program for NetServer {
@@ -151,6 +154,8 @@ impl Parts {
         };
         let near = self.manager.near;
         let channel = Channel::attach(&self.control, self.headers, self.slots, &info, near);
+        let channel = channel.map_err(Failure::Channel)?;
+        let channel = connection(self.component, channel, info.mtu)?;
         let makes = nic_features::SEGMENTATION | nic_features::CHECKSUM;
         let server = Server::new(
             config(self.component)?,
@@ -161,7 +166,8 @@ impl Parts {
         );
         let running = Running {
             server: server.map_err(|e| Failure::Config("network", e))?,
-            channel: channel.map_err(Failure::Channel)?,
+            copied: copied_numbers(self.component, &channel),
+            channel,
             manager: self.manager,
             timer: self.timer,
             wakeup: Wakeup {
@@ -219,6 +225,10 @@ impl Running {
                 number.set(value);
             }
         });
+        let copied = self.channel.copied().map(Copied::values);
+        for (number, value) in self.copied.iter().zip(copied.iter().flatten()) {
+            number.set(*value);
+        }
     }
 
     /// Has the timer keep the next deadline, unless it keeps a sooner one.
@@ -274,4 +284,32 @@ fn numbers(component: &Component) -> Vec<Number> {
         }
     };
     Counter::NAMES.iter().enumerate().map(register).collect()
+}
+
+/// The numbers of what is copied, which there are with conventional IPC only.
+fn copied_numbers(component: &Component, channel: &Connection) -> Vec<Number> {
+    let page = component_runtime::counters(component);
+    let Some(page) = page.filter(|_| channel.copied().is_some()) else {
+        return Vec::new();
+    };
+    Copied::NAMES.map(|name| page.counter(name)).to_vec()
+}
+
+/// The channel with payload by reference, or by value if there is a link for
+/// messages.
+fn connection(component: &Component, channel: Channel, mtu: u32) -> Result<Connection, Failure> {
+    let Some(link) = component.link(Protocol::Messages, Role::Server) else {
+        return Ok(Connection::Reference(channel));
+    };
+    let region = link.data.ok_or(Failure::Lacks("messages"))?;
+    let payload = link.control.ok_or(Failure::Lacks("payload of packets"))?;
+    let sizes = MessageSizes {
+        to_server: link.params[message::TO_SERVER],
+        from_server: link.params[message::FROM_SERVER],
+        requests: link.params[message::REQUESTS],
+    };
+    log::info!("conventional IPC: payload is copied into messages and out of them");
+    let conventional = Conventional::new(channel, (region, sizes), payload, mtu as usize);
+    let conventional = conventional.map_err(|_| Failure::Channel(ChannelError::Region))?;
+    Ok(Connection::Value(conventional))
 }

@@ -24,7 +24,7 @@ use crate::programs::{self, Offers};
 use crate::{Error, Home, image};
 
 /// The target whose prebuilt `core` and `alloc` are used.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Compiler flags of components.
 const FLAGS: &[&str] = &[

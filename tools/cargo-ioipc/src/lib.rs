@@ -23,6 +23,7 @@
 
 mod address;
 pub mod bench;
+pub mod compare;
 pub mod components;
 pub mod control;
 pub mod elf_check;

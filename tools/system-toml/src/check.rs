@@ -310,7 +310,8 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
         };
         let connections = u64::from(network.connections);
         let windows = connections * (2 * network.window_bytes + BESIDE);
-        let need = windows + server_base(network);
+        let messages = model.message_heap(index);
+        let need = windows + server_base(network) + messages;
         if need <= server.heap_bytes {
             continue;
         }
@@ -321,8 +322,13 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
         let message = format!("the connections of `{}` do not fit its heap", server.name);
         let mib = |bytes: u64| show_size(bytes.next_multiple_of(1 << 20));
         let window = show_size(network.window_bytes);
+        let mut diagnostic = Diagnostic::error(Rule::WindowsExceedHeap, &span, message);
+        if messages != 0 {
+            let by_value = "socket buffers, with `ipc = \"conventional\"`";
+            diagnostic = diagnostic.note(format!("{by_value}: {}", mib(messages)));
+        }
         log.push(
-            Diagnostic::error(Rule::WindowsExceedHeap, &span, message)
+            diagnostic
                 .label(format!("{} of heap, {} needed", show_size(server.heap_bytes), mib(need)))
                 .note(format!("{connections} connections × 2 windows of {window}: {}", mib(windows)))
                 .note(format!(

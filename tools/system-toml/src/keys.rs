@@ -164,6 +164,10 @@ pub(crate) static COMPONENT: Table = Table {
             may("frames", Kind::Size(64 * KIB, 256 * MIB, PAGE), "2 MiB"),
         ),
         only(
+            &[Role::IoManager],
+            may("ipc", Kind::Word(&["io", "conventional"]), "io"),
+        ),
+        only(
             &[Role::NetServer],
             may("nic", Kind::Component, "the only nic-driver"),
         ),

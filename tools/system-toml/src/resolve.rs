@@ -5,9 +5,10 @@
 //! that everything behind it is still checked.
 
 use system_description::PageSize;
+use system_description::map::LARGE_PAGE;
 
 use crate::keys::{self, Table};
-use crate::model::{Client, Component, Model, ProgramSource, Thread};
+use crate::model::{Client, Component, Ipc, Model, ProgramSource, Thread};
 use crate::names::Names;
 use crate::network;
 use crate::placement;
@@ -40,7 +41,7 @@ pub(crate) fn resolve(log: &mut Log, raw: &mut RawSystem<'_>) -> Model {
         .collect::<Vec<_>>();
     placement::find_hosts(&mut components, &raw.components);
     let programs = placement::programs(&mut components);
-    Model {
+    let mut model = Model {
         name: system.text("name").map_or_else(String::new, |n| n.value),
         memory_bytes: size_of(system, &keys::SYSTEM, "memory"),
         forwards: forwards(log, &names, raw),
@@ -48,7 +49,14 @@ pub(crate) fn resolve(log: &mut Log, raw: &mut RawSystem<'_>) -> Model {
         components,
         programs,
         devices,
+    };
+    for index in 0..model.components.len() {
+        if raw.components[index].section.key_span("heap").is_none() {
+            let more = model.message_heap(index).next_multiple_of(LARGE_PAGE);
+            model.components[index].heap_bytes += more;
+        }
     }
+    model
 }
 
 fn component(
@@ -99,6 +107,10 @@ fn component(
             size_of(section, &keys::COMPONENT, "frames")
         } else {
             0
+        },
+        ipc: match text_of(section, &keys::COMPONENT, "ipc").as_str() {
+            "conventional" if is(Role::IoManager) => Ipc::Conventional,
+            _ => Ipc::Io,
         },
         nic: is(Role::NetServer)
             .then(|| names.or_only(log, raw, "nic", Role::NicDriver))

@@ -1,6 +1,6 @@
 //! Where the isolation of a system ends.
 
-use crate::model::{Component, Model};
+use crate::model::Model;
 use crate::role::Role;
 
 /// What must be trusted, and why.
@@ -14,7 +14,7 @@ pub(crate) fn notes(model: &Model) -> Vec<String> {
                 "{name} is trusted by everybody: its device reads and writes memory by DMA, and there is no IOMMU support"
             ));
         }
-        notes.extend(role(component).map(|note| format!("{name} {note}")));
+        notes.extend(role(model, index).map(|note| format!("{name} {note}")));
         if let Some(host) = component.host {
             notes.push(not_isolated(model, index, host));
         }
@@ -27,16 +27,20 @@ pub(crate) fn notes(model: &Model) -> Vec<String> {
 }
 
 /// What others trust a component for by its role.
-fn role(component: &Component) -> Option<&'static str> {
+fn role(model: &Model, index: usize) -> Option<&'static str> {
+    let component = &model.components[index];
     match component.role {
         Role::IoManager => Some(
             "is trusted by its clients: it sees and changes all of their memory, resolves their faults, and they end with it",
         ),
-        Role::NetServer if component.host.is_none() => Some(
-            "is trusted by the clients of its I/O manager for where data comes from and goes to; it sees the headers of packets, and the whole of ARP, ICMP, DHCP and DNS, not what the clients send and receive",
+        Role::NetServer if component.host.is_some() => Some(
+            "is trusted by the clients of its I/O manager for where data comes from and goes to",
+        ),
+        Role::NetServer if model.messages_of(index).is_some() => Some(
+            "is trusted by the clients of its I/O manager with all that they send and receive: ipc = \"conventional\" copies it into messages, and the server reads whatever arrives",
         ),
         Role::NetServer => Some(
-            "is trusted by the clients of its I/O manager for where data comes from and goes to",
+            "is trusted by the clients of its I/O manager for where data comes from and goes to; it sees the headers of packets, and the whole of ARP, ICMP, DHCP and DNS, not what the clients send and receive",
         ),
         Role::Console => Some("sees everybody's log and counters, and can end the system"),
         Role::TimerDriver => {
