@@ -84,6 +84,8 @@ pub struct NicConfig {
     pub payload: Region,
     /// Most bytes of a packet, for which buffers and slots were made.
     pub mtu: u32,
+    /// The driver runs in the manager's thread, and so looks by itself.
+    pub near: bool,
 }
 
 /// A region of messages as the system description gives it.
@@ -106,6 +108,8 @@ pub struct ServerConfig {
     /// Send slots ([`send_slots_bytes`](socket_api::send_slots_bytes)), which
     /// it writes.
     pub send_slots: Region,
+    /// It runs in the manager's thread, and so looks by itself.
+    pub near: bool,
     /// Messages, if payload is passed by value (`ipc = "conventional"`).
     pub messages: Option<MessageConfig>,
     /// The NIC.

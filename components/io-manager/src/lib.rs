@@ -18,6 +18,8 @@
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `null`: sockets that lead nowhere, for measurements.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
+//! * [`hosting`]: who has the next turn, where servers and drivers run in the
+//!   manager's thread; `program`: what the component does with all of it.
 //! * [`Windows`]: frames, as a machine finds them.
 //! * `departure`: parties that are cut off, given up, or dead.
 //!
@@ -43,6 +45,7 @@ mod counters;
 mod deliver;
 mod departure;
 mod forward;
+pub mod hosting;
 mod in_place;
 mod manager;
 mod messages;
@@ -50,6 +53,8 @@ mod nic;
 mod null;
 mod packets;
 mod plain;
+#[cfg(feature = "program")]
+pub mod program;
 mod progress;
 mod receive;
 mod sends;

@@ -81,7 +81,7 @@ pub struct Channel {
 
 impl Channel {
     /// Attaches to the rings in the control region, once the manager has
-    /// published `info` there.
+    /// published `info` there. A manager that is `near` runs in the same thread.
     ///
     /// # Errors
     /// [`ChannelError`]; nothing is changed then.
@@ -90,6 +90,7 @@ impl Channel {
         headers: SharedMemory,
         slots: SharedMemory,
         info: &NicInfo,
+        near: bool,
     ) -> Result<Self, ChannelError> {
         let mtu = info.mtu as usize;
         if mtu > 65535 || headers_bytes(mtu) > headers.len() || send_slots_bytes(mtu) > slots.len()
@@ -98,9 +99,9 @@ impl Channel {
         }
         let at = |offset, layout: RingLayout| control.slice(offset, layout.bytes());
         Ok(Self {
-            incoming: Consumer::attach(at(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?,
+            incoming: Consumer::attach(at(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?.near(near),
             outgoing: Producer::attach(at(FROM_SERVER_OFFSET, FROM_SERVER)?, FROM_SERVER)?,
-            done: Consumer::attach(at(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?,
+            done: Consumer::attach(at(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?.near(near),
             headers,
             slots,
             slot_bytes: whole_slot_bytes(mtu),

@@ -28,6 +28,7 @@
 //! | `express`, `train` | the short way of usual datagrams and segments |
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
+//! | `program` | the turns of the real system, in either placement |
 //! | [`Conventional`] | the same with payload by value, to compare with |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -62,6 +63,8 @@ mod lists;
 mod outflow;
 mod packets;
 mod pending;
+#[cfg(feature = "program")]
+pub mod program;
 mod random;
 mod reassembly;
 mod requests;

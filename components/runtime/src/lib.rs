@@ -21,6 +21,8 @@
 //! ```
 #![no_std]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -37,6 +39,7 @@ pub mod heap;
 mod holding;
 mod link;
 mod logging;
+pub mod server;
 pub mod threads;
 mod timer;
 

@@ -113,6 +113,9 @@ pub struct LinkRecord<S> {
     pub control: Span,
     /// The data region.
     pub data: Span,
+    /// Whether the peer runs in the same thread: it needs no signal, and has no
+    /// capability to give one.
+    pub near: bool,
     /// Slot of a capability that signals the peer; 0 if none.
     pub signal: u32,
     /// Slot of a capability to call the peer; 0 if none.
@@ -219,7 +222,8 @@ pub struct Holding {
     deserialize = "S: Deserialize<'de>, B: Deserialize<'de>"
 ))]
 pub enum Record<S, B> {
-    /// Comes first: who this is.
+    /// Comes first: who this is. A further one begins the records of a guest,
+    /// which runs in the same protection domain.
     Component {
         /// Its name.
         name: S,

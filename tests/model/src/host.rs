@@ -179,7 +179,7 @@ impl Host {
         manager.turn(&mut Counted(&mut signals));
         let own = &servers[0];
         let (headers, slots) = (own.headers.memory, own.send_slots.memory);
-        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config));
+        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config), false);
         let channel = connection(channel.expect("rings that were formatted"), own);
         let mut nics = nics.into_iter();
         Self {
@@ -422,11 +422,13 @@ fn server(allocator: &mut Allocator, machine: &ModelMachine, config: &HostConfig
         control: rings(control, &server),
         headers: region(api::headers_bytes(mtu_bytes)),
         send_slots: region(api::send_slots_bytes(mtu_bytes)),
+        near: false,
         messages,
         nic: NicConfig {
             control: rings(nic_control, &nic),
             payload: region(SERVER_PACKETS as usize * payload_bytes(mtu_bytes)),
             mtu,
+            near: false,
         },
     }
 }

@@ -10,6 +10,7 @@ use system_description::SystemDescription;
 use crate::keys;
 use crate::layout::LayoutError;
 use crate::model::{Client, Component, Device, Model, Network};
+use crate::placement;
 use crate::raw::{RawComponent, RawSystem};
 use crate::report::{Diagnostic, Span};
 use crate::resolve::MAX_COMPONENTS;
@@ -32,6 +33,7 @@ pub(crate) fn check(log: &mut Log, raw: &RawSystem<'_>, model: &Model, layout: &
     quotas(log, raw, model);
     windows(log, raw, model);
     priorities(log, raw, model);
+    placement::check(log, raw, model);
     match layout {
         Ok(description) => total_memory(log, raw, model, &memory(model, description)),
         Err(errors) => layout_errors(log, raw, errors),
@@ -343,7 +345,7 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
 fn priorities(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
     for client in (0..model.components.len()).filter(|i| model.components[*i].client.is_some()) {
         let main = |i: usize| {
-            model.components[i]
+            model.components[model.domain(i)]
                 .threads
                 .first()
                 .map_or(0, |t| t.priority)

@@ -41,8 +41,14 @@ pub struct Component {
     pub span: Span,
     /// What it is in the system.
     pub role: Role,
-    /// Index of its program in [`Model::programs`].
+    /// Where it comes from.
+    pub source: ProgramSource,
+    /// Index of its program in [`Model::programs`]; that of its host, if it has
+    /// one.
     pub program: usize,
+    /// The I/O manager in whose protection domain and thread it runs:
+    /// `placement = "kernel"`.
+    pub host: Option<usize>,
     /// Priority, 1 to 254.
     pub priority: u8,
     /// Threads; the first runs `main`.
@@ -141,7 +147,10 @@ pub struct Network {
 pub struct Program {
     /// Where it comes from.
     pub source: ProgramSource,
-    /// The components that run it.
+    /// Where the servers and drivers come from that are linked into it, in
+    /// order of start.
+    pub guests: Vec<ProgramSource>,
+    /// The components that run it, guests included.
     pub components: Vec<usize>,
 }
 
@@ -291,6 +300,26 @@ impl Model {
         pairs.extend(server.map(|s| (manager, s)));
         pairs.extend(driver.map(|d| (manager, d)));
         pairs
+    }
+
+    /// The component in whose protection domain component `index` runs: itself,
+    /// or its host.
+    #[must_use]
+    pub fn domain(&self, index: usize) -> usize {
+        self.components[index].host.unwrap_or(index)
+    }
+
+    /// The components inside component `index`, in order of start.
+    pub fn guests(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.components.len()).filter(move |i| self.components[*i].host == Some(index))
+    }
+
+    /// Bytes of heap in the protection domain of component `index`, guests
+    /// included: there is one allocator.
+    #[must_use]
+    pub fn heap_bytes(&self, index: usize) -> u64 {
+        let guests = self.guests(index).map(|g| self.components[g].heap_bytes);
+        self.components[index].heap_bytes + guests.sum::<u64>()
     }
 
     /// The I/O manager of a component with the right to use sockets.

@@ -160,7 +160,7 @@ impl System {
     }
 
     fn component_view(&self, component: &Component, made: &Made<String, Vec<u8>>) -> ComponentView {
-        let program = match &self.model.programs[component.program].source {
+        let program = match &component.source {
             ProgramSource::Package(package) => package.clone(),
             ProgramSource::Path { directory, package } => {
                 let directory = directory.display();

@@ -239,11 +239,13 @@ impl Parties {
                 control: server.control,
                 headers,
                 send_slots,
+                near: false,
                 messages: server.messages,
                 nic: NicConfig {
                     control: driver.control,
                     payload,
                     mtu: MTU,
+                    near: false,
                 },
             });
             servers.push(server);

@@ -25,8 +25,9 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
         {
             builder.dma(index);
         }
-        if component.heap_bytes > 0 {
-            builder.private(index, "heap", component.heap_bytes, Some(map::HEAP));
+        let heap = model.heap_bytes(index);
+        if heap > 0 && component.host.is_none() {
+            builder.private(index, "heap", heap, Some(map::HEAP));
         }
         if let Some(client) = &component.client {
             builder.private(index, "sockets", socket_memory(client), None);
@@ -383,7 +384,7 @@ fn lifecycle(builder: &mut Builder<'_>) -> Lifecycle {
             let watcher = end(index, "lifecycle", Sees::Reads(region), Hears::Own);
             let wire = Wire::new(Protocol::Lifecycle, 0);
             let badge = builder.attach(watcher, ROOT, Side::Client, wire);
-            watchers.push((index as u16, badge));
+            watchers.push((builder.domain(index) as u16, badge));
         }
     }
     Lifecycle { region, watchers }
