@@ -14,6 +14,7 @@
 mod boot;
 mod cases;
 mod link;
+mod pin;
 pub mod ratios;
 pub mod record;
 mod runs;
@@ -76,8 +77,8 @@ impl Default for PlacementBench {
 pub struct Measured {
     /// The figures.
     pub record: Record,
-    /// The peer's share of the time in which it was not known to wait for the
-    /// guest, at most.
+    /// The peer's processor time as a share of the time that bursts took, in the
+    /// case where it was greatest: far from 1, it is not what is waited for.
     pub peer_share: f64,
 }
 
@@ -90,7 +91,7 @@ impl fmt::Display for Measured {
         let share = self.peer_share * 100.0;
         writeln!(
             f,
-            "The peer computed for {share:.0} % of a case's time at most."
+            "The peer computed for {share:.0} % of the time, where it did most."
         )
     }
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::cases::Variant;
 use super::link::Link;
 use super::record::{Figure, Row};
-use super::{PlacementBench, runs, variant};
+use super::{PlacementBench, pin, runs, variant};
 use crate::bench::boot::Counted;
 use crate::bench::{Bench, BenchError, measure};
 use crate::machine::{Accel, Net};
@@ -114,6 +114,9 @@ impl Boot {
         running.wait_line("readiness of the application", START, |line| {
             line.contains("takes orders")
         })?;
+        if counter.is_some() {
+            pin::to_one_processor(running.pid());
+        }
         let peer = self.expected.accept(&self.peer, START);
         let peer = peer.map_err(Error::io("be the peer at", self.scratch.path()))?;
         Ok((Link::new(running, peer)?, counter))

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use insn_count::{Counter, Counts};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::PlacementBench;
 use super::cases::bursts;
@@ -41,26 +42,49 @@ pub(super) fn instructions(
         wait_for(counter, STILL)?;
     }
     let before = link.numbers()?;
-    link.peer.take_times();
-    let mut runs = Vec::new();
+    let (mut runs, mut time) = (Vec::new(), Spent::default());
     for _ in 0..bench.runs {
         let start = wait_for(counter, STILL)?;
         for _ in 0..count {
-            link.burst(case, &mut flow)?;
-            let since = Instant::now();
+            time.during(|| link.burst(case, &mut flow))?;
             wait_for(counter, CALM)?;
-            link.peer.skip_time(since.elapsed());
         }
         link.flush(case)?;
-        let since = Instant::now();
         runs.push(wait_for(counter, STILL)? - start);
-        link.peer.skip_time(since.elapsed());
     }
-    let (computed, waited) = link.peer.take_times();
     let tally = (&link.numbers()? - &before).tally();
     link.close(case, flow)?;
-    let share = computed.as_secs_f64() / (computed + waited).as_secs_f64();
-    Ok((row(case, count, runs, tally), share))
+    Ok((row(case, count, runs, tally), time.share()))
+}
+
+/// What bursts took: time, and processor time of the thread that is the peer.
+#[derive(Default)]
+struct Spent {
+    all: Duration,
+    own: Duration,
+}
+
+impl Spent {
+    fn during<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let (start, before) = (Instant::now(), own_time());
+        let result = work();
+        self.all += start.elapsed();
+        self.own += own_time().saturating_sub(before);
+        result
+    }
+
+    fn share(&self) -> f64 {
+        self.own.as_secs_f64() / self.all.as_secs_f64()
+    }
+}
+
+/// Processor time of this thread.
+fn own_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
 }
 
 /// Takes the time of a case, in nanoseconds of an operation.
