@@ -122,6 +122,8 @@ counters! {
     tails_refused = counter "tails.refused",
     /// `Recv`s to which bytes could not be delivered.
     deliveries_failed = counter "deliveries.failed",
+    /// `Send`s refused because the server takes no messages.
+    messages_full = counter "messages.full",
     /// Bytes copied into clients' buffers.
     copied_in = counter "copied.in",
     /// Bytes copied out of clients' buffers.

@@ -7,7 +7,9 @@
 
 use data_passing::{Machine, Memory};
 use shared_ring::RingError;
-use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, Status, flags};
+use socket_api::{
+    Account, MESSAGE_BYTES, Op, Passing, Request, Semantics, SocketKind, Status, flags,
+};
 use zerocopy::{IntoBytes, transmute_ref};
 
 use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
@@ -170,6 +172,10 @@ impl<M: Machine> Desk<'_, M> {
         let Some(server) = server else {
             return self.serve_null(op, request, route);
         };
+        let messages = server.messages.as_mut().filter(|_| op == Op::Send);
+        if messages.is_some() {
+            request.extent.len = request.extent.len.min(MESSAGE_BYTES);
+        }
         let number = number(client, op, route);
         let mut arg = argument(client, op, route, request)?;
         let (memory, counters) = (&mut *self.memory, self.counters);
@@ -181,8 +187,15 @@ impl<M: Machine> Desk<'_, M> {
         let (sockets, asked) = (&client.sockets, (self.index as u16, &*request));
         let summed =
             op == Op::Send && is_summed(&server.nic, sockets, route.socket, request.extent.len);
+        let mut message = 0;
         let sum = summed.then_some(&mut arg);
-        let more = if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
+        let more = if let Some(messages) = messages {
+            let copied = messages.write((memory, counters), asked, sum)?;
+            message = copied;
+            let may_hold = !sockets.is_datagram(route.socket);
+            let hold = if may_hold { flags::MAY_HOLD } else { 0 };
+            hold | if summed { flags::SUMMED } else { 0 }
+        } else if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
             counters.output_reference.add(1);
             if summed { flags::SUMMED } else { 0 }
         } else if op == Op::Recv && begin_plain_recv(memory, &server.nic, asked, noted) {
@@ -214,7 +227,7 @@ impl<M: Machine> Desk<'_, M> {
         request.flags = request.flags & PASSED_ON | more;
         request.socket = number;
         request.user_data = token;
-        request.extent.address = 0;
+        request.extent.address = message;
         request.arg = arg;
         request.client = self.index as u32;
         request.passing = 0;

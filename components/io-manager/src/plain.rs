@@ -60,17 +60,7 @@ impl<M: Machine> Core<M> {
         if completion.flags & flags::RELEASE != 0 {
             nic.recycle(id);
         }
-        completion.user_data = request.user_data;
-        completion.socket = request.handle;
-        completion.flags &= flags::TRUNCATED;
-        completion.packet = NO_PACKET;
-        completion.offset = 0;
-        let socket = request.socket;
-        client.sockets.end(socket);
-        client.tokens.forget(index);
-        client.tokens.told();
-        client.traffic.completions += 1;
-        if client.completions.push(completion).is_err() {
+        if !tell_received(client, index, completion) {
             self.cut_off_without_room(number);
         }
         Some(())
@@ -263,7 +253,7 @@ impl<M: Machine> Core<M> {
     }
 
     #[cold]
-    fn cut_off_without_room(&mut self, number: usize) {
+    pub(crate) fn cut_off_without_room(&mut self, number: usize) {
         // There was room when the request was taken.
         self.cut_off(number, "its completion ring lost its room");
     }
@@ -301,10 +291,12 @@ fn conclude_send<M: Machine>(
     {
         return Concluded::Rare;
     }
-    let Data::Output(output) = &mut request.data else {
-        return Concluded::Rare;
-    };
-    memory.empty_output(output);
+    match &mut request.data {
+        Data::Output(output) => memory.empty_output(output),
+        // It went in a message.
+        Data::None => {}
+        Data::Input(_) => return Concluded::Rare,
+    }
     let quiet = request.quiet && request.answer.status == Status::Ok as u16;
     let (delayed, socket) = (request.delayed, request.socket);
     let completion = request.completion();
@@ -327,9 +319,29 @@ fn conclude_send<M: Machine>(
     }
 }
 
+/// Tells a client the completion of a `Recv`, of whose bytes nothing is left to
+/// end; false if it has no room.
+#[inline(always)]
+pub(crate) fn tell_received(client: &mut Client, index: u16, completion: &mut Completion) -> bool {
+    let Some(request) = client.tokens.get(index) else {
+        return true;
+    };
+    completion.user_data = request.user_data;
+    completion.socket = request.handle;
+    completion.flags &= flags::TRUNCATED;
+    completion.packet = NO_PACKET;
+    completion.offset = 0;
+    let socket = request.socket;
+    client.sockets.end(socket);
+    client.tokens.forget(index);
+    client.tokens.told();
+    client.traffic.completions += 1;
+    client.completions.push(completion).is_ok()
+}
+
 /// Whether it is a `Recv` that waits, and nothing else is to be thought of.
 #[inline(always)]
-fn is_plain_recv(request: &Outstanding) -> bool {
+pub(crate) fn is_plain_recv(request: &Outstanding) -> bool {
     request.op as u16 == RECV
         && request.stage == Stage::Waiting
         && request.steered == NOT_STEERED

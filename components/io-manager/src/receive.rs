@@ -129,16 +129,19 @@ pub(crate) fn pass(
             headers,
         } => {
             nic.packets.give(id, end, NO_SLOT);
+            let header_len = copy_headers(nic, id, len, headers, payload);
             let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
             let verified = flags & u32::from(verified) != 0;
             Packet {
                 header: nic.header_at(id),
-                header_len: copy_headers(nic, id, len, headers, payload),
+                header_len,
                 flags: if verified { packet_flags::VERIFIED } else { 0 },
                 sum: match verified {
                     true => 0,
                     false => u32::from(sum(nic, &head, id, payload, end)),
                 },
+                start: behind(headers, header_len).min(end),
+                end,
                 ..named(id, len)
             }
         }
@@ -146,6 +149,17 @@ pub(crate) fn pass(
     counters.packets_in.add(1);
     server.overrun |= server.to.push(packet.as_ref()).is_err();
     true
+}
+
+/// Where the bytes behind the headers begin, of which there may be `headers`,
+/// if so many bytes were found to hold them all.
+#[inline(always)]
+const fn behind(headers: u32, header_len: u32) -> u32 {
+    if headers > HEADER_SPLIT {
+        header_len
+    } else {
+        headers
+    }
 }
 
 /// A packet with its name and length.

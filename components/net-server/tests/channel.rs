@@ -58,7 +58,7 @@ fn pair() -> (Manager, Channel) {
         headers,
         slots,
     };
-    let channel = Channel::attach(&control, headers, slots, &INFO).unwrap();
+    let channel = Channel::attach(&control, headers, slots, &INFO, false).unwrap();
     (manager, channel)
 }
 
@@ -209,15 +209,15 @@ fn what_does_not_fit_is_refused_at_the_start() {
     let (headers, slots) = (region(headers_bytes(MTU)), region(send_slots_bytes(MTU)));
     let control = region(SERVER_CONTROL_BYTES);
     for mtu in [9000, 65536, u32::MAX] {
-        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO });
+        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO }, false);
         assert_eq!(refused.err(), Some(ChannelError::Mtu(mtu)));
     }
-    let unformatted = Channel::attach(&control, headers, slots, &INFO);
+    let unformatted = Channel::attach(&control, headers, slots, &INFO, false);
     assert_eq!(
         unformatted.err(),
         Some(ChannelError::Ring(AttachError::Magic(0)))
     );
-    let small = Channel::attach(&region(64), headers, slots, &INFO);
+    let small = Channel::attach(&region(64), headers, slots, &INFO, false);
     assert_eq!(small.err(), Some(ChannelError::Region));
 }
 

@@ -259,6 +259,8 @@ pub struct Consumer<T, M = SharedRing<T>> {
     head: u32,
     tail: u32,
     capacity: u32,
+    /// What [`Consumer::arm`] asks for.
+    wish: u32,
     entry: PhantomData<fn() -> T>,
 }
 
@@ -281,8 +283,17 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
             head: 0,
             tail: 0,
             capacity,
+            wish: LOUD,
             entry: PhantomData,
         }
+    }
+
+    /// Has [`Consumer::arm`] ask for nothing, if `near`: the producer runs in
+    /// the thread that calls it, which then looks again by itself.
+    #[must_use]
+    pub fn near(self, near: bool) -> Self {
+        let wish = if near { NEVER } else { LOUD };
+        Self { wish, ..self }
     }
 
     /// Takes the next entry, if there is one.
@@ -338,7 +349,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// As [`Consumer::pop`].
     #[inline]
     pub fn arm(&mut self) -> Result<bool, RingError> {
-        self.arm_with(LOUD)
+        self.arm_with(self.wish)
     }
 
     /// As [`Consumer::arm`], asking to be woken for quiet entries too.

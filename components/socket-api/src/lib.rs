@@ -30,6 +30,7 @@ mod account;
 mod address;
 mod layout;
 mod message;
+mod messages;
 pub mod null;
 mod op;
 mod packet;
@@ -44,6 +45,10 @@ pub use layout::{
     WHOLE_SLOTS, headers_bytes, send_slots_bytes, whole_slot_bytes,
 };
 pub use message::{Completion, Extent, Request};
+pub use messages::{
+    Inbox, MESSAGE, MESSAGE_BYTES, MessageEnd, MessageSizes, Outbox, SOCKET_BLOCK,
+    SOCKET_HELD_BLOCKS, attach_messages,
+};
 pub use op::{Op, SocketKind, Status, flags};
 pub use packet::{
     Deliver, Message, NAME_BYTES, NO_PACKET, Name, Packet, Part, RELEASE_MOST, Release, Retire,

@@ -150,8 +150,13 @@ pub struct Packet {
     /// end of the IP header to the total length), as two bytes in memory
     /// order; for IPv4 packets that are not `VERIFIED`.
     pub sum: u32,
+    /// Where the bytes behind all headers begin in the frame, and where they
+    /// end; 0 for packets that are `WHOLE`.
+    pub start: u32,
+    /// As `start`.
+    pub end: u32,
     /// 0.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 /// Bytes of a packet that go to a `Recv`, behind those that it got before.

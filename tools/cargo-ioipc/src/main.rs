@@ -11,7 +11,8 @@ use std::time::Duration;
 use cargo_ioipc::bench::placement::{self, record};
 use cargo_ioipc::run::{Session, run};
 use cargo_ioipc::{
-    Accel, Address, Error, Home, Net, Options, bench, control, inspect, plan, prepare,
+    Accel, Address, Error, Home, Net, Options, Placement, bench, compare, control, inspect, plan,
+    prepare,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -36,6 +37,31 @@ enum Command {
     /// Measure guest instructions per packet and per byte.
     #[command(subcommand)]
     Bench(Measure),
+    /// Show what became better and worse between two runs of a benchmark.
+    Compare(Compare),
+}
+
+#[derive(Args, Debug)]
+struct Compare {
+    /// What `bench placement` or `bench echo` wrote with --json.
+    #[arg(value_name = "A.json")]
+    before: PathBuf,
+    /// The same of another run.
+    #[arg(value_name = "B.json")]
+    after: PathBuf,
+    /// Exit with status 1 if a figure is worse by more than the spread of the
+    /// runs, or if there is none to compare.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Compare {
+    /// Compares and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let comparison = compare::compare(&self.before, &self.after)?;
+        print!("{}", comparison.render(std::io::stdout().is_terminal()));
+        Ok(u8::from(self.strict && comparison.fails()))
+    }
 }
 
 /// Which system.
@@ -53,6 +79,17 @@ struct Build {
     /// Use the release kernel: no debug output, no assertions.
     #[arg(long)]
     release: bool,
+    #[command(flatten)]
+    placed: Placed,
+}
+
+/// Where servers and drivers run.
+#[derive(Args, Debug)]
+struct Placed {
+    /// Where protocol servers and NIC drivers run, in place of what the
+    /// description says: user, kernel, kernel-server or kernel-driver.
+    #[arg(long, value_name = "PLACE")]
+    placement: Option<Placement>,
 }
 
 #[derive(Args, Debug)]
@@ -246,6 +283,8 @@ impl MeasurePassing {
 struct MeasureEcho {
     #[command(flatten)]
     system: System,
+    #[command(flatten)]
+    placed: Placed,
     /// Runs of each load; the median and the range are shown.
     #[arg(long, default_value_t = bench::MIN_RUNS)]
     runs: usize,
@@ -255,6 +294,10 @@ struct MeasureEcho {
     /// Also write the figures here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also print where the instructions of each load go, by component and
+    /// function.
+    #[arg(long)]
+    profile: bool,
     /// Only on a TAP device with offloads, and an error if that cannot be: it
     /// needs root. Otherwise that comes after the loads on the user network.
     #[arg(long)]
@@ -276,6 +319,7 @@ impl MeasureEcho {
     fn execute(&self) -> Result<u8, Error> {
         let options = Options {
             system: self.system.system.clone(),
+            placement: self.placed.placement,
             qemu_args: self.qemu_arg.clone(),
             progress: true,
             ..Options::default()
@@ -285,6 +329,7 @@ impl MeasureEcho {
             options,
             runs,
             quick,
+            profile: self.profile,
             plugin: None,
         };
         let mut user = None;
@@ -336,6 +381,7 @@ impl Build {
         Options {
             system: self.system.system.clone(),
             release: self.release,
+            placement: self.placed.placement,
             progress: true,
             ..Options::default()
         }
@@ -402,6 +448,7 @@ fn execute(command: Command) -> Result<u8, Error> {
             eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
             println!("{}: {} is sound", system.system.display(), plan.name);
         }
+        Command::Compare(arguments) => return arguments.execute(),
         Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
         Command::Bench(Measure::DataPassing(arguments)) => return arguments.execute(),
         Command::Bench(Measure::Placement(arguments)) => return arguments.execute(),

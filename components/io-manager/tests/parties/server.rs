@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
-use io_manager::Region;
+use io_manager::{MessageConfig, Region};
 use model_platform::Allocator;
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
-use socket_api::{Message, Name, Packet, Part, Request, SlotDone, Transmit, kind};
+use socket_api::{
+    Inbox, Message, MessageEnd, Name, Outbox, Packet, Part, Request, SlotDone, Transmit,
+    attach_messages, kind,
+};
 
 use super::{MTU, format};
 
@@ -17,6 +20,8 @@ pub struct Server {
     pub slots_done: Consumer<SlotDone>,
     pub headers: Region,
     pub send_slots: Region,
+    /// With payload by value.
+    pub messages: Option<MessageConfig>,
     /// What came and was not looked at.
     pub requests: VecDeque<Request>,
     pub packets: VecDeque<Packet>,
@@ -40,6 +45,7 @@ impl Server {
             slots_done: Consumer::attach(done, api::SLOTS_DONE).unwrap(),
             headers,
             send_slots,
+            messages: None,
             requests: VecDeque::new(),
             packets: VecDeque::new(),
             name: Vec::new(),
@@ -67,6 +73,14 @@ impl Server {
     pub fn say(&mut self, message: impl Into<Message>) {
         self.from.push(&message.into()).unwrap();
         let _ = self.from.publish();
+    }
+
+    /// Its ends of the messages.
+    pub fn boxes(&self) -> (SharedMemory, Outbox, Inbox) {
+        let config = self.messages.expect("payload by value");
+        let memory = config.region.memory;
+        let (out, inbox) = attach_messages(&memory, config.sizes, MessageEnd::Server).unwrap();
+        (memory, out, inbox)
     }
 
     /// The bytes of a packet that the server can read.

@@ -13,13 +13,17 @@
 
 mod boot;
 mod cases;
+mod html;
 mod link;
+mod pairs;
+mod panel;
 mod pin;
+mod plot;
 pub mod ratios;
 pub mod record;
 mod runs;
+mod table;
 mod tally;
-mod text;
 mod variant;
 
 use std::collections::BTreeMap;
@@ -35,6 +39,10 @@ use super::{BenchError, MIN_RUNS};
 use crate::Error;
 use crate::launch::write_atomically;
 use crate::machine::Accel;
+
+pub use html::html;
+pub(crate) use panel::{CAVEAT, case_name, number};
+pub use table::table;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -84,7 +92,7 @@ pub struct Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::plain(&self.record))?;
+        f.write_str(&table(&self.record))?;
         for (boot, idle) in &self.record.idle {
             writeln!(f, "idle, {boot}: {idle:.0} instructions a second")?;
         }

@@ -137,7 +137,7 @@ impl Boot {
         let idle = measure::idle(&mut counter)?.per_second;
         let (mut rows, mut share) = (Vec::new(), 0.0f64);
         for case in &variant.cases {
-            bar.step(&super::text::name(case));
+            bar.step(&super::case_name(case));
             let (row, peer) = runs::instructions(&mut link, &mut counter, case, bench)?;
             rows.push(row);
             share = share.max(peer);
@@ -157,7 +157,7 @@ impl Boot {
         let (mut link, _) = self.link()?;
         let mut figures = Vec::new();
         for case in &variant.cases {
-            bar.step(&format!("{}, on hardware", super::text::name(case)));
+            bar.step(&format!("{}, on hardware", super::case_name(case)));
             figures.push(runs::time(&mut link, case, bench)?);
             bar.advance();
         }

@@ -7,7 +7,7 @@ use frame_peer::lockstep::{Datagrams, Flow, Kind, Lockstep, Way};
 
 use super::record::{Case, Passing, Pattern, Protocol};
 use super::tally::Numbers;
-use super::text::name;
+use super::case_name;
 use crate::bench::BenchError;
 use crate::{Error, Running};
 
@@ -116,7 +116,7 @@ impl Link {
         let said = self.answer(LAST_WORDS).unwrap_or_default();
         let words = [why, &said].map(str::trim).join("; ");
         BenchError::Placement {
-            case: name(case),
+            case: case_name(case),
             why: words.trim_end_matches("; ").to_owned(),
         }
     }
