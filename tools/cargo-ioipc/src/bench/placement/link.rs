@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use frame_peer::lockstep::{Datagrams, Flow, Kind, Lockstep, Way};
 
+use super::case_name;
 use super::record::{Case, Passing, Pattern, Protocol};
 use super::tally::Numbers;
-use super::case_name;
 use crate::bench::BenchError;
 use crate::{Error, Running};
 

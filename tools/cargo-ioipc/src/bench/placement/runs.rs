@@ -52,7 +52,7 @@ pub(super) fn instructions(
         link.flush(case)?;
         runs.push(wait_for(counter, STILL)? - start);
     }
-    let tally = (&link.numbers()? - &before).tally();
+    let tally = (&link.numbers()? - &before).tally(case.placement);
     link.close(case, flow)?;
     Ok((row(case, count, runs, tally), time.share()))
 }
