@@ -290,7 +290,7 @@ impl<M: Machine> Core<M> {
                 (there && fits).then_some(())?;
             }
         }
-        frame.waited_for |= request.open;
+        frame.waited_for |= request.is_waited_for();
         let reference = Reference {
             client: number as u16,
             index,

@@ -52,6 +52,8 @@ pub(crate) struct Sockets {
     base: u32,
     free: u16,
     used: u16,
+    /// `Close`s that wait for devices.
+    held: u16,
 }
 
 impl Sockets {
@@ -75,6 +77,7 @@ impl Sockets {
             base,
             free: NO_SOCKET,
             used: 0,
+            held: 0,
         };
         for index in (0..count).rev() {
             this.slots[index as usize].next_free = this.free;
@@ -228,7 +231,14 @@ impl Sockets {
             return None;
         }
         let close = core::mem::replace(&mut slot.close, NO_SOCKET);
+        self.held -= u16::from(close != NO_SOCKET);
         (close != NO_SOCKET).then_some(close)
+    }
+
+    /// Whether a `Close` waits for a device to let go.
+    #[inline]
+    pub const fn holds_close(&self) -> bool {
+        self.held != 0
     }
 
     /// Keeps the `Close` in a token slot until devices have let go; false if
@@ -238,6 +248,7 @@ impl Sockets {
             return false;
         };
         if slot.waiting != 0 {
+            self.held += u16::from(slot.close == NO_SOCKET);
             slot.close = token;
         }
         slot.waiting != 0

@@ -184,6 +184,13 @@ impl Outstanding {
         (self.queued, self.repost, self.target) = (false, false, 0);
     }
 
+    /// Whether the client waits for the device to let go of its bytes: who waits
+    /// for what is told quietly asks for it.
+    #[inline(always)]
+    pub const fn is_waited_for(&self) -> bool {
+        self.open && !self.quiet && !self.repost
+    }
+
     /// Whether it is a `Send` that is over, well, and is to become a `Recv`.
     #[inline(always)]
     pub fn becomes_recv(&self) -> bool {

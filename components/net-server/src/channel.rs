@@ -119,14 +119,19 @@ impl Channel {
         self.outgoing.publish()
     }
 
-    /// Asks for a signal at the next entry, and if `blocked` at the next send
-    /// slot that comes back; true if the caller may sleep.
+    /// Asks for a signal at the next entry, also if that is quiet and somebody is
+    /// `hungry`, and if `blocked` at the next send slot that comes back; true if
+    /// the caller may sleep.
     ///
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.
-    pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
+    pub fn arm(&mut self, blocked: bool, hungry: bool) -> Result<bool, ManagerFault> {
         let slots = !blocked || self.done.arm_for_anything().map_err(ManagerFault::Ring)?;
-        let entries = self.incoming.arm().map_err(ManagerFault::Ring)?;
+        let entries = match hungry {
+            true => self.incoming.arm_for_anything(),
+            false => self.incoming.arm(),
+        };
+        let entries = entries.map_err(ManagerFault::Ring)?;
         Ok(slots && entries)
     }
 

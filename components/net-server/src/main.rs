@@ -183,7 +183,11 @@ impl Program {
     fn rest(&mut self, component: &Component, wakeup: Wakeup) {
         self.arm_timer(wakeup.deadline_ns);
         // A manager that broke its ring has nothing to say any more.
-        if self.channel.arm(wakeup.blocked).unwrap_or(true) {
+        if self
+            .channel
+            .arm(wakeup.blocked, wakeup.hungry)
+            .unwrap_or(true)
+        {
             self.publish_numbers();
             let bits = component.wait();
             if bits & self.timer.badge() != 0 {
