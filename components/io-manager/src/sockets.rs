@@ -161,6 +161,19 @@ impl Sockets {
         slot.is_some_and(|s| s.state == State::Open)
     }
 
+    /// A `Send`, which a device held up if it was `delayed`, is a receive now that
+    /// the server is to be told of; true for the first.
+    #[inline(always)]
+    pub fn becomes_recv(&mut self, index: u16, delayed: bool) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
+        slot.waiting = slot.waiting.saturating_sub(u16::from(delayed));
+        slot.outstanding += 1;
+        slot.untold = slot.untold.saturating_add(1);
+        slot.untold == 1
+    }
+
     /// One more receive that the server is to be told of; true for the first.
     #[inline(always)]
     pub fn add_untold(&mut self, index: u16) -> bool {

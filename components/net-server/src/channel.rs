@@ -216,10 +216,12 @@ impl Environment for Channel {
             return false;
         };
         let at = usize::from(slot) * self.slot_bytes;
-        // A segment's headers are as long as that.
-        let written = match frame.header.as_array::<54>() {
-            Some(header) => self.slots.write_array(at, header),
-            None => self.slots.write(at, frame.header),
+        // A segment's headers are as long as that, and a datagram's.
+        let header = frame.header;
+        let written = match (header.as_array::<54>(), header.as_array::<42>()) {
+            (Some(header), _) => self.slots.write_array(at, header),
+            (_, Some(header)) => self.slots.write_array(at, header),
+            _ => self.slots.write(at, header),
         };
         if written.is_err() {
             self.ours.push(slot);
