@@ -63,7 +63,7 @@ impl<M: Machine> Core<M> {
                 SEND => self.send_answered(server, transmute_ref!(message)),
                 RECV => self.recv_answered(server, transmute_mut!(message)),
                 kind::TRANSMIT => self.transmit_plain(server, transmute_ref!(message)),
-                kind::DELIVER => self.deliver_plain(server, transmute_ref!(message)),
+                kind::DELIVER => return self.deliver_all(server, transmute_ref!(message)),
                 _ => None,
             };
             if done.is_some() {
@@ -85,7 +85,7 @@ impl<M: Machine> Core<M> {
         }
         finished
             & match number {
-                kind::DELIVER => self.deliver(server, transmute_ref!(message)),
+                kind::DELIVER => self.deliver_from(server, transmute_ref!(message), 0),
                 kind::RELEASE => self.release(server, transmute_ref!(message)),
                 kind::RETIRE => self.retire(server, transmute_ref!(message)),
                 _ => self.answer(server, transmute_mut!(message)),

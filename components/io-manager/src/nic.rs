@@ -168,7 +168,7 @@ impl Nic {
     }
 
     /// Whether frames lie in their payload buffers whole, headers included:
-    /// where those are shorter than pages, which could change places with a
+    /// where no payload fills a page, which could change places with a
     /// client's.
     #[inline(always)]
     pub const fn joined(&self) -> bool {

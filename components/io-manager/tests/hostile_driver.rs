@@ -56,8 +56,8 @@ fn each_lie_about_a_long_frame_is_counted_and_passes_nothing() {
         (|e| e[0].following = 64, 4),
         (|e| e[0].following = u32::MAX, 4),
         (|e| e[0].len = 13, 1),
-        (|e| e[0].len = 2032 + 2044, 1),
-        (|e| e[0].len = 2032 + 2 * 2044 + 1, 1),
+        (|e| e[0].len = 4080 + 4092, 1),
+        (|e| e[0].len = 4080 + 2 * 4092 + 1, 1),
         (|e| e[0].len = u32::MAX, 1),
         (|e| e[0].flags = 1 << 5, 1),
         (|e| e[1].id = e[0].id, 1),
@@ -71,7 +71,7 @@ fn each_lie_about_a_long_frame_is_counted_and_passes_nothing() {
                 features: long,
                 ..Setup::ONE
             });
-            let (_, mut entries) = parties.drivers[0].long(&tcp(0, &[0; 5000]), 0);
+            let (_, mut entries) = parties.drivers[0].long(&tcp(0, &[0; 9000]), 0);
             if long != 0 {
                 lie(&mut entries);
             }
