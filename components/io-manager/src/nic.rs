@@ -134,6 +134,8 @@ impl Nic {
         });
         self.features = info.features;
         self.longest = self.mtu + ETHERNET;
+        // As the server has it, which is told the same MTU.
+        self.slot_stride = whole_slot_bytes(self.mtu as usize) as u32;
         if self.steers() {
             self.buffers = STEERED_FIRST;
         } else if self.joins {

@@ -261,3 +261,25 @@ fn what_the_nic_can_do_is_told_once_it_is_known() {
     assert_eq!(parties.drivers[0].buffers.len(), 1024);
     parties.assert_settled();
 }
+
+#[test]
+fn slots_are_where_the_server_has_them_with_a_smaller_mtu() {
+    let mut parties = Parties::with(Setup {
+        ready: false,
+        ..Setup::ONE
+    });
+    let info = NicInfo {
+        mac: [2, 0, 0, 7, 7, 7],
+        mtu: 576,
+        features: 0,
+    };
+    info.publish(&parties.drivers[0].control).unwrap();
+    parties.run();
+    let mut entry = parties.servers[0].transmit(&[0; 42], &[]);
+    entry.slot = 5;
+    let at = 5 * socket_api::whole_slot_bytes(576);
+    let slots = parties.servers[0].send_slots.memory;
+    slots.write(at, &HEADER).unwrap();
+    parties.say(0, entry);
+    assert_eq!(parties.drain(), [HEADER]);
+}

@@ -16,9 +16,10 @@
 //! | `TX_DONE` | driver → manager | the device has let go of it: [`Sent`] |
 //!
 //! A received frame is scattered: its first [`HEADER_SPLIT`] bytes go to the
-//! header address, the rest to the payload address. So a datagram without IP
-//! options has its payload at the start of the payload buffer (42 = Ethernet,
-//! IPv4 and UDP headers), page-aligned if the buffer is.
+//! header address, the rest to the payload address, which may be the next byte.
+//! If it is not, a datagram without IP options has its payload at the start of
+//! the payload buffer (42 = Ethernet, IPv4 and UDP headers), page-aligned if the
+//! buffer is.
 //!
 //! With [`nic_features::LONG_RECEIVE`] a frame may be longer than the MTU, and
 //! then go on in further buffers, each filled before the next. Its entry says in
