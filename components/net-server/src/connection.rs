@@ -45,8 +45,8 @@ impl Connection {
     ///
     /// # Errors
     /// As there.
-    pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
-        self.channel().arm(blocked)
+    pub fn arm(&mut self, blocked: bool, hungry: bool) -> Result<bool, ManagerFault> {
+        self.channel().arm(blocked, hungry)
     }
 
     /// As [`Channel::disarm`].

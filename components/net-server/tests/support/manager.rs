@@ -550,11 +550,13 @@ impl Environment for Fake {
     fn tell(&mut self, message: &Message) -> bool {
         match message.kind() {
             kind::DELIVER => {
-                let deliver = Deliver::from(*message);
-                let len = deliver.len as usize;
-                self.place(deliver.token, deliver.packet, deliver.offset, len);
-                if deliver.flags & packet_flags::RELEASE != 0 {
-                    self.free_packet(deliver.packet);
+                let entry = Deliver::from(*message);
+                for deliver in entry.all() {
+                    let len = deliver.len as usize;
+                    self.place(entry.token, deliver.packet, deliver.offset, len);
+                    if deliver.flags & packet_flags::RELEASE != 0 {
+                        self.free_packet(deliver.packet);
+                    }
                 }
             }
             kind::RETIRE => {
