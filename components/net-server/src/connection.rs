@@ -96,6 +96,11 @@ impl Environment for Connection {
     }
 
     #[inline(always)]
+    fn segment_room(&mut self) -> u32 {
+        either!(self, inner => inner.segment_room())
+    }
+
+    #[inline(always)]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         either!(self, inner => inner.transmit(frame))
     }
