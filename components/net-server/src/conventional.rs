@@ -363,7 +363,7 @@ impl Environment for Conventional {
     }
 
     /// Frames are made one by one: payload is copied into each.
-    #[inline]
+    #[inline(never)]
     fn segment_room(&mut self) -> u32 {
         self.channel.has_room(1).into()
     }
