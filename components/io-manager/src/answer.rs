@@ -13,6 +13,7 @@ use zerocopy::{transmute_mut, transmute_ref};
 use crate::client::client_at;
 use crate::plain::{RECV, SEND};
 use crate::progress::Core;
+use crate::receives::cut;
 use crate::server::Server;
 use crate::sockets::{NO_SOCKET, Sockets};
 use crate::tokens::{Answer, Data, Outstanding, Stage, client_of};
@@ -112,6 +113,7 @@ impl<M: Machine> Core<M> {
         if request.stage != Stage::Waiting {
             return false;
         }
+        cut(completion, request.len);
         if request.op == Op::DropClient {
             self.dropped(number, server, index);
             return true;
@@ -134,14 +136,16 @@ impl<M: Machine> Core<M> {
         let Some(client) = client_at(&mut self.clients, number) else {
             return false;
         };
-        if !client
-            .tokens
-            .get(index)
-            .is_some_and(|r| legal(r, &client.sockets, completion))
+        let request = client.tokens.get(index);
+        let about_receive = request.as_ref().is_some_and(|r| r.target != 0);
+        if !request.is_some_and(|r| legal(r, &client.sockets, completion))
             || !self.take_result(server, number, index, completion)
         {
             self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
             return false;
+        }
+        if about_receive && self.taken_back(server, (number, index), completion) {
+            return true;
         }
         let held = completion.flags & flags::HELD != 0;
         if held {

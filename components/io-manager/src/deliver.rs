@@ -14,7 +14,7 @@ use crate::client::{Standing, client_at};
 use crate::nic::Nic;
 use crate::progress::Core;
 use crate::server::Server;
-use crate::tokens::{Data, Stage};
+use crate::tokens::{Data, Stage, is_oldest};
 
 /// Bytes of an address in the answer of a `Resolve`.
 const ADDRESS: u32 = 4;
@@ -139,9 +139,18 @@ impl<M: Machine> Core<M> {
         if !legal {
             return false;
         }
+        let mut entry = *entry;
+        if is_oldest(entry.token) {
+            // What there is no room for is cut.
+            let filled = match &request.data {
+                Data::Input(input) => input.filled(),
+                _ => 0,
+            };
+            entry.len = entry.len.min(request.len.saturating_sub(filled));
+        }
         match request.is_posted() {
-            true => self.deliver_steered(&mut server.nic, (number, index), entry),
-            false => self.deliver_now(server, (number, index), entry),
+            true => self.deliver_steered(&mut server.nic, (number, index), &entry),
+            false => self.deliver_now(server, (number, index), &entry),
         }
     }
 
@@ -197,7 +206,7 @@ impl<M: Machine> Core<M> {
             return false;
         };
         if id < nic.buffers() {
-            nic.post(id);
+            nic.post_all(id);
         } else {
             self.release_steered(nic, id);
         }

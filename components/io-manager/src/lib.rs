@@ -13,7 +13,8 @@
 //! * `answer`, `deliver`, `progress`: completions and received bytes, from a
 //!   server to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
-//! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
+//! * `receives`: receives of datagrams, which wait here.
+//! * `transmit`, `assembly`, `cut`, `sends`: frames, from a server to the driver.
 //! * `plain`: what nearly every entry of a server or driver is.
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `null`: sockets that lead nowhere, for measurements.
@@ -42,6 +43,7 @@ mod check;
 mod client;
 mod config;
 mod counters;
+mod cut;
 mod deliver;
 mod departure;
 mod forward;
@@ -57,6 +59,7 @@ mod plain;
 pub mod program;
 mod progress;
 mod receive;
+mod receives;
 mod sends;
 mod server;
 mod sockets;

@@ -34,6 +34,8 @@ struct Slot {
     waiting: u16,
     /// The token slot of a `Close` that waits for those, or [`NO_SOCKET`].
     close: u16,
+    /// Receives that wait in order of which the server was not told.
+    untold: u16,
     /// The local port, 0 if not known; a null socket's options.
     port: u16,
     server: u8,
@@ -50,6 +52,8 @@ pub(crate) struct Sockets {
     base: u32,
     free: u16,
     used: u16,
+    /// `Close`s that wait for devices.
+    held: u16,
 }
 
 impl Sockets {
@@ -61,6 +65,7 @@ impl Sockets {
             outstanding: 0,
             waiting: 0,
             close: NO_SOCKET,
+            untold: 0,
             port: 0,
             server: 0,
             state: State::Free,
@@ -72,6 +77,7 @@ impl Sockets {
             base,
             free: NO_SOCKET,
             used: 0,
+            held: 0,
         };
         for index in (0..count).rev() {
             this.slots[index as usize].next_free = this.free;
@@ -122,6 +128,7 @@ impl Sockets {
             outstanding: 0,
             waiting: 0,
             close: NO_SOCKET,
+            untold: 0,
             port: 0,
             server,
             state: State::Reserved,
@@ -137,6 +144,64 @@ impl Sockets {
     pub fn is_datagram(&self, index: u16) -> bool {
         let slot = self.slots.get(index as usize);
         slot.is_some_and(|s| s.kind == SocketKind::Udp)
+    }
+
+    /// Whether the socket's receives wait here, in order: those of one for
+    /// datagrams of which it is known that it is bound.
+    #[inline(always)]
+    pub fn keeps_order(&self, index: u16) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|s| s.kind == SocketKind::Udp && s.port != 0)
+    }
+
+    /// Whether the socket is open, and no `Close` on its way.
+    #[inline(always)]
+    pub fn is_open(&self, index: u16) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|s| s.state == State::Open)
+    }
+
+    /// A `Send`, which a device held up if it was `delayed`, is a receive now that
+    /// the server is to be told of; true for the first.
+    #[inline(always)]
+    pub fn becomes_recv(&mut self, index: u16, delayed: bool) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
+        slot.waiting = slot.waiting.saturating_sub(u16::from(delayed));
+        slot.outstanding += 1;
+        slot.untold = slot.untold.saturating_add(1);
+        slot.untold == 1
+    }
+
+    /// One more receive that the server is to be told of; true for the first.
+    #[inline(always)]
+    pub fn add_untold(&mut self, index: u16) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
+        slot.untold = slot.untold.saturating_add(1);
+        slot.untold == 1
+    }
+
+    /// One receive less that the server is to be told of; false if there is none.
+    pub fn drop_untold(&mut self, index: u16) -> bool {
+        let slot = self.slots.get_mut(index as usize);
+        let slot = slot.filter(|slot| slot.untold != 0);
+        slot.map(|slot| slot.untold -= 1).is_some()
+    }
+
+    /// Of how many receives the server is told now.
+    #[inline]
+    pub fn take_untold(&mut self, index: u16) -> u16 {
+        let slot = self.slots.get_mut(index as usize);
+        slot.map_or(0, |slot| core::mem::take(&mut slot.untold))
+    }
+
+    /// The server of a socket.
+    #[inline]
+    pub fn server(&self, index: u16) -> Option<u8> {
+        self.slots.get(index as usize).map(|slot| slot.server)
     }
 
     /// The local port of a bound socket for datagrams, and whether it hears
@@ -179,7 +244,14 @@ impl Sockets {
             return None;
         }
         let close = core::mem::replace(&mut slot.close, NO_SOCKET);
+        self.held -= u16::from(close != NO_SOCKET);
         (close != NO_SOCKET).then_some(close)
+    }
+
+    /// Whether a `Close` waits for a device to let go.
+    #[inline]
+    pub const fn holds_close(&self) -> bool {
+        self.held != 0
     }
 
     /// Keeps the `Close` in a token slot until devices have let go; false if
@@ -189,6 +261,7 @@ impl Sockets {
             return false;
         };
         if slot.waiting != 0 {
+            self.held += u16::from(slot.close == NO_SOCKET);
             slot.close = token;
         }
         slot.waiting != 0

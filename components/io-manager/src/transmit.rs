@@ -6,9 +6,9 @@
 //! is refused changes nothing, and its slot stays the server's.
 
 use data_passing::{Machine, Sum};
-use nic_api::{SEND_SPANS, SendFrame, Sent, frame_flags, nic_features};
+use nic_api::{SEND_SPANS, SendFrame, Sent, Span, frame_flags, nic_features};
 use shared_ring::RingError;
-use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
+use socket_api::{Op, Part, SEND_SLOTS, SlotDone, Status, TRANSMIT_PARTS, Transmit, packet_flags};
 
 use crate::assembly::{Assembly, Refused};
 use crate::client::client_at;
@@ -16,7 +16,7 @@ use crate::nic::{ETHERNET, Nic};
 use crate::progress::Core;
 use crate::sends::Reference;
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding, client_of};
+use crate::tokens::{Data, Outstanding, Stage, client_of};
 
 /// Most bytes of an IPv4 packet.
 const MOST_PACKET: u32 = 65535;
@@ -33,17 +33,58 @@ impl<M: Machine> Core<M> {
             true => legal_rest(entry),
             false => begin(server, entry),
         };
-        let taken = begun.and_then(|()| self.add_parts(server, entry));
-        match taken {
-            Ok(()) if entry.flags & packet_flags::MORE != 0 => true,
-            Ok(()) => {
-                self.finish_frame(server);
-                true
-            }
+        let taken = begun.and_then(|()| match server.assembly.cuts {
+            true => server.assembly.parts.add(entry),
+            false => self.add_parts(server, entry),
+        });
+        let more = entry.flags & packet_flags::MORE != 0;
+        let done = entry.flags & packet_flags::DONE != 0;
+        let finished = taken.and_then(|()| match (more, server.assembly.cuts) {
+            (true, _) => Ok(()),
+            (false, true) => self.cut(server),
+            (false, false) => self.complete(server, done),
+        });
+        match finished {
+            Ok(()) => true,
             Err(why) => {
                 self.refuse_frame(server, why);
+                if done {
+                    self.never_sent(server, entry);
+                }
                 false
             }
+        }
+    }
+
+    /// Hands over a frame that is complete, and ends the `Send` of its last part
+    /// if its server is `done` with that.
+    #[inline]
+    fn complete(&mut self, server: &mut Server, done: bool) -> Result<(), Refused> {
+        let last = server.assembly.references.last();
+        if done && !self.may_be_done(last) {
+            return Err(Refused::Part);
+        }
+        self.finish_frame(server);
+        if done {
+            self.sent_and_done(server.nic.alive, last);
+        }
+        Ok(())
+    }
+
+    /// A frame is refused that would have said that its server is done with a
+    /// `Send`: nothing else will.
+    #[cold]
+    fn never_sent(&mut self, server: &mut Server, entry: &Transmit) {
+        let count = usize::from(entry.count).min(TRANSMIT_PARTS);
+        let Some(part) = entry.parts[..count].last() else {
+            return;
+        };
+        if let Some((number, index)) = self.named(part.token, server)
+            && self
+                .request(number, index)
+                .is_some_and(|r| r.op == Op::Send && r.stage == Stage::Waiting)
+        {
+            self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
         }
     }
 
@@ -103,7 +144,7 @@ impl<M: Machine> Core<M> {
         let Server { assembly, nic, .. } = server;
         assembly.active = false;
         let references = core::mem::take(&mut assembly.references);
-        nic.sends.send(assembly.first.slot, references);
+        nic.sends.send(assembly.first.slot, references, 0);
         if !nic.alive || nic.info.is_none() {
             self.counters.transmit_no_nic.add(1);
             self.let_go(server, u32::from(server.assembly.first.slot));
@@ -112,7 +153,8 @@ impl<M: Machine> Core<M> {
         if let Some(sum) = assembly.sum {
             write_sum(nic, &assembly.first, sum);
         }
-        submit(nic, assembly);
+        let entry = describe(assembly, nic.sends.away() > MANY_AWAY);
+        submit(nic, entry, assembly.spans());
         self.counters.packets_out.add(1);
     }
 
@@ -154,7 +196,7 @@ impl<M: Machine> Core<M> {
     /// The device has let go of the frame with the slot `id`; false if it has
     /// none.
     #[inline(always)]
-    fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
+    pub(crate) fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
         let Some(mut references) = server.nic.sends.done(id) else {
             return false;
         };
@@ -193,7 +235,7 @@ fn gather<M: Machine>(
     if !there {
         return Err(Refused::Part);
     }
-    assembly.waited_for |= request.open;
+    assembly.waited_for |= request.is_waited_for();
     match fits {
         true => Ok(()),
         false => Err(Refused::Size),
@@ -210,20 +252,31 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
     let len = u32::from(first.header_len);
     let segment = first.flags & packet_flags::SEGMENT != 0;
     let checksum = first.flags & packet_flags::CHECKSUM != 0;
-    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | packet_flags::MORE;
-    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
     let more = first.flags & packet_flags::MORE != 0;
+    let last = match (more, segment) {
+        (true, _) => packet_flags::MORE,
+        (false, true) => 0,
+        (false, false) => packet_flags::DONE,
+    };
+    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | last;
+    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
     if first.flags & !legal != 0
         || !(ETHERNET..=most.min(nic.slot_stride)).contains(&len)
-        || (more && first.count == 0)
+        || (first.flags & (packet_flags::MORE | packet_flags::DONE) != 0 && first.count == 0)
     {
         return Err(Refused::Header);
     }
     if segment {
-        let offered = nic.offers(nic_features::SEGMENTATION) && nic.offers(nic_features::CHECKSUM);
-        let missing = nic.alive && !offered;
-        if missing || !checksum || first.segment_bytes == 0 {
+        if !checksum || first.segment_bytes == 0 {
             return Err(Refused::Header);
+        }
+        if !(nic.offers(nic_features::SEGMENTATION) && nic.offers(nic_features::CHECKSUM)) {
+            let longest = ETHERNET + nic.mtu;
+            if len + u32::from(first.segment_bytes) > longest {
+                return Err(Refused::Header);
+            }
+            assembly.begin_parts(first);
+            return Ok(());
         }
     }
     let mut sum = None;
@@ -284,14 +337,14 @@ pub(crate) fn write_sum(nic: &Nic, first: &Transmit, sum: Sum) {
 }
 
 /// Writes the entries of a frame to the driver's ring, or keeps them while it
-/// is full: at most one frame for each slot.
+/// is full: at most one frame for each slot, and [`SEGMENT_FRAMES`] of segments
+/// that were cut.
+///
+/// [`SEGMENT_FRAMES`]: socket_api::SEGMENT_FRAMES
 #[inline]
-fn submit(nic: &mut Nic, assembly: &Assembly) {
-    let spans = assembly.spans();
+pub(crate) fn submit(nic: &mut Nic, mut entry: SendFrame, spans: &[Span]) {
     let entries = spans.len().div_ceil(SEND_SPANS);
     let room = nic.backlog.is_empty() && matches!(nic.ready.has_room(entries as u32), Ok(true));
-    let many = nic.sends.away() > MANY_AWAY;
-    let mut entry = describe(assembly, many);
     for (n, part) in spans.chunks(SEND_SPANS).enumerate() {
         if n + 1 < entries {
             entry.flags |= frame_flags::MORE;

@@ -12,9 +12,9 @@ use core::fmt;
 use nic_api::NicInfo;
 use shared_ring::{AttachError, Consumer, OutOfRange, Producer, RingLayout, SharedMemory};
 use socket_api::{
-    FROM_SERVER, FROM_SERVER_OFFSET, Message, RELEASE_MOST, Release, SEND_SLOTS, SLOTS_DONE,
-    SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, headers_bytes, kind,
-    send_slots_bytes, whole_slot_bytes,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, RELEASE_MOST, Release, SEGMENT_FRAMES, SEND_SLOTS,
+    SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, headers_bytes, kind,
+    segments_in_slot, send_slots_bytes, whole_slot_bytes,
 };
 
 use crate::environment::{Environment, ManagerFault, Outgoing};
@@ -73,6 +73,11 @@ pub struct Channel {
     ours: Vec<u16>,
     /// By send slot: the manager has it.
     lent: [bool; SEND_SLOTS as usize],
+    /// And so many frames of a segment with it.
+    frames: [u8; SEND_SLOTS as usize],
+    /// How many more frames of segments it may have, and of one segment.
+    more_frames: u32,
+    most_frames: u32,
     release: Release,
     /// Packets given back since the manager would last have been woken.
     unsaid: usize,
@@ -107,6 +112,9 @@ impl Channel {
             slot_bytes: whole_slot_bytes(mtu),
             ours: (0..SEND_SLOTS as u16).rev().collect(),
             lent: [false; SEND_SLOTS as usize],
+            frames: [0; SEND_SLOTS as usize],
+            more_frames: SEGMENT_FRAMES,
+            most_frames: segments_in_slot(mtu).min(u8::MAX.into()),
             release: Release::default(),
             unsaid: 0,
             fault: None,
@@ -120,14 +128,19 @@ impl Channel {
         self.outgoing.publish()
     }
 
-    /// Asks for a signal at the next entry, and if `blocked` at the next send
-    /// slot that comes back; true if the caller may sleep.
+    /// Asks for a signal at the next entry, also if that is quiet and somebody is
+    /// `hungry`, and if `blocked` at the next send slot that comes back; true if
+    /// the caller may sleep.
     ///
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.
-    pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
+    pub fn arm(&mut self, blocked: bool, hungry: bool) -> Result<bool, ManagerFault> {
         let slots = !blocked || self.done.arm_for_anything().map_err(ManagerFault::Ring)?;
-        let entries = self.incoming.arm().map_err(ManagerFault::Ring)?;
+        let entries = match hungry {
+            true => self.incoming.arm_for_anything(),
+            false => self.incoming.arm(),
+        };
+        let entries = entries.map_err(ManagerFault::Ring)?;
         Ok(slots && entries)
     }
 
@@ -146,6 +159,7 @@ impl Channel {
                     Some(lent) if *lent => {
                         *lent = false;
                         self.ours.push(done.slot as u16);
+                        self.more_frames += u32::from(self.frames[done.slot as usize]);
                     }
                     _ => self.fault = Some(ManagerFault::NotItsSlot(done.slot)),
                 },
@@ -181,6 +195,7 @@ impl Channel {
             && fill(&self.slots, at + frame.header.len());
         let mut transmit = Outgoing {
             parts: &[],
+            done: false,
             ..*frame
         }
         .entry(slot, 0);
@@ -240,18 +255,32 @@ impl Environment for Channel {
     }
 
     #[inline]
+    fn segment_room(&mut self) -> u32 {
+        if self.ours.len() < ENOUGH || self.more_frames < self.most_frames {
+            self.reclaim();
+        }
+        match self.ours.is_empty() {
+            true => 0,
+            false => self.most_frames.min(self.more_frames),
+        }
+    }
+
+    #[inline]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         let entries = frame.entries();
         let fits = frame.header.len() <= self.slot_bytes
+            && frame.frames <= self.most_frames.min(self.more_frames)
             && matches!(self.outgoing.has_room(entries as u32), Ok(true));
         let Some(slot) = self.ours.pop_if(|_| fits) else {
             return false;
         };
         let at = usize::from(slot) * self.slot_bytes;
-        // A segment's headers are as long as that.
-        let written = match frame.header.as_array::<54>() {
-            Some(header) => self.slots.write_array(at, header),
-            None => self.slots.write(at, frame.header),
+        // A segment's headers are as long as that, and a datagram's.
+        let header = frame.header;
+        let written = match (header.as_array::<54>(), header.as_array::<42>()) {
+            (Some(header), _) => self.slots.write_array(at, header),
+            (_, Some(header)) => self.slots.write_array(at, header),
+            _ => self.slots.write(at, header),
         };
         if written.is_err() {
             self.ours.push(slot);
@@ -264,6 +293,8 @@ impl Environment for Channel {
             }
         }
         self.lent[usize::from(slot)] = true;
+        self.frames[usize::from(slot)] = frame.frames as u8;
+        self.more_frames -= frame.frames;
         true
     }
 

@@ -67,6 +67,7 @@ mod pending;
 pub mod program;
 mod random;
 mod reassembly;
+mod receives;
 mod requests;
 mod resolve;
 mod server;

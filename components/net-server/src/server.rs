@@ -36,8 +36,11 @@ const SEND: u16 = Op::Send as u16;
 const RECV: u16 = Op::Recv as u16;
 /// Largest MTU that is used, whatever the manager says.
 pub(crate) const MOST_MTU: u32 = 9216;
-/// Bytes of the longest frame.
+/// Bytes of the longest frame of the link's.
 pub(crate) const MOST_FRAME: u32 = MOST_MTU + 14;
+/// Bytes of the longest frame that the NIC makes of segments that follow each
+/// other.
+pub(crate) const MOST_LONG: u32 = LARGEST as u32;
 /// Smallest (RFC 791, 3.2).
 const LEAST_MTU: u32 = 576;
 
@@ -48,6 +51,8 @@ pub struct Wakeup {
     pub more: bool,
     /// Something waits for the manager to give send slots back.
     pub blocked: bool,
+    /// Something waits for receives, which the manager tells of quietly.
+    pub hungry: bool,
     /// Call at this time at the latest, in nanoseconds.
     pub deadline_ns: Option<u64>,
 }
@@ -80,6 +85,12 @@ pub struct Server {
     pub(crate) counters: Counters,
     pub(crate) random: Random,
     pub(crate) pending: Pending,
+    /// Receives that wait with the manager.
+    pub(crate) receives: u32,
+    /// Datagrams that wait for receives.
+    pub(crate) datagrams_queued: u32,
+    /// Sockets with an error to report.
+    pub(crate) errors: u32,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) sockets_used: u32,
     pub(crate) connections: Vec<Connection>,
@@ -143,6 +154,9 @@ impl Server {
             stack: Stack::new(facts, &mut random),
             counters: Counters::default(),
             pending: Pending::new(),
+            receives: 0,
+            datagrams_queued: 0,
+            errors: 0,
             sockets: alloc::vec![Socket::FREE; config.max_sockets],
             sockets_used: 0,
             connections: (0..config.max_connections)
@@ -209,6 +223,7 @@ impl Server {
         Wakeup {
             more,
             blocked,
+            hungry: self.is_hungry(),
             deadline_ns,
         }
     }
@@ -253,6 +268,11 @@ impl Server {
                 }
             }
             kind::NAME => self.name_in(&(*message).into()),
+            kind::RECEIVES => {
+                if let Err(fault) = self.receives_in(message.as_ref(), env) {
+                    self.fault(fault);
+                }
+            }
             op => {
                 self.counters.add(Counter::Requests);
                 let request = Request::from(*message);
@@ -324,7 +344,7 @@ impl Server {
             (Counter::UdpQueuesFree, self.udp_free.len() as u32),
             (Counter::HalfOpen, self.half_open),
             (Counter::TimeWait, self.time_wait.len()),
-            (Counter::RequestsPending, self.pending.len()),
+            (Counter::RequestsPending, self.pending.len() + self.receives),
             (Counter::Reassembling, self.reassembly.active),
             (Counter::PacketsHeld, self.packets.held()),
         ];

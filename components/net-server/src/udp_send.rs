@@ -41,7 +41,7 @@ impl Server {
         r: &Request,
         env: &mut impl Environment,
     ) -> Answered {
-        if let Some(error) = self.sockets[s as usize].error.take() {
+        if let Some(error) = self.take_error(s) {
             return Err(error.into());
         }
         if r.extent.len > LONGEST {
@@ -136,6 +136,7 @@ impl Server {
             token: r.user_data,
             len: r.extent.len,
             sum: (r.flags & flags::SUMMED != 0).then_some(r.arg as u16),
+            done: false,
         };
         let ends = (port, to, to_port);
         let counters = &mut self.counters;

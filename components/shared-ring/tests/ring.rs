@@ -40,6 +40,22 @@ fn every_header_field_is_checked() {
     assert!(Producer::<[u64; 2]>::attach(memory, LAYOUT).is_ok());
 }
 
+/// A consumer in the producer's thread is not signalled for what it looks for
+/// itself, but the producer still sees what it waits for in particular.
+#[test]
+fn a_near_consumer_asks_for_nothing() {
+    let (_, mut producer, consumer) = ring();
+    let mut consumer = consumer.near(true);
+    assert_eq!(consumer.arm(), Ok(true));
+    producer.push(&[1, 2]).unwrap();
+    assert!(!producer.publish(), "nobody is signalled");
+    assert!(!consumer.looks_empty());
+    assert_eq!(consumer.arm(), Ok(false), "it finds the entry itself");
+    assert_eq!(consumer.pop(), Ok(Some([1, 2])));
+    assert_eq!(consumer.arm_for_anything(), Ok(true));
+    assert!(producer.is_asked_for_anything());
+}
+
 #[test]
 fn illegal_layouts_and_small_regions_are_refused() {
     let (memory, ..) = ring();
@@ -125,6 +141,25 @@ fn the_flag_is_answered_once() {
     consumer.disarm();
     producer.push(&[4, 4]).unwrap();
     assert!(!producer.publish(), "it withdrew");
+}
+
+#[test]
+fn asking_again_finds_out_what_was_answered() {
+    let (_, mut producer, mut consumer) = ring();
+    for n in 0..3 {
+        assert_eq!(consumer.arm(), Ok(true));
+        assert_eq!(consumer.arm(), Ok(true), "that stands");
+        producer.push(&[n, n]).unwrap();
+        assert!(producer.publish());
+        assert_eq!(consumer.arm(), Ok(false), "it was answered");
+        assert_eq!(consumer.pop(), Ok(Some([n, n])));
+        assert_eq!(consumer.pop(), Ok(None));
+    }
+    assert_eq!(consumer.arm(), Ok(true));
+    assert_eq!(consumer.arm_for_anything(), Ok(true), "more than stands");
+    assert!(producer.is_asked_for_anything());
+    producer.push_quietly(&[4, 4]).unwrap();
+    assert!(producer.publish());
 }
 
 #[test]

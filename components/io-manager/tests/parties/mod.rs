@@ -420,6 +420,14 @@ impl Parties {
         frames
     }
 
+    /// So many receives of a client wait, and that is all that it has on its way.
+    pub fn assert_receives_waiting(&self, client: usize, count: usize) {
+        let books = self.manager.books();
+        let client = &books.clients[client];
+        let left = (usize::from(client.unanswered), client.slots);
+        assert_eq!(left, (count, count), "{books:?}");
+    }
+
     /// Nothing is lost: every buffer is with a driver, every slot free, every
     /// frame of the reserve back, nobody waits.
     pub fn assert_settled(&self) {
