@@ -94,6 +94,8 @@ counters! {
     transmit_part = counter "transmit.part",
     /// Frames to send refused: too long or too scattered.
     transmit_size = counter "transmit.size",
+    /// Segments refused: too many frames of such are in flight.
+    transmit_frames = counter "transmit.frames",
     /// Frames to send refused: the rest never came.
     transmit_unfinished = counter "transmit.unfinished",
     /// Frames dropped because there is no driver.
@@ -186,6 +188,7 @@ impl Counters {
             Refused::Checksum => self.transmit_checksum,
             Refused::Part => self.transmit_part,
             Refused::Size => self.transmit_size,
+            Refused::Frames => self.transmit_frames,
             Refused::Unfinished => self.transmit_unfinished,
         }
     }

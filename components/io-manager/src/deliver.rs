@@ -206,7 +206,7 @@ impl<M: Machine> Core<M> {
             return false;
         };
         if id < nic.buffers() {
-            nic.post(id);
+            nic.post_all(id);
         } else {
             self.release_steered(nic, id);
         }

@@ -14,7 +14,7 @@
 //!   server to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
 //! * `receives`: receives of datagrams, which wait here.
-//! * `transmit`, `assembly`, `sends`: frames, from a server to the driver.
+//! * `transmit`, `assembly`, `cut`, `sends`: frames, from a server to the driver.
 //! * `plain`: what nearly every entry of a server or driver is.
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `null`: sockets that lead nowhere, for measurements.
@@ -43,6 +43,7 @@ mod check;
 mod client;
 mod config;
 mod counters;
+mod cut;
 mod deliver;
 mod departure;
 mod forward;

@@ -7,7 +7,7 @@
 //! general way makes.
 
 use data_passing::{Machine, Memory, Place, Sum};
-use nic_api::{HEADER_SPLIT, SendFrame, Span, frame_flags, nic_features};
+use nic_api::{SendFrame, Span, frame_flags, nic_features};
 use socket_api::{Completion, Deliver, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
 
 use crate::answer::legal;
@@ -203,7 +203,7 @@ impl<M: Machine> Core<M> {
             let nic = &mut server.nic;
             let last = references.last();
             frame.submit(nic, entry);
-            nic.sends.send(entry.slot, references);
+            nic.sends.send(entry.slot, references, 0);
             self.counters.packets_out.add(1);
             if frame.tells
                 && let Some(Reference { client, index }) = last
@@ -434,11 +434,10 @@ pub(crate) fn is_plain_recv(request: &Outstanding) -> bool {
 /// may come in, and in one frame of memory.
 #[inline(always)]
 fn piece(nic: &Nic, id: u32, offset: u32, len: u32) -> Option<Place> {
-    if id >= nic.buffers() || offset < HEADER_SPLIT || nic.packets.whole(id) != NO_SLOT {
+    if id >= nic.buffers() || nic.packets.whole(id) != NO_SLOT {
         return None;
     }
-    let at = nic.payload_at(id) + (offset - HEADER_SPLIT);
-    let place = nic.payload.place(at);
+    let place = nic.payload.place(nic.place_in(id, offset, len)?);
     (len <= 4096 - place.offset).then_some(place)
 }
 

@@ -12,9 +12,9 @@ use core::fmt;
 use nic_api::NicInfo;
 use shared_ring::{AttachError, Consumer, OutOfRange, Producer, RingLayout, SharedMemory};
 use socket_api::{
-    FROM_SERVER, FROM_SERVER_OFFSET, Message, RELEASE_MOST, Release, SEND_SLOTS, SLOTS_DONE,
-    SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, headers_bytes, kind,
-    send_slots_bytes, whole_slot_bytes,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, RELEASE_MOST, Release, SEGMENT_FRAMES, SEND_SLOTS,
+    SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, headers_bytes, kind,
+    segments_in_slot, send_slots_bytes, whole_slot_bytes,
 };
 
 use crate::environment::{Environment, ManagerFault, Outgoing};
@@ -73,6 +73,11 @@ pub struct Channel {
     ours: Vec<u16>,
     /// By send slot: the manager has it.
     lent: [bool; SEND_SLOTS as usize],
+    /// And so many frames of a segment with it.
+    frames: [u8; SEND_SLOTS as usize],
+    /// How many more frames of segments it may have, and of one segment.
+    more_frames: u32,
+    most_frames: u32,
     release: Release,
     /// Packets given back since the manager would last have been woken.
     unsaid: usize,
@@ -107,6 +112,9 @@ impl Channel {
             slot_bytes: whole_slot_bytes(mtu),
             ours: (0..SEND_SLOTS as u16).rev().collect(),
             lent: [false; SEND_SLOTS as usize],
+            frames: [0; SEND_SLOTS as usize],
+            more_frames: SEGMENT_FRAMES,
+            most_frames: segments_in_slot(mtu).min(u8::MAX.into()),
             release: Release::default(),
             unsaid: 0,
             fault: None,
@@ -146,6 +154,7 @@ impl Channel {
                     Some(lent) if *lent => {
                         *lent = false;
                         self.ours.push(done.slot as u16);
+                        self.more_frames += u32::from(self.frames[done.slot as usize]);
                     }
                     _ => self.fault = Some(ManagerFault::NotItsSlot(done.slot)),
                 },
@@ -181,6 +190,7 @@ impl Channel {
             && fill(&self.slots, at + frame.header.len());
         let mut transmit = Outgoing {
             parts: &[],
+            done: false,
             ..*frame
         }
         .entry(slot, 0);
@@ -240,9 +250,21 @@ impl Environment for Channel {
     }
 
     #[inline]
+    fn segment_room(&mut self) -> u32 {
+        if self.ours.len() < ENOUGH || self.more_frames < self.most_frames {
+            self.reclaim();
+        }
+        match self.ours.is_empty() {
+            true => 0,
+            false => self.most_frames.min(self.more_frames),
+        }
+    }
+
+    #[inline]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         let entries = frame.entries();
         let fits = frame.header.len() <= self.slot_bytes
+            && frame.frames <= self.most_frames.min(self.more_frames)
             && matches!(self.outgoing.has_room(entries as u32), Ok(true));
         let Some(slot) = self.ours.pop_if(|_| fits) else {
             return false;
@@ -264,6 +286,8 @@ impl Environment for Channel {
             }
         }
         self.lent[usize::from(slot)] = true;
+        self.frames[usize::from(slot)] = frame.frames as u8;
+        self.more_frames -= frame.frames;
         true
     }
 

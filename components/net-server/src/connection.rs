@@ -95,6 +95,11 @@ impl Environment for Connection {
     }
 
     #[inline]
+    fn segment_room(&mut self) -> u32 {
+        either!(self, inner => inner.segment_room())
+    }
+
+    #[inline]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         either!(self, inner => inner.transmit(frame))
     }

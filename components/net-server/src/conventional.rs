@@ -117,7 +117,7 @@ impl Conventional {
             region,
             outbox,
             inbox,
-            received: Received::new(channel.headers(), payload, mtu)?,
+            received: Received::new(channel.headers(), payload, mtu),
             sends: Sends::new(sizes),
             open: None,
             dropping: None,
@@ -278,6 +278,33 @@ impl Conventional {
         true
     }
 
+    /// Writes a frame, its payload included; false if there was no room.
+    #[inline]
+    fn write(&mut self, frame: &Outgoing<'_>) -> bool {
+        let (sends, copied) = (&mut self.sends, &mut self.copied.socket_to_frame);
+        self.channel.transmit_by_value(frame, |slots, mut at| {
+            let mut written = true;
+            for part in frame.parts {
+                written &= sends.pieces(part, |bytes| {
+                    written &= slots.write(at, bytes).is_ok();
+                    at += bytes.len();
+                });
+                *copied += u64::from(part.len);
+            }
+            written
+        })
+    }
+
+    /// Tells the manager of a `Send` that the server is done with; no frame does
+    /// that here.
+    #[inline]
+    fn sent(&mut self, token: u64) -> bool {
+        match self.sends.sent(token) {
+            Some(completion) => self.channel.tell_quietly(&completion.into()),
+            None => false,
+        }
+    }
+
     /// Says something to the manager in its words.
     #[inline]
     fn say(&mut self, message: &Message, quietly: bool) -> bool {
@@ -334,20 +361,16 @@ impl Environment for Conventional {
         self.channel.has_room(frames)
     }
 
+    /// Frames are made one by one: payload is copied into each.
+    #[inline]
+    fn segment_room(&mut self) -> u32 {
+        self.channel.has_room(1).into()
+    }
+
     #[inline]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
-        let (sends, copied) = (&mut self.sends, &mut self.copied.socket_to_frame);
-        self.channel.transmit_by_value(frame, |slots, mut at| {
-            let mut written = true;
-            for part in frame.parts {
-                written &= sends.pieces(part, |bytes| {
-                    written &= slots.write(at, bytes).is_ok();
-                    at += bytes.len();
-                });
-                *copied += u64::from(part.len);
-            }
-            written
-        })
+        let done = frame.parts.last().filter(|_| frame.done);
+        self.write(frame) && done.is_none_or(|part| self.sent(part.token))
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
 use socket_api::{
     Inbox, Message, MessageEnd, Name, Outbox, Packet, Part, Receives, Request, SlotDone, Transmit,
-    attach_messages, kind,
+    attach_messages, kind, packet_flags,
 };
 
 use super::{MTU, format};
@@ -92,6 +92,35 @@ impl Server {
         let at = packet.header as usize;
         self.headers.memory.read(at, &mut bytes).unwrap();
         bytes
+    }
+
+    /// The first bytes of a send slot.
+    pub fn slot(&self, slot: u16, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let at = usize::from(slot) * api::whole_slot_bytes(MTU as usize);
+        self.send_slots.memory.read(at, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Writes to a send slot.
+    pub fn write_slot(&mut self, slot: u16, bytes: &[u8]) {
+        let at = usize::from(slot) * api::whole_slot_bytes(MTU as usize);
+        self.send_slots.memory.write(at, bytes).unwrap();
+    }
+
+    /// As `transmit`, with any number of parts.
+    pub fn transmits(&mut self, header: &[u8], parts: &[Part]) -> Vec<Transmit> {
+        let first = self.transmit(header, &[]);
+        let mut entries = Vec::new();
+        for chunk in parts.chunks(api::TRANSMIT_PARTS) {
+            let mut entry = first;
+            entry.flags = packet_flags::MORE;
+            entry.count = chunk.len() as u16;
+            entry.parts[..chunk.len()].copy_from_slice(chunk);
+            entries.push(entry);
+        }
+        entries.last_mut().expect("a part").flags = 0;
+        entries
     }
 
     /// Takes a free slot and writes a header to it; the entry that sends it

@@ -9,8 +9,8 @@
 
 use alloc::vec::Vec;
 
-use nic_api::{HEADER_SPLIT, payload_bytes};
-use shared_ring::{OutOfRange, SharedMemory};
+use nic_api::HEADER_SPLIT;
+use shared_ring::SharedMemory;
 use socket_api::{Packet, SERVER_PACKETS, packet_flags, whole_slot_bytes};
 
 use crate::environment::ManagerFault;
@@ -45,7 +45,6 @@ pub(super) struct Received {
     free: Vec<u32>,
     headers: SharedMemory,
     payload: SharedMemory,
-    payload_stride: usize,
 }
 
 /// What became of a packet that came.
@@ -58,35 +57,22 @@ pub(super) enum Came {
 
 impl Received {
     /// With as many buffers as there are packets, of frames of `mtu` bytes.
-    ///
-    /// # Errors
-    /// [`OutOfRange`] if the region of payload is too small for such frames.
-    pub fn new(
-        headers: SharedMemory,
-        payload: SharedMemory,
-        mtu: usize,
-    ) -> Result<Self, OutOfRange> {
+    pub fn new(headers: SharedMemory, payload: SharedMemory, mtu: usize) -> Self {
         let (count, stride) = (SERVER_PACKETS as usize, whole_slot_bytes(mtu));
-        // It may have been made for a larger MTU than the NIC turned out to have.
-        let payload_stride = payload.len() / count;
-        if payload_stride < payload_bytes(mtu) {
-            return Err(OutOfRange);
-        }
         let slot = Slot {
             in_use: false,
             kept: None,
             start: 0,
             end: 0,
         };
-        Ok(Self {
+        Self {
             bytes: alloc::vec![0; count * stride],
             stride,
             slots: alloc::vec![slot; count],
             free: (0..SERVER_PACKETS).rev().collect(),
             headers,
             payload,
-            payload_stride,
-        })
+        }
     }
 
     /// Takes a packet, which has a number of ours from then on.
@@ -141,12 +127,7 @@ impl Received {
             let from = packet.header as usize + start;
             self.headers.read(from, first).ok()?;
         }
-        let offset = start.max(split) - split;
-        if offset + rest.len() > self.payload_stride {
-            return None;
-        }
-        let from = (packet.id as usize - 1) * self.payload_stride + offset;
-        self.payload.read(from, rest).ok()?;
+        self.payload.read(packet.place as usize, rest).ok()?;
         Some(len as u32)
     }
 

@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 
 use shared_ring::SharedMemory;
 use socket_api::{
-    Completion, Inbox, MESSAGE_BYTES, MessageSizes, Part, Request, SOCKET_HELD_BLOCKS, flags,
+    Completion, Inbox, MESSAGE_BYTES, MessageSizes, Op, Part, Request, SOCKET_HELD_BLOCKS, Status,
+    flags,
 };
 
 use super::pool::{Chain, Cursor, Pool};
@@ -25,8 +26,9 @@ const OURS: u64 = 1 << 31;
 struct Entry {
     /// What names it: another with each request.
     token: u64,
-    /// The manager's token.
+    /// The manager's token, and the socket's number.
     theirs: u64,
+    socket: u32,
     client: u32,
     in_use: bool,
     /// The blocks that it may hold once it was answered.
@@ -52,6 +54,7 @@ impl Sends {
         let entry = |n| Entry {
             token: OURS | u64::from(n),
             theirs: 0,
+            socket: 0,
             client: 0,
             in_use: false,
             holdable: 0,
@@ -102,6 +105,7 @@ impl Sends {
         entry.holdable = if may_hold { chain.blocks() } else { 0 };
         self.holdable -= entry.holdable;
         (entry.theirs, entry.client) = (request.user_data, request.client);
+        entry.socket = request.socket;
         (entry.len, entry.chain, entry.cursor) = (len, chain, Pool::start(chain));
         entry.in_use = true;
         request.user_data = entry.token;
@@ -140,6 +144,23 @@ impl Sends {
             self.end(index);
         }
         true
+    }
+
+    /// Answers a `Send` all of whose bytes were sent; `None` if there is none.
+    #[inline]
+    pub fn sent(&mut self, token: u64) -> Option<Completion> {
+        let index = self.find(token)?;
+        let entry = &self.entries[index];
+        let completion = Completion {
+            op: Op::Send as u16,
+            status: Status::Ok as u16,
+            socket: entry.socket,
+            user_data: entry.theirs,
+            len: entry.len,
+            ..Completion::default()
+        };
+        self.end(index);
+        Some(completion)
     }
 
     /// Nothing of a `Send` is needed any more.
