@@ -4,7 +4,7 @@
 mod sample;
 
 use cargo_ioipc::bench::placement::record::{Passing, Placement};
-use cargo_ioipc::bench::placement::{html, table};
+use cargo_ioipc::bench::placement::{html, ratios, table};
 
 const CAVEAT: &str = "caches, TLB and DMA are not in them";
 
@@ -73,11 +73,22 @@ fn the_page_has_a_plot_for_every_panel_and_the_caveat_beside_every_ratio() {
     assert_eq!(plots, 10 + 10 + 10 * 2 + 10 * 2);
     let caveats = page.matches("<p class=\"caveat\">").count();
     let tables = 20;
-    assert_eq!(caveats, 1 + 10 + 10 + tables);
+    assert_eq!(caveats, 1 + 10 + 10 + 1 + tables);
     assert_eq!(page.matches("<details class=\"numbers\">").count(), tables);
     for wrong in ["NaN", "inf", "#02", "#03", "could not be drawn"] {
         assert!(!page.contains(wrong), "{wrong}");
     }
+}
+
+#[test]
+fn what_is_demanded_is_said_to_be_met_or_missed() {
+    let record = sample::record();
+    let page = html(&record);
+    let checks = ratios::checks(&record);
+    let met = checks.iter().filter(|check| check.is_met()).count();
+    assert!(met > 0 && met < checks.len(), "{checks:?}");
+    assert_eq!(page.matches("class=\"met\"").count(), met);
+    assert_eq!(page.matches("class=\"missed\"").count(), checks.len() - met);
 }
 
 #[test]
