@@ -62,9 +62,14 @@ impl<M: Machine> Core<M> {
         if !server.assembly.active {
             let done = match message.kind() {
                 SEND => self.send_answered(server, transmute_ref!(message)),
+                RECV if server.messages.is_some() => {
+                    self.message_received(server, transmute_mut!(message))
+                }
                 RECV => self.recv_answered(server, transmute_mut!(message)),
                 kind::TRANSMIT => self.transmit_plain(server, transmute_ref!(message)),
-                kind::DELIVER => self.deliver_plain(server, transmute_ref!(message)),
+                kind::DELIVER if server.messages.is_none() => {
+                    self.deliver_plain(server, transmute_ref!(message))
+                }
                 _ => None,
             };
             if done.is_some() {
@@ -86,7 +91,10 @@ impl<M: Machine> Core<M> {
         }
         finished
             & match number {
-                kind::DELIVER => self.deliver(server, transmute_ref!(message)),
+                // Bytes that come by value are not delivered by name.
+                kind::DELIVER => {
+                    server.messages.is_none() && self.deliver(server, transmute_ref!(message))
+                }
                 kind::RELEASE => self.release(server, transmute_ref!(message)),
                 kind::RETIRE => self.retire(server, transmute_ref!(message)),
                 _ => self.answer(server, transmute_mut!(message)),
@@ -177,6 +185,9 @@ impl<M: Machine> Core<M> {
             return false;
         };
         match op {
+            Op::Recv if server.messages.is_some() => {
+                return self.receive_message(server, number, index, completion);
+            }
             Op::Recv => return self.receive(server, number, index, completion),
             Op::Resolve => return self.resolved(number, index, completion),
             Op::Bind | Op::Connect if completion.status == Status::Ok as u16 => {

@@ -10,6 +10,7 @@ use data_passing::{Machine, Place, Sum};
 use nic_api::{MOST_SPANS, Span};
 use socket_api::Transmit;
 
+use crate::cut::Parts;
 use crate::nic::Nic;
 use crate::sends::{Reference, References};
 
@@ -26,6 +27,8 @@ pub(crate) enum Refused {
     Part,
     /// It is too long, or in too many pieces.
     Size,
+    /// More frames of segments are in flight than may be.
+    Frames,
     /// Something else came before the rest.
     Unfinished,
 }
@@ -37,6 +40,9 @@ pub(crate) struct Assembly {
     pub active: bool,
     /// The first entry.
     pub first: Transmit,
+    /// Of a segment that is cut here: what it has.
+    pub cuts: bool,
+    pub parts: Parts,
     spans: [Span; MOST_SPANS],
     count: usize,
     /// Bytes of the frame, and how many it may have.
@@ -59,6 +65,8 @@ impl Assembly {
         Self {
             active: false,
             first: Transmit::default(),
+            cuts: false,
+            parts: Parts::default(),
             spans: [Span::default(); MOST_SPANS],
             count: 0,
             len: 0,
@@ -71,12 +79,21 @@ impl Assembly {
         }
     }
 
+    /// Begins a segment that is to be cut.
+    pub fn begin_parts(&mut self, first: &Transmit) {
+        self.active = true;
+        self.first = *first;
+        self.cuts = true;
+        self.parts = Parts::default();
+    }
+
     /// Begins a frame of at most `most` bytes with its header.
     #[inline]
     pub fn begin(&mut self, nic: &Nic, first: &Transmit, most: u32, sum: Option<Sum>) {
         let len = u32::from(first.header_len);
         self.active = true;
         self.first = *first;
+        self.cuts = false;
         self.spans[0] = Span {
             paddr: nic.send_slots.paddr + u64::from(nic.send_at(first.slot)),
             len,

@@ -94,6 +94,8 @@ counters! {
     transmit_part = counter "transmit.part",
     /// Frames to send refused: too long or too scattered.
     transmit_size = counter "transmit.size",
+    /// Segments refused: too many frames of such are in flight.
+    transmit_frames = counter "transmit.frames",
     /// Frames to send refused: the rest never came.
     transmit_unfinished = counter "transmit.unfinished",
     /// Frames dropped because there is no driver.
@@ -126,6 +128,8 @@ counters! {
     tails_refused = counter "tails.refused",
     /// `Recv`s to which bytes could not be delivered.
     deliveries_failed = counter "deliveries.failed",
+    /// `Send`s refused because the server takes no messages.
+    messages_full = counter "messages.full",
     /// Bytes copied into clients' buffers.
     copied_in = counter "copied.in",
     /// Bytes copied out of clients' buffers.
@@ -184,6 +188,7 @@ impl Counters {
             Refused::Checksum => self.transmit_checksum,
             Refused::Part => self.transmit_part,
             Refused::Size => self.transmit_size,
+            Refused::Frames => self.transmit_frames,
             Refused::Unfinished => self.transmit_unfinished,
         }
     }

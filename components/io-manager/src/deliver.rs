@@ -206,7 +206,7 @@ impl<M: Machine> Core<M> {
             return false;
         };
         if id < nic.buffers() {
-            nic.post(id);
+            nic.post_all(id);
         } else {
             self.release_steered(nic, id);
         }
@@ -246,13 +246,13 @@ impl<M: Machine> Core<M> {
 }
 
 /// What the client is told when bytes could not be delivered.
-fn failure(error: PassingError) -> Status {
+pub(crate) fn failure(error: PassingError) -> Status {
     Refusal::passing(error).status
 }
 
 /// Bytes could not be delivered: the client is told that, and nothing else.
 #[cold]
-fn fail(completion: &mut Completion, status: Status) {
+pub(crate) fn fail(completion: &mut Completion, status: Status) {
     *completion = Completion {
         status: status as u16,
         len: 0,

@@ -7,7 +7,9 @@
 
 use data_passing::{Machine, Memory};
 use shared_ring::RingError;
-use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, Status, flags};
+use socket_api::{
+    Account, MESSAGE_BYTES, Op, Passing, Request, Semantics, SocketKind, Status, flags,
+};
 use zerocopy::{IntoBytes, transmute_ref};
 
 use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
@@ -182,6 +184,10 @@ impl<M: Machine> Desk<'_, M> {
         let Some(server) = server else {
             return self.serve_null(op, request, route);
         };
+        let messages = server.messages.as_mut().filter(|_| op == Op::Send);
+        if messages.is_some() {
+            request.extent.len = request.extent.len.min(MESSAGE_BYTES);
+        }
         let number = number(client, op, route);
         let own = self.index as u16;
         let (mut arg, target) = match op {
@@ -205,8 +211,15 @@ impl<M: Machine> Desk<'_, M> {
         let (sockets, asked) = (&client.sockets, (own, &*request));
         let summed =
             op == Op::Send && is_summed(&server.nic, sockets, route.socket, request.extent.len);
+        let mut message = 0;
         let sum = summed.then_some(&mut arg);
-        let more = if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
+        let more = if let Some(messages) = messages {
+            let copied = messages.write((memory, counters), asked, sum)?;
+            message = copied;
+            let may_hold = !sockets.is_datagram(route.socket);
+            let hold = if may_hold { flags::MAY_HOLD } else { 0 };
+            hold | if summed { flags::SUMMED } else { 0 }
+        } else if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
             counters.output_reference.add(1);
             if summed { flags::SUMMED } else { 0 }
         } else if op == Op::Recv && begin_plain_recv(memory, &server.nic, asked, noted) {
@@ -230,11 +243,11 @@ impl<M: Machine> Desk<'_, M> {
         if repost {
             // What comes later is not to be sent.
             (noted.open, noted.quiet) = (true, false);
-            noted.repost = may_repost(&server.nic, sockets, route.socket, request);
+            noted.repost = may_repost(server, sockets, route.socket, request);
             (noted.address, noted.room) = (request.extent.address, request.arg as u32);
         }
         let steered = op == Op::Recv && noted.is_posted();
-        let here = op == Op::Recv && waits_here(&server.nic, sockets, route.socket, request);
+        let here = op == Op::Recv && waits_here(server, sockets, route.socket, request);
         let token = vacancy.fill(server.index);
         client.sockets.begin(route.socket);
         self.counters.requests.add(1);
@@ -256,7 +269,7 @@ impl<M: Machine> Desk<'_, M> {
         request.flags = request.flags & PASSED_ON | more;
         request.socket = number;
         request.user_data = token;
-        request.extent.address = 0;
+        request.extent.address = message;
         request.arg = arg;
         request.client = self.index as u32;
         request.passing = 0;

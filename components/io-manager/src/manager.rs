@@ -217,6 +217,12 @@ impl<M: Machine> Manager<M> {
         }
     }
 
+    /// Whether a server or driver in this thread has said something.
+    #[must_use]
+    pub fn hears_near(&self) -> bool {
+        self.servers.iter().any(Server::hears_near)
+    }
+
     /// Asks everybody for a signal; true if there is nothing to do until one
     /// comes. Counts a wake-up, since the caller sleeps next.
     pub fn arm(&mut self, bells: &mut impl Bells) -> bool {

@@ -11,9 +11,9 @@ use alloc::collections::VecDeque;
 
 use data_passing::{Input, Machine, Memory, PassingError};
 use nic_api::{
-    HEADER_SPLIT, NicInfo, RX_FILLED, RX_FILLED_OFFSET, RX_FREE, RX_FREE_OFFSET, ReceiveBuffer,
-    Received, SendFrame, Sent, TX_DONE, TX_DONE_OFFSET, TX_READY, TX_READY_OFFSET, nic_features,
-    payload_bytes,
+    HEADER_ROOM, HEADER_SPLIT, JOINED_LEAD, NicInfo, RX_FILLED, RX_FILLED_OFFSET, RX_FREE,
+    RX_FREE_OFFSET, ReceiveBuffer, Received, SendFrame, Sent, TX_DONE, TX_DONE_OFFSET, TX_READY,
+    TX_READY_OFFSET, joins, nic_features, payload_bytes,
 };
 use shared_ring::{AttachError, Consumer, Producer, RingLayout, SharedMemory};
 use socket_api::{
@@ -41,8 +41,14 @@ pub(crate) struct Nic {
     /// What the driver says about it, once it does.
     pub info: Option<NicInfo>,
     pub alive: bool,
+    /// Its driver runs in this thread.
+    near: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
+    /// Which of that is made use of.
+    usable: u32,
+    /// Whether payload buffers are made so that frames may lie there whole.
+    joins: bool,
     /// Buffers that any frame may come in.
     buffers: u32,
     faults: u32,
@@ -55,6 +61,12 @@ pub(crate) struct Nic {
     pub payload: Region,
     /// Bytes of a payload buffer.
     payload_stride: u32,
+    /// Bytes of a frame that are not in its payload buffer but before it, in a
+    /// header slot, and bytes that are left free there: one of them is 0.
+    pub split: u32,
+    lead: u32,
+    /// Most bytes of a frame in one buffer.
+    pub longest: u32,
     /// Bytes of a whole slot or send slot.
     pub slot_stride: u32,
     pub packets: Packets,
@@ -73,6 +85,7 @@ impl Nic {
             control,
             payload,
             mtu,
+            near,
         } = config.nic;
         let bytes = mtu as usize;
         let payload_stride = payload_bytes(bytes);
@@ -85,12 +98,18 @@ impl Nic {
         Ok(Self {
             control,
             free: Producer::attach(ring(RX_FREE_OFFSET, RX_FREE)?, RX_FREE)?,
-            filled: Consumer::attach(ring(RX_FILLED_OFFSET, RX_FILLED)?, RX_FILLED)?,
+            filled: Consumer::attach(ring(RX_FILLED_OFFSET, RX_FILLED)?, RX_FILLED)?.near(near),
             ready: Producer::attach(ring(TX_READY_OFFSET, TX_READY)?, TX_READY)?,
-            done: Consumer::attach(ring(TX_DONE_OFFSET, TX_DONE)?, TX_DONE)?,
+            done: Consumer::attach(ring(TX_DONE_OFFSET, TX_DONE)?, TX_DONE)?.near(near),
             info: None,
             alive: true,
+            near,
             features: 0,
+            usable: match config.messages {
+                Some(_) => nic_features::CHECKSUM,
+                None => u32::MAX,
+            },
+            joins: joins(bytes),
             buffers: SERVER_PACKETS,
             faults: 0,
             broken: false,
@@ -99,6 +118,9 @@ impl Nic {
             send_slots: config.send_slots,
             payload,
             payload_stride: payload_stride as u32,
+            split: HEADER_SPLIT,
+            lead: 0,
+            longest: mtu + ETHERNET,
             slot_stride: whole_slot_bytes(bytes) as u32,
             packets: Packets::new(),
             sends: Sends::new(),
@@ -115,14 +137,20 @@ impl Nic {
             return false;
         };
         self.mtu = self.mtu.min(info.mtu);
-        self.features = info.features;
+        self.features = info.features & self.usable;
         self.info = Some(NicInfo {
             mtu: self.mtu,
+            features: self.features,
             ..info
         });
-        self.features = info.features;
+        self.longest = self.mtu + ETHERNET;
         if self.steers() {
             self.buffers = STEERED_FIRST;
+        } else if self.joins {
+            (self.split, self.lead) = (0, JOINED_LEAD);
+            if self.is_long() {
+                self.longest = self.room();
+            }
         }
         for id in 0..self.buffers {
             self.post(id);
@@ -147,6 +175,30 @@ impl Nic {
     #[inline]
     pub const fn offers(&self, feature: u32) -> bool {
         self.features & feature != 0
+    }
+
+    /// Whether frames lie in their payload buffers whole, headers included:
+    /// where those are shorter than pages, which could change places with a
+    /// client's.
+    #[inline(always)]
+    pub const fn joined(&self) -> bool {
+        self.split == 0
+    }
+
+    /// Whether frames may be longer than the link's, and lie in several buffers.
+    pub const fn is_long(&self) -> bool {
+        self.joined() && self.offers(nic_features::LONG_RECEIVE)
+    }
+
+    /// Bytes of a frame that the first buffer has room for.
+    #[inline(always)]
+    const fn room(&self) -> u32 {
+        self.payload_stride + self.split - self.lead
+    }
+
+    /// Most bytes of a frame that takes so many buffers beyond the first.
+    pub const fn room_with(&self, following: u32) -> u32 {
+        self.room() + following * (self.room() + HEADER_ROOM)
     }
 
     /// Whether the NIC keeps buffers for flows.
@@ -176,6 +228,17 @@ impl Nic {
     /// Whether the driver is to be given up.
     pub const fn is_hopeless(&self) -> bool {
         self.broken || self.faults >= MOST_FAULTS
+    }
+
+    /// Whether the driver runs in this thread, and has said something.
+    #[inline]
+    pub fn hears_near(&self) -> bool {
+        self.near
+            && self.alive
+            && match self.info {
+                Some(_) => !self.filled.looks_empty() || !self.done.looks_empty(),
+                None => matches!(NicInfo::read(&self.control), Ok(Some(_))),
+            }
     }
 
     /// Asks the driver for a signal, with `wanted` also for frames sent that
@@ -215,6 +278,12 @@ impl Nic {
         id * self.payload_stride
     }
 
+    /// Where in the payload region a frame begins, if it lies there whole.
+    #[inline(always)]
+    pub const fn frame_at(&self, id: u32) -> u32 {
+        self.payload_at(id) + self.lead
+    }
+
     /// Where in the region of send slots one is.
     #[inline(always)]
     pub const fn send_at(&self, slot: u16) -> u32 {
@@ -227,22 +296,87 @@ impl Nic {
         if !self.alive || !self.packets.post(id) {
             return;
         }
-        let buffer = ReceiveBuffer {
+        let payload = self.payload.paddr + u64::from(self.payload_at(id));
+        let mut buffer = ReceiveBuffer {
             header: self.headers.paddr + u64::from(self.header_at(id)),
-            payload: self.payload.paddr + u64::from(self.payload_at(id)),
+            payload,
             payload_len: self.payload_stride,
             id,
             flow: 0,
         };
+        if self.joined() {
+            let before = self.lead + HEADER_SPLIT;
+            buffer.header = payload + u64::from(self.lead);
+            buffer.payload = payload + u64::from(before);
+            buffer.payload_len -= before;
+        }
         // There is room for every buffer, unless the driver broke the ring.
         self.broken |= self.free.push(&buffer).is_err();
+    }
+
+    /// As `post`, with those that the frame in it goes on in.
+    #[inline(always)]
+    pub fn post_all(&mut self, id: u32) {
+        let mut following = self.packets.part(id);
+        self.post(id);
+        while let Some(id) = following {
+            following = self.packets.part(id);
+            self.post(id);
+        }
     }
 
     /// Gives a buffer with which the server is done to the driver.
     #[inline(always)]
     pub fn recycle(&mut self, id: u32) {
         if self.packets.release(id + 1).is_some() {
-            self.post(id);
+            self.post_all(id);
+        }
+    }
+
+    /// Where in the payload region bytes of a frame are, if all of them are in
+    /// the payload buffer that it begins in.
+    #[inline(always)]
+    pub const fn place_in(&self, id: u32, offset: u32, len: u32) -> Option<u32> {
+        let room = self.room();
+        if offset < self.split || offset > room || len > room - offset {
+            return None;
+        }
+        Some(self.frame_at(id) + offset - self.split)
+    }
+
+    /// Where in the payload region what a buffer begins with is, if a frame
+    /// goes on in it.
+    #[inline]
+    pub const fn start_at(&self, id: u32) -> u32 {
+        self.frame_at(id) - HEADER_ROOM
+    }
+
+    /// Calls `each` with places in the payload region and lengths: where the
+    /// bytes of a frame from `offset` on are, which do not lie in a header slot.
+    #[inline]
+    pub fn spread(&self, id: u32, mut offset: u32, mut len: u32, mut each: impl FnMut(u32, u32)) {
+        let mut room = self.room();
+        let mut at = self.frame_at(id);
+        let mut next = id;
+        offset -= self.split;
+        room -= self.split;
+        loop {
+            if offset < room {
+                let part = len.min(room - offset);
+                each(at + offset, part);
+                len -= part;
+                offset += part;
+            }
+            if len == 0 {
+                return;
+            }
+            let Some(id) = self.packets.next(next) else {
+                return;
+            };
+            offset -= room;
+            room = self.room() + HEADER_ROOM;
+            at = self.start_at(id);
+            next = id;
         }
     }
 
@@ -268,16 +402,17 @@ impl Nic {
             self.headers.pieces(at, len, deliver);
             return result;
         }
-        if offset < HEADER_SPLIT && len != 0 {
-            let part = len.min(HEADER_SPLIT - offset);
+        if offset < self.split && len != 0 {
+            let part = len.min(self.split - offset);
             self.headers
                 .pieces(self.header_at(id) + offset, part, &mut deliver);
             offset += part;
             len -= part;
         }
         if len != 0 {
-            let at = self.payload_at(id) + (offset - HEADER_SPLIT);
-            self.payload.pieces(at, len, deliver);
+            self.spread(id, offset, len, |at, len| {
+                self.payload.pieces(at, len, &mut deliver);
+            });
         }
         result
     }

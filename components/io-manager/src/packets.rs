@@ -24,12 +24,19 @@ pub(crate) enum Holder {
     Driver,
     /// The server has the packet in it.
     Server,
+    /// A frame goes on in it that begins in another buffer.
+    Following,
 }
+
+/// No buffer.
+const NONE: u16 = u16::MAX;
 
 /// A buffer.
 #[derive(Clone, Copy, Debug)]
 struct Buffer {
     holder: Holder,
+    /// The buffer that the frame goes on in, or [`NONE`].
+    next: u16,
     /// The whole slot that all of the frame is in, or [`NO_SLOT`].
     whole: u8,
     /// Bytes of the frame that may be delivered.
@@ -49,6 +56,7 @@ impl Packets {
     pub fn new() -> Self {
         let buffer = Buffer {
             holder: Holder::Manager,
+            next: NONE,
             whole: NO_SLOT,
             limit: 0,
         };
@@ -65,7 +73,7 @@ impl Packets {
         held.count() as u32
     }
 
-    /// Packets that the server has.
+    /// Buffers that the server has packets in.
     #[inline]
     pub const fn with_server(&self) -> u32 {
         self.with_server
@@ -98,6 +106,45 @@ impl Packets {
             }
             _ => false,
         }
+    }
+
+    /// The frame in a buffer goes on in one that is kept here; `false` if that
+    /// is not.
+    pub fn follow(&mut self, id: u32, next: u32) -> bool {
+        let Some(buffer) = self.buffers.get_mut(next as usize) else {
+            return false;
+        };
+        if buffer.holder != Holder::Manager || id == next {
+            return false;
+        }
+        buffer.holder = Holder::Following;
+        self.with_server += 1;
+        if let Some(buffer) = self.buffers.get_mut(id as usize) {
+            buffer.next = next as u16;
+        }
+        true
+    }
+
+    /// The buffer that the frame in another goes on in.
+    #[inline(always)]
+    pub fn next(&self, id: u32) -> Option<u32> {
+        let next = self.buffers.get(id as usize).map_or(NONE, |b| b.next);
+        (next != NONE).then_some(next.into())
+    }
+
+    /// Parts a buffer from what the frame in it goes on in, if it does: that is
+    /// kept here now.
+    #[inline(always)]
+    pub fn part(&mut self, id: u32) -> Option<u32> {
+        let next = self.next(id)?;
+        if let Some(buffer) = self.buffers.get_mut(id as usize) {
+            buffer.next = NONE;
+        }
+        if let Some(buffer) = self.buffers.get_mut(next as usize) {
+            buffer.holder = Holder::Manager;
+            self.with_server -= 1;
+        }
+        Some(next)
     }
 
     /// Gives the server the packet in a buffer kept here, of which `limit` bytes

@@ -7,7 +7,7 @@
 //! general way makes.
 
 use data_passing::{Machine, Memory, Place, Sum};
-use nic_api::{HEADER_SPLIT, SendFrame, Span, frame_flags, nic_features};
+use nic_api::{SendFrame, Span, frame_flags, nic_features};
 use socket_api::{Completion, Deliver, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
 
 use crate::answer::legal;
@@ -63,17 +63,7 @@ impl<M: Machine> Core<M> {
         if completion.flags & flags::RELEASE != 0 {
             nic.recycle(id);
         }
-        completion.user_data = request.user_data;
-        completion.socket = request.handle;
-        completion.flags &= flags::TRUNCATED;
-        completion.packet = NO_PACKET;
-        completion.offset = 0;
-        let socket = request.socket;
-        client.sockets.end(socket);
-        client.tokens.forget(index);
-        client.tokens.told();
-        client.traffic.completions += 1;
-        if client.completions.push(completion).is_err() {
+        if !tell_received(client, index, completion) {
             self.cut_off_without_room(number);
         }
         Some(())
@@ -212,7 +202,7 @@ impl<M: Machine> Core<M> {
         if self.add_all(&mut frame, server.index, entry, &mut references, most - len) {
             let nic = &mut server.nic;
             frame.submit(nic, entry);
-            nic.sends.send(entry.slot, references);
+            nic.sends.send(entry.slot, references, 0);
             self.counters.packets_out.add(1);
             if let Some(Reference { client, index }) = frame.tells {
                 self.conclude_now(usize::from(client), index, true);
@@ -314,7 +304,7 @@ impl<M: Machine> Core<M> {
     }
 
     #[cold]
-    fn cut_off_without_room(&mut self, number: usize) {
+    pub(crate) fn cut_off_without_room(&mut self, number: usize) {
         // There was room when the request was taken.
         self.cut_off(number, "its completion ring lost its room");
     }
@@ -374,15 +364,17 @@ fn conclude_send<M: Machine>(
     {
         return Concluded::Rare;
     }
-    let becomes_recv = request.becomes_recv();
-    let Data::Output(output) = &mut request.data else {
+    if matches!(request.data, Data::Input(_)) {
         return Concluded::Rare;
-    };
+    }
     let ok = request.answer.status == Status::Ok as u16;
-    if becomes_recv {
+    if request.becomes_recv() {
         return Concluded::Repost;
     }
-    memory.empty_output(output);
+    // Otherwise it went in a message.
+    if let Data::Output(output) = &mut request.data {
+        memory.empty_output(output);
+    }
     let quiet = request.quiet && ok;
     let (delayed, socket) = (request.delayed, request.socket);
     let completion = request.completion();
@@ -405,9 +397,29 @@ fn conclude_send<M: Machine>(
     }
 }
 
+/// Tells a client the completion of a `Recv`, of whose bytes nothing is left to
+/// end; false if it has no room.
+#[inline(always)]
+pub(crate) fn tell_received(client: &mut Client, index: u16, completion: &mut Completion) -> bool {
+    let Some(request) = client.tokens.get(index) else {
+        return true;
+    };
+    completion.user_data = request.user_data;
+    completion.socket = request.handle;
+    completion.flags &= flags::TRUNCATED;
+    completion.packet = NO_PACKET;
+    completion.offset = 0;
+    let socket = request.socket;
+    client.sockets.end(socket);
+    client.tokens.forget(index);
+    client.tokens.told();
+    client.traffic.completions += 1;
+    client.completions.push(completion).is_ok()
+}
+
 /// Whether it is a `Recv` that waits, and nothing else is to be thought of.
 #[inline(always)]
-fn is_plain_recv(request: &Outstanding) -> bool {
+pub(crate) fn is_plain_recv(request: &Outstanding) -> bool {
     request.op as u16 == RECV
         && request.stage == Stage::Waiting
         && request.steered == NOT_STEERED
@@ -421,11 +433,10 @@ fn is_plain_recv(request: &Outstanding) -> bool {
 /// may come in, and in one frame of memory.
 #[inline(always)]
 fn piece(nic: &Nic, id: u32, offset: u32, len: u32) -> Option<Place> {
-    if id >= nic.buffers() || offset < HEADER_SPLIT || nic.packets.whole(id) != NO_SLOT {
+    if id >= nic.buffers() || nic.packets.whole(id) != NO_SLOT {
         return None;
     }
-    let at = nic.payload_at(id) + (offset - HEADER_SPLIT);
-    let place = nic.payload.place(at);
+    let place = nic.payload.place(nic.place_in(id, offset, len)?);
     (len <= 4096 - place.offset).then_some(place)
 }
 

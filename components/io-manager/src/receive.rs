@@ -8,7 +8,7 @@
 //! of buffers.
 
 use data_passing::{Machine, Sum};
-use nic_api::{HEADER_SPLIT, Received, frame_flags};
+use nic_api::{HEADER_SPLIT, MOST_BUFFERS, MOST_FRAME, Received, frame_flags};
 use shared_ring::RingError;
 use socket_api::{HEADER_SLOT_BYTES, Packet, kind, packet_flags};
 
@@ -70,7 +70,7 @@ pub(crate) fn take_received<M: Machine>(
         if !server.nic.filled.pop_into(&mut received)? {
             return Ok(false);
         }
-        if !take(core, server, &received) {
+        if !take(core, server, &received)? {
             core.counters.driver_faults.add(1);
             if server.nic.fault() {
                 return Ok(false);
@@ -82,39 +82,45 @@ pub(crate) fn take_received<M: Machine>(
 
 /// Takes one frame; false if the driver broke the protocol with it.
 #[inline(always)]
-fn take<M: Machine>(core: &mut Core<M>, server: &mut Server, received: &Received) -> bool {
+fn take<M: Machine>(
+    core: &mut Core<M>,
+    server: &mut Server,
+    received: &Received,
+) -> Result<bool, RingError> {
     let Received { id, len, flags, .. } = *received;
     if id >= server.nic.buffers() {
-        return core.steered(server, received);
+        return Ok(received.following == 0 && core.steered(server, received));
     }
     if !server.nic.packets.take_filled(id) {
-        return false;
+        return Ok(false);
     }
-    let legal = (ETHERNET..=server.nic.mtu + ETHERNET).contains(&len)
-        && flags & !LEGAL_FLAGS == 0
-        && flags & u32::from(frame_flags::STEERED) == 0;
-    if !(legal && pass(server, &core.counters, id, len, flags)) {
-        server.nic.post(id);
+    let mut legal = flags & !LEGAL_FLAGS == 0 && flags & u32::from(frame_flags::STEERED) == 0;
+    legal &= match received.following {
+        0 => (ETHERNET..=server.nic.longest).contains(&len),
+        _ => gather(&mut server.nic, received)?,
+    };
+    if !(legal && pass(server, &core.counters, received)) {
+        server.nic.post_all(id);
     }
-    legal
+    Ok(legal)
 }
 
 /// Passes a frame, in a buffer that is kept here, to the server; false if it
 /// is dropped.
 #[inline(always)]
-pub(crate) fn pass(
-    server: &mut Server,
-    counters: &Counters,
-    id: u32,
-    len: u32,
-    flags: u32,
-) -> bool {
+pub(crate) fn pass(server: &mut Server, counters: &Counters, received: &Received) -> bool {
     if !has_room(server, counters) {
         return false;
     }
     let nic = &mut server.nic;
+    let Received { id, len, flags, .. } = *received;
     let head = head_of(nic, id);
-    let packet = match classify(&head, len) {
+    let class = match classify(&head, len) {
+        // Nothing but segments comes in frames longer than the link's.
+        _ if len > nic.mtu + ETHERNET && head[23] != TCP_PROTOCOL => Class::Malformed,
+        class => class,
+    };
+    let packet = match class {
         Class::Malformed => {
             counters.drop_malformed.add(1);
             return false;
@@ -129,15 +135,24 @@ pub(crate) fn pass(
             headers,
         } => {
             nic.packets.give(id, end, NO_SLOT);
+            let header_len = copy_headers(nic, &head, (id, len), headers, payload);
+            let start = behind(headers, header_len).min(end);
             let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
             let verified = flags & u32::from(verified) != 0;
             Packet {
                 header: nic.header_at(id),
-                header_len: copy_headers(nic, id, len, headers, payload),
+                header_len,
+                following: received.following,
                 flags: if verified { packet_flags::VERIFIED } else { 0 },
                 sum: match verified {
                     true => 0,
                     false => u32::from(sum(nic, &head, id, payload, end)),
+                },
+                start,
+                end,
+                place: match server.messages {
+                    Some(_) => nic.place_in(id, start.max(HEADER_SPLIT), 0).unwrap_or(0),
+                    None => 0,
                 },
                 ..named(id, len)
             }
@@ -146,6 +161,17 @@ pub(crate) fn pass(
     counters.packets_in.add(1);
     server.overrun |= server.to.push(packet.as_ref()).is_err();
     true
+}
+
+/// Where the bytes behind the headers begin, of which there may be `headers`,
+/// if so many bytes were found to hold them all.
+#[inline(always)]
+const fn behind(headers: u32, header_len: u32) -> u32 {
+    if headers > HEADER_SPLIT {
+        header_len
+    } else {
+        headers
+    }
 }
 
 /// A packet with its name and length.
@@ -162,9 +188,12 @@ fn named(id: u32, len: u32) -> Packet {
 /// The first bytes of the frame in a buffer, and what is behind them.
 #[inline(always)]
 fn head_of(nic: &Nic, id: u32) -> Head {
-    let at = nic.header_at(id) as usize;
-    // The slot is longer.
-    nic.headers.memory.read_array(at).unwrap_or([0; 64])
+    // Slot and buffer are longer.
+    let head = match nic.joined() {
+        true => nic.payload.memory.read_array(nic.frame_at(id) as usize),
+        false => nic.headers.memory.read_array(nic.header_at(id) as usize),
+    };
+    head.unwrap_or([0; 64])
 }
 
 /// Gives the server all of a frame; `None`, counted, if there is no slot.
@@ -257,92 +286,127 @@ fn classify(head: &Head, len: u32) -> Class {
     }
 }
 
+/// Takes the buffers that a frame goes on in, whose entries follow its own;
+/// false if they, or its length, cannot be.
+#[inline(never)]
+fn gather(nic: &mut Nic, first: &Received) -> Result<bool, RingError> {
+    let following = first.following;
+    if !nic.is_long() || following >= MOST_BUFFERS {
+        return Ok(false);
+    }
+    let most = nic.room_with(following).min(MOST_FRAME);
+    let mut legal = nic.room_with(following - 1) < first.len && first.len <= most;
+    let (mut last, mut rest) = (first.id, Received::default());
+    for _ in 0..following {
+        if !nic.filled.pop_into(&mut rest)? {
+            return Ok(false);
+        }
+        if !nic.packets.take_filled(rest.id) {
+            legal = false;
+            continue;
+        }
+        nic.packets.follow(last, rest.id);
+        last = rest.id;
+        let at = nic.start_at(last) as usize;
+        // It lies in the buffer.
+        nic.payload.memory.write(at, &rest.start()).ok();
+    }
+    Ok(legal)
+}
+
 /// Copies the frame in a buffer to a whole slot; `None` if there is none.
 fn copy_whole(nic: &mut Nic, id: u32, len: u32) -> Option<u8> {
     let slot = nic.packets.take_whole()?;
     let to = nic.whole_at(slot) as usize;
-    let split = len.min(HEADER_SPLIT) as usize;
-    let headers = &nic.headers.memory;
+    let split = len.min(nic.split);
+    let (headers, payload) = (&nic.headers.memory, &nic.payload.memory);
     // Slot and buffer hold the longest frame.
     headers
-        .copy_to(nic.header_at(id) as usize, headers, to, split)
+        .copy_to(nic.header_at(id) as usize, headers, to, split as usize)
         .ok();
-    nic.payload
-        .memory
-        .copy_to(
-            nic.payload_at(id) as usize,
-            headers,
-            to + split,
-            len as usize - split,
-        )
-        .ok();
+    let to = to + split as usize;
+    nic.spread(id, split, len - split, |at, len| {
+        payload.copy_to(at as usize, headers, to, len as usize).ok();
+    });
     Some(slot)
 }
 
-/// Copies the headers that came with the payload to the header slot; how many
+/// Has all headers in the header slot, at least [`HEADER_SPLIT`] bytes; how many
 /// bytes of the frame are there now.
 #[inline]
-fn copy_headers(nic: &Nic, id: u32, len: u32, mut headers: u32, payload: u32) -> u32 {
-    if headers <= HEADER_SPLIT || len <= HEADER_SPLIT {
-        return len.min(HEADER_SPLIT);
-    }
-    let from = nic.payload_at(id);
-    if headers == payload + 60 {
+fn copy_headers(
+    nic: &Nic,
+    head: &Head,
+    (id, len): (u32, u32),
+    mut headers: u32,
+    payload: u32,
+) -> u32 {
+    if headers == payload + 60 && len > HEADER_SPLIT {
         // The length of a TCP header stands in its 13th byte.
-        let mut offset = [0];
-        let at = from + payload + 12 - HEADER_SPLIT;
-        nic.payload.memory.read(at as usize, &mut offset).ok();
-        headers = payload + u32::from(offset[0] >> 4) * 4;
+        headers = payload + u32::from(byte(nic, head, id, payload + 12) >> 4) * 4;
     }
-    let headers = headers.clamp(HEADER_SPLIT, len);
-    let to = (nic.header_at(id) + HEADER_SPLIT) as usize;
-    nic.payload
-        .memory
-        .copy_to(
-            from as usize,
-            &nic.headers.memory,
-            to,
-            (headers - HEADER_SPLIT) as usize,
-        )
-        .ok();
+    let headers = headers.max(HEADER_SPLIT).min(len);
+    let (slots, to) = (&nic.headers.memory, nic.header_at(id) as usize);
+    // Most of them are whole in what was read of the frame.
+    match (nic.joined(), head.first_chunk(), head.first_chunk()) {
+        (true, Some(udp), _) if headers == 42 => slots.write_array::<42>(to, udp),
+        (true, _, Some(tcp)) if headers == 54 => slots.write_array::<54>(to, tcp),
+        _ => {
+            let there = nic.split.min(headers);
+            let (to, len) = (to + there as usize, (headers - there) as usize);
+            let from = nic.place_in(id, there, headers - there).unwrap_or(0) as usize;
+            nic.payload.memory.copy_to(from, slots, to, len)
+        }
+    }
+    .ok();
     headers
+}
+
+/// A byte of a frame behind its first headers.
+#[inline]
+fn byte(nic: &Nic, head: &Head, id: u32, at: u32) -> u8 {
+    if nic.joined() && (at as usize) < head.len() {
+        return head[at as usize];
+    }
+    let mut byte = [0];
+    let place = nic.place_in(id, at, 1).unwrap_or(0);
+    nic.payload.memory.read(place as usize, &mut byte).ok();
+    byte[0]
 }
 
 /// The sum of the bytes from `start` to `end` of the frame in a buffer.
 #[inline(always)]
 fn sum(nic: &Nic, head: &Head, id: u32, start: u32, end: u32) -> u16 {
-    let mut sum = Sum::default();
-    let split = HEADER_SPLIT.min(end);
-    if start < split {
-        sum_head(&mut sum, head, start as usize, split as usize);
+    match nic.place_in(id, start, end - start) {
+        Some(at) => sum_at(nic, at, end - start),
+        None => sum_apart(nic, head, id, start, end),
     }
-    let start = start.max(HEADER_SPLIT);
-    if start < end {
-        let at = nic.payload_at(id) + (start - HEADER_SPLIT);
-        let len = end - start;
-        let rest = nic.payload.memory.sum(at as usize, len as usize);
-        sum.add(rest.unwrap_or(0), len);
-    }
-    sum.value()
 }
 
-/// Adds the bytes from `start` to `end` of a frame's first ones.
+/// The sum of bytes that lie in one payload buffer.
 #[inline(always)]
-fn sum_head(sum: &mut Sum, head: &Head, start: usize, end: usize) {
-    // The rest of a UDP header, most of the time.
-    if let (34, 42, Some(&[a, b, c, d, e, f, g, h])) = (start, end, head.get(34..42)) {
-        let wide = u64::from(u32::from_ne_bytes([a, b, c, d]))
-            + u64::from(u32::from_ne_bytes([e, f, g, h]));
-        let folded = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32);
-        sum.add((folded & 0xffff) as u16, 2);
-        sum.add((folded >> 16) as u16, 2);
-        return;
+fn sum_at(nic: &Nic, at: u32, len: u32) -> u16 {
+    let sum = nic.payload.memory.sum(at as usize, len as usize);
+    sum.unwrap_or(0)
+}
+
+/// As `sum`, of bytes in a header slot, or in several payload buffers.
+#[inline(never)]
+fn sum_apart(nic: &Nic, head: &Head, id: u32, mut start: u32, end: u32) -> u16 {
+    let mut sum = Sum::default();
+    let split = nic.split.min(end);
+    if start < split {
+        // An even number of bytes, but for a cut frame.
+        for pair in head[start as usize..split as usize].chunks(2) {
+            let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
+            sum.add(u16::from_ne_bytes(pair), 2);
+        }
+        start = split;
     }
-    // An even number of bytes before the payload, but for a cut frame.
-    for pair in head.get(start..end).unwrap_or(&[]).chunks(2) {
-        let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
-        sum.add(u16::from_ne_bytes(pair), 2);
-    }
+    nic.spread(id, start, end - start, |at, len| {
+        sum.add(sum_at(nic, at, len), len);
+    });
+    sum.value()
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 //! and names none but the oldest, by a token that stands for that; room and
 //! memory are looked up here, and what is longer than the room is cut here.
 //!
-//! Only receives of bound sockets, for which no NIC keeps buffers, wait here; a
-//! server is told of any other by a request of its own, and fills it first.
+//! Only receives of bound sockets, for which no NIC keeps buffers and no messages
+//! are written, wait here; a server is told of any other by a request of its own,
+//! and fills it first.
 
 use data_passing::{Machine, Memory};
 use socket_api::{Completion, Extent, Op, Passing, Receives, Request, Status, flags, kind};
@@ -24,18 +25,32 @@ use crate::tokens::{Data, is_oldest, receives_of};
 /// socket; some may have been told of since.
 pub(crate) type Untold = alloc::vec::Vec<(u16, u16)>;
 
+/// Whether receives of a socket of this server can wait here.
+#[inline(always)]
+fn can_wait(server: &Server, sockets: &Sockets, socket: u16) -> bool {
+    !server.nic.steers() && server.messages.is_none() && sockets.keeps_order(socket)
+}
+
 /// Whether a `Recv` waits here.
 #[inline(always)]
-pub(crate) fn waits_here(nic: &Nic, sockets: &Sockets, socket: u16, request: &Request) -> bool {
-    request.flags & flags::NO_WAIT == 0 && !nic.steers() && sockets.keeps_order(socket)
+pub(crate) fn waits_here(
+    server: &Server,
+    sockets: &Sockets,
+    socket: u16,
+    request: &Request,
+) -> bool {
+    request.flags & flags::NO_WAIT == 0 && can_wait(server, sockets, socket)
 }
 
 /// Whether a `Send` that asks for it may become a `Recv` that waits here.
 #[inline(always)]
-pub(crate) fn may_repost(nic: &Nic, sockets: &Sockets, socket: u16, request: &Request) -> bool {
-    matches!(request.passing, 0 | crate::check::SHARED)
-        && !nic.steers()
-        && sockets.keeps_order(socket)
+pub(crate) fn may_repost(
+    server: &Server,
+    sockets: &Sockets,
+    socket: u16,
+    request: &Request,
+) -> bool {
+    matches!(request.passing, 0 | crate::check::SHARED) && can_wait(server, sockets, socket)
 }
 
 /// Tells a server of a socket's receives.

@@ -97,6 +97,8 @@ impl References {
 struct Slot {
     /// A frame with it is with the driver, or waits here for it.
     away: bool,
+    /// Frames of a segment that was cut.
+    frames: u16,
     references: References,
 }
 
@@ -105,6 +107,7 @@ struct Slot {
 pub(crate) struct Sends {
     slots: Box<[Slot]>,
     away: u32,
+    frames: u32,
 }
 
 impl Sends {
@@ -113,6 +116,7 @@ impl Sends {
         Self {
             slots: (0..SEND_SLOTS).map(|_| Slot::default()).collect(),
             away: 0,
+            frames: 0,
         }
     }
 
@@ -122,6 +126,12 @@ impl Sends {
         self.away
     }
 
+    /// Frames in flight of segments that were cut.
+    #[inline]
+    pub const fn frames(&self) -> u32 {
+        self.frames
+    }
+
     /// Whether the slot is the server's.
     #[inline(always)]
     pub fn is_servers(&self, slot: u16) -> bool {
@@ -129,14 +139,17 @@ impl Sends {
         self.slots.get(usize::from(slot)).is_some_and(|s| !away(s))
     }
 
-    /// The slot goes away with bytes of `references`.
+    /// The slot goes away with bytes of `references`, in so many `frames` if it
+    /// is a segment that was cut.
     #[inline(always)]
-    pub fn send(&mut self, slot: u16, references: References) {
+    pub fn send(&mut self, slot: u16, references: References, frames: u32) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
             slot.away = true;
+            slot.frames = frames as u16;
             // There were none: nothing would have to be dropped.
             mem::forget(mem::replace(&mut slot.references, references));
             self.away += 1;
+            self.frames += frames;
         }
     }
 
@@ -149,6 +162,7 @@ impl Sends {
         }
         slot.away = false;
         self.away -= 1;
+        self.frames -= u32::from(slot.frames);
         Some(mem::take(&mut slot.references))
     }
 }

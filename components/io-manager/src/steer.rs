@@ -271,9 +271,8 @@ impl<M: Machine> Core<M> {
         if wanted {
             self.move_apart(&mut server.nic, n);
         }
-        let Received { id, len, flags, .. } = *received;
-        if !pass(server, &self.counters, id, len, flags) {
-            self.release_steered(&mut server.nic, id);
+        if !pass(server, &self.counters, received) {
+            self.release_steered(&mut server.nic, received.id);
         }
     }
 

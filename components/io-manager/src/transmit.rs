@@ -6,7 +6,7 @@
 //! is refused changes nothing, and its slot stays the server's.
 
 use data_passing::{Machine, Sum};
-use nic_api::{SEND_SPANS, SendFrame, Sent, frame_flags, nic_features};
+use nic_api::{SEND_SPANS, SendFrame, Sent, Span, frame_flags, nic_features};
 use shared_ring::RingError;
 use socket_api::{Op, Part, SEND_SLOTS, SlotDone, Status, TRANSMIT_PARTS, Transmit, packet_flags};
 
@@ -33,22 +33,19 @@ impl<M: Machine> Core<M> {
             true => legal_rest(entry),
             false => begin(server, entry),
         };
-        let taken = begun.and_then(|()| self.add_parts(server, entry));
+        let taken = begun.and_then(|()| match server.assembly.cuts {
+            true => server.assembly.parts.add(entry),
+            false => self.add_parts(server, entry),
+        });
+        let more = entry.flags & packet_flags::MORE != 0;
         let done = entry.flags & packet_flags::DONE != 0;
-        let last = server.assembly.references.last();
-        match taken {
-            Ok(()) if entry.flags & packet_flags::MORE != 0 => true,
-            Ok(()) if !done || self.may_be_done(last) => {
-                self.finish_frame(server);
-                if done {
-                    self.sent_and_done(server.nic.alive, last);
-                }
-                true
-            }
-            Ok(()) => {
-                self.refuse_frame(server, Refused::Part);
-                false
-            }
+        let finished = taken.and_then(|()| match (more, server.assembly.cuts) {
+            (true, _) => Ok(()),
+            (false, true) => self.cut(server),
+            (false, false) => self.complete(server, done),
+        });
+        match finished {
+            Ok(()) => true,
             Err(why) => {
                 self.refuse_frame(server, why);
                 if done {
@@ -57,6 +54,21 @@ impl<M: Machine> Core<M> {
                 false
             }
         }
+    }
+
+    /// Hands over a frame that is complete, and ends the `Send` of its last part
+    /// if its server is `done` with that.
+    #[inline]
+    fn complete(&mut self, server: &mut Server, done: bool) -> Result<(), Refused> {
+        let last = server.assembly.references.last();
+        if done && !self.may_be_done(last) {
+            return Err(Refused::Part);
+        }
+        self.finish_frame(server);
+        if done {
+            self.sent_and_done(server.nic.alive, last);
+        }
+        Ok(())
     }
 
     /// A frame is refused that would have said that its server is done with a
@@ -132,7 +144,7 @@ impl<M: Machine> Core<M> {
         let Server { assembly, nic, .. } = server;
         assembly.active = false;
         let references = core::mem::take(&mut assembly.references);
-        nic.sends.send(assembly.first.slot, references);
+        nic.sends.send(assembly.first.slot, references, 0);
         if !nic.alive || nic.info.is_none() {
             self.counters.transmit_no_nic.add(1);
             self.let_go(server, u32::from(server.assembly.first.slot));
@@ -141,7 +153,8 @@ impl<M: Machine> Core<M> {
         if let Some(sum) = assembly.sum {
             write_sum(nic, &assembly.first, sum);
         }
-        submit(nic, assembly);
+        let entry = describe(assembly, nic.sends.away() > MANY_AWAY);
+        submit(nic, entry, assembly.spans());
         self.counters.packets_out.add(1);
     }
 
@@ -183,7 +196,7 @@ impl<M: Machine> Core<M> {
     /// The device has let go of the frame with the slot `id`; false if it has
     /// none.
     #[inline(always)]
-    fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
+    pub(crate) fn let_go(&mut self, server: &mut Server, id: u32) -> bool {
         let Some(mut references) = server.nic.sends.done(id) else {
             return false;
         };
@@ -240,10 +253,10 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
     let segment = first.flags & packet_flags::SEGMENT != 0;
     let checksum = first.flags & packet_flags::CHECKSUM != 0;
     let more = first.flags & packet_flags::MORE != 0;
-    let last = if more {
-        packet_flags::MORE
-    } else {
-        packet_flags::DONE
+    let last = match (more, segment) {
+        (true, _) => packet_flags::MORE,
+        (false, true) => 0,
+        (false, false) => packet_flags::DONE,
     };
     let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | last;
     let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
@@ -254,10 +267,16 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
         return Err(Refused::Header);
     }
     if segment {
-        let offered = nic.offers(nic_features::SEGMENTATION) && nic.offers(nic_features::CHECKSUM);
-        let missing = nic.alive && !offered;
-        if missing || !checksum || first.segment_bytes == 0 {
+        if !checksum || first.segment_bytes == 0 {
             return Err(Refused::Header);
+        }
+        if !(nic.offers(nic_features::SEGMENTATION) && nic.offers(nic_features::CHECKSUM)) {
+            let longest = ETHERNET + nic.mtu;
+            if len + u32::from(first.segment_bytes) > longest {
+                return Err(Refused::Header);
+            }
+            assembly.begin_parts(first);
+            return Ok(());
         }
     }
     let mut sum = None;
@@ -318,14 +337,14 @@ pub(crate) fn write_sum(nic: &Nic, first: &Transmit, sum: Sum) {
 }
 
 /// Writes the entries of a frame to the driver's ring, or keeps them while it
-/// is full: at most one frame for each slot.
+/// is full: at most one frame for each slot, and [`SEGMENT_FRAMES`] of segments
+/// that were cut.
+///
+/// [`SEGMENT_FRAMES`]: socket_api::SEGMENT_FRAMES
 #[inline]
-fn submit(nic: &mut Nic, assembly: &Assembly) {
-    let spans = assembly.spans();
+pub(crate) fn submit(nic: &mut Nic, mut entry: SendFrame, spans: &[Span]) {
     let entries = spans.len().div_ceil(SEND_SPANS);
     let room = nic.backlog.is_empty() && matches!(nic.ready.has_room(entries as u32), Ok(true));
-    let many = nic.sends.away() > MANY_AWAY;
-    let mut entry = describe(assembly, many);
     for (n, part) in spans.chunks(SEND_SPANS).enumerate() {
         if n + 1 < entries {
             entry.flags |= frame_flags::MORE;

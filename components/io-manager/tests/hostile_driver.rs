@@ -6,8 +6,11 @@
 
 mod parties;
 
-use nic_api::{NicInfo, RX_FILLED_OFFSET, RX_FREE_OFFSET, TX_DONE_OFFSET, TX_READY_OFFSET};
-use parties::frames::udp;
+use nic_api::{
+    NicInfo, RX_FILLED_OFFSET, RX_FREE_OFFSET, Received, TX_DONE_OFFSET, TX_READY_OFFSET,
+    nic_features,
+};
+use parties::frames::{tcp, udp};
 use parties::{DATA, MTU, Parties, QUOTA, Setup};
 use socket_api::{Op, Part, Request, SocketKind, Status, flags};
 
@@ -41,6 +44,52 @@ fn each_lie_about_a_frame_is_counted_and_passes_nothing() {
         parties.drivers[0].receive(&udp(1, 2, b"honest"), 0);
         parties.run();
         assert_eq!(parties.servers[0].packets.len(), 1, "lie {n}");
+    }
+}
+
+#[test]
+fn each_lie_about_a_long_frame_is_counted_and_passes_nothing() {
+    type Lie = fn(&mut Vec<Received>);
+    let lies: [(Lie, u32); 13] = [
+        (|e| e[0].following = 3, 1),
+        (|e| e.truncate(2), 1),
+        (|e| e[0].following = 64, 4),
+        (|e| e[0].following = u32::MAX, 4),
+        (|e| e[0].len = 13, 1),
+        (|e| e[0].len = 2032 + 2044, 1),
+        (|e| e[0].len = 2032 + 2 * 2044 + 1, 1),
+        (|e| e[0].len = u32::MAX, 1),
+        (|e| e[0].flags = 1 << 5, 1),
+        (|e| e[1].id = e[0].id, 1),
+        (|e| e[2].id = e[1].id, 1),
+        (|e| e[2].id = 1024, 1),
+        (|e| e[1].id = u32::MAX, 1),
+    ];
+    for (n, (lie, least)) in lies.into_iter().enumerate() {
+        for long in [nic_features::LONG_RECEIVE, 0] {
+            let mut parties = Parties::with(Setup {
+                features: long,
+                ..Setup::ONE
+            });
+            let (_, mut entries) = parties.drivers[0].long(&tcp(0, &[0; 5000]), 0);
+            if long != 0 {
+                lie(&mut entries);
+            }
+            for entry in &entries {
+                parties.drivers[0].filled.push(entry).unwrap();
+            }
+            let _ = parties.drivers[0].filled.publish();
+            parties.run();
+            let faults = parties.count("driver.faults");
+            // What follows what cannot be is read as what it is not.
+            let most = if long == 0 { 3 } else { least.into() };
+            assert!((1..=most).contains(&faults), "lie {n}: {faults}");
+            assert!(parties.servers[0].packets.is_empty(), "lie {n}");
+            assert_eq!(parties.manager.books().nics[0].with_server, 0, "lie {n}");
+            parties.drivers[0].receive(&udp(1, 2, b"honest"), 0);
+            parties.run();
+            assert_eq!(parties.servers[0].packets.len(), 1, "lie {n}");
+        }
     }
 }
 

@@ -6,9 +6,9 @@
 
 mod parties;
 
-use nic_api::frame_flags;
+use nic_api::{frame_flags, nic_features};
 use parties::frames::{sum, tcp, udp};
-use parties::{DATA, MTU, Parties, QUOTA};
+use parties::{DATA, MTU, Parties, QUOTA, Setup};
 use socket_api::{
     Completion, Deliver, Op, Packet, RELEASE_MOST, Release, Request, SocketKind, Status, flags,
     kind, packet_flags,
@@ -463,4 +463,120 @@ fn a_name_is_read_and_its_addresses_written() {
 #[test]
 fn frames_have_the_length_that_the_tests_use() {
     assert_eq!(MTU, 1500);
+}
+
+/// Parties whose NIC gives long frames.
+fn with_long_frames() -> Parties {
+    Parties::with(Setup {
+        features: nic_features::GUEST_CHECKSUM | nic_features::LONG_RECEIVE,
+        ..Setup::ONE
+    })
+}
+
+/// Bytes of a frame in its first buffer, and in each that follows.
+const FIRST: usize = 2048 - 16;
+const NEXT: usize = FIRST + 12;
+
+#[test]
+fn a_long_segment_is_one_packet_in_several_buffers() {
+    for (len, buffers) in [
+        (1600, 1),
+        (FIRST, 1),
+        (FIRST + 1, 2),
+        (FIRST + NEXT, 2),
+        (FIRST + NEXT + 1, 3),
+        (65549, 33),
+    ] {
+        for (flags, verified) in [(frame_flags::NEEDS_CHECKSUM, true), (0, false)] {
+            let mut parties = with_long_frames();
+            let payload: Vec<u8> = (0..len - 54).map(|n| (n * 5 >> 2) as u8).collect();
+            let frame = tcp(0, &payload);
+            let ids = parties.drivers[0].receive_long(&frame, flags);
+            parties.run();
+            let packet = parties.servers[0].packets.pop_front().unwrap();
+            assert_eq!((packet.id - 1, packet.following), (ids[0], buffers - 1));
+            assert_eq!((packet.len as usize, packet.header_len), (len, 54));
+            assert_eq!(parties.servers[0].header(&packet), frame[..54]);
+            if verified {
+                assert_eq!(packet.flags, packet_flags::VERIFIED);
+            } else {
+                let bytes = (packet.sum as u16).to_ne_bytes();
+                assert_eq!(u16::from_be_bytes(bytes), sum(&frame[34..]), "{len}");
+            }
+            assert_eq!(parties.manager.books().nics[0].with_server, buffers);
+            // Its bytes, in pieces that begin and end anywhere.
+            let mut at = 54;
+            let (handle, _) = parties.open(0, SocketKind::Udp);
+            for part in [1000, 1, 4096, 2043, 9000, 60_000] {
+                let part = part.min(len - at);
+                if part == 0 {
+                    break;
+                }
+                let recv = Request::new(Op::Recv, handle, 7);
+                let request = parties.pass(0, recv, (DATA + 100, part as u32));
+                let completion = Completion {
+                    len: part as u32,
+                    packet: packet.id,
+                    offset: at as u32,
+                    flags: if at + part == len { flags::RELEASE } else { 0 },
+                    ..request.complete(Status::Ok)
+                };
+                parties.complete(0, completion);
+                assert_eq!(parties.answer(0).len, part as u32);
+                assert!(parties.load(0, DATA + 100, part) == frame[at..at + part]);
+                at += part;
+                if at == len {
+                    break;
+                }
+            }
+            assert_eq!(at, len);
+            assert_eq!(parties.count("driver.faults"), 0);
+            parties.drivers[0].take();
+            assert_eq!(parties.drivers[0].buffers.len(), 1024);
+            parties.assert_settled();
+        }
+    }
+}
+
+#[test]
+fn nothing_but_segments_is_longer_than_the_link_takes() {
+    for len in [1600, 5000] {
+        let mut parties = with_long_frames();
+        let mut arp = udp(1, 2, &vec![0; len]);
+        arp[13] = 6;
+        for frame in [udp(1, 2, &vec![0; len]), udp(53, 2, &vec![0; len]), arp] {
+            parties.drivers[0].receive_long(&frame, 0);
+            parties.run();
+        }
+        assert_eq!(parties.count("drop.malformed"), 3);
+        assert_eq!(parties.count("driver.faults"), 0);
+        assert!(parties.servers[0].packets.is_empty());
+        parties.assert_settled();
+    }
+}
+
+#[test]
+fn bytes_beyond_a_long_packet_are_not_delivered() {
+    let mut parties = with_long_frames();
+    let frame = tcp(0, &[7; 5000]);
+    let ids = parties.drivers[0].receive_long(&frame, frame_flags::NEEDS_CHECKSUM);
+    parties.run();
+    let packet = parties.servers[0].packets.pop_front().unwrap();
+    let request = receiving(&mut parties, 0, 9000);
+    for (id, offset, len) in [
+        (packet.id, 54, 5001),
+        (packet.id, 5054, 1),
+        (packet.id, u32::MAX, 2),
+        // A buffer that the packet goes on in is none by itself.
+        (ids[1] + 1, 0, 10),
+    ] {
+        let wrong = Packet { id, ..packet };
+        parties.say(0, deliver(&request, &wrong, (offset, len)));
+    }
+    release(&mut parties, &[ids[2] + 1]);
+    assert_eq!(parties.count("server.faults"), 5);
+    assert_eq!(parties.count("copied.in"), 0);
+    release(&mut parties, &[packet.id]);
+    parties.complete(0, request.complete(Status::Ok));
+    parties.assert_settled();
 }

@@ -222,6 +222,9 @@ impl ModelNic {
         );
         self.wire.push_back(bytes);
         self.counts.sent += 1;
+        if first.flags & frame_flags::GROUP != 0 {
+            return;
+        }
         let done = Sent {
             id: first.id,
             ..Sent::default()
@@ -281,7 +284,7 @@ impl ModelNic {
             id,
             len,
             flags: flags.into(),
-            reserved: 0,
+            following: 0,
         };
         self.filled.push(&received).expect("room for every buffer");
     }

@@ -56,6 +56,10 @@ impl Environment for Bench {
         true
     }
 
+    fn segment_room(&mut self) -> u32 {
+        24
+    }
+
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         self.sent += 1;
         self.sent_bytes += frame.len() - frame.header.len();

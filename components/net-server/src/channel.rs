@@ -12,9 +12,9 @@ use core::fmt;
 use nic_api::NicInfo;
 use shared_ring::{AttachError, Consumer, OutOfRange, Producer, RingLayout, SharedMemory};
 use socket_api::{
-    FROM_SERVER, FROM_SERVER_OFFSET, Message, RELEASE_MOST, Release, SEND_SLOTS, SLOTS_DONE,
-    SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, headers_bytes, kind,
-    send_slots_bytes, whole_slot_bytes,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, RELEASE_MOST, Release, SEGMENT_FRAMES, SEND_SLOTS,
+    SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, headers_bytes, kind,
+    segments_in_slot, send_slots_bytes, whole_slot_bytes,
 };
 
 use crate::environment::{Environment, ManagerFault, Outgoing};
@@ -73,6 +73,11 @@ pub struct Channel {
     ours: Vec<u16>,
     /// By send slot: the manager has it.
     lent: [bool; SEND_SLOTS as usize],
+    /// And so many frames of a segment with it.
+    frames: [u8; SEND_SLOTS as usize],
+    /// How many more frames of segments it may have, and of one segment.
+    more_frames: u32,
+    most_frames: u32,
     release: Release,
     /// Packets given back since the manager would last have been woken.
     unsaid: usize,
@@ -81,7 +86,7 @@ pub struct Channel {
 
 impl Channel {
     /// Attaches to the rings in the control region, once the manager has
-    /// published `info` there.
+    /// published `info` there. A manager that is `near` runs in the same thread.
     ///
     /// # Errors
     /// [`ChannelError`]; nothing is changed then.
@@ -90,6 +95,7 @@ impl Channel {
         headers: SharedMemory,
         slots: SharedMemory,
         info: &NicInfo,
+        near: bool,
     ) -> Result<Self, ChannelError> {
         let mtu = info.mtu as usize;
         if mtu > 65535 || headers_bytes(mtu) > headers.len() || send_slots_bytes(mtu) > slots.len()
@@ -98,14 +104,17 @@ impl Channel {
         }
         let at = |offset, layout: RingLayout| control.slice(offset, layout.bytes());
         Ok(Self {
-            incoming: Consumer::attach(at(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?,
+            incoming: Consumer::attach(at(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?.near(near),
             outgoing: Producer::attach(at(FROM_SERVER_OFFSET, FROM_SERVER)?, FROM_SERVER)?,
-            done: Consumer::attach(at(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?,
+            done: Consumer::attach(at(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?.near(near),
             headers,
             slots,
             slot_bytes: whole_slot_bytes(mtu),
             ours: (0..SEND_SLOTS as u16).rev().collect(),
             lent: [false; SEND_SLOTS as usize],
+            frames: [0; SEND_SLOTS as usize],
+            more_frames: SEGMENT_FRAMES,
+            most_frames: segments_in_slot(mtu).min(u8::MAX.into()),
             release: Release::default(),
             unsaid: 0,
             fault: None,
@@ -150,6 +159,7 @@ impl Channel {
                     Some(lent) if *lent => {
                         *lent = false;
                         self.ours.push(done.slot as u16);
+                        self.more_frames += u32::from(self.frames[done.slot as usize]);
                     }
                     _ => self.fault = Some(ManagerFault::NotItsSlot(done.slot)),
                 },
@@ -159,6 +169,43 @@ impl Channel {
                 }
             }
         }
+    }
+
+    /// The region of received headers.
+    pub(crate) const fn headers(&self) -> SharedMemory {
+        self.headers
+    }
+
+    /// Sends a frame whose payload `fill` writes to the region of send slots,
+    /// from a place on, behind the headers; false if there was no room, or the
+    /// frame is longer than a slot, or `fill` says so.
+    #[inline]
+    pub(crate) fn transmit_by_value(
+        &mut self,
+        frame: &Outgoing<'_>,
+        fill: impl FnOnce(&SharedMemory, usize) -> bool,
+    ) -> bool {
+        let len = frame.len();
+        let fits = len <= self.slot_bytes && matches!(self.outgoing.has_room(1), Ok(true));
+        let Some(slot) = self.ours.pop_if(|_| fits) else {
+            return false;
+        };
+        let at = usize::from(slot) * self.slot_bytes;
+        let written = self.slots.write(at, frame.header).is_ok()
+            && fill(&self.slots, at + frame.header.len());
+        let mut transmit = Outgoing {
+            parts: &[],
+            done: false,
+            ..*frame
+        }
+        .entry(slot, 0);
+        transmit.header_len = len as u16;
+        if !written || self.outgoing.push(&transmit.into()).is_err() {
+            self.ours.push(slot);
+            return false;
+        }
+        self.lent[usize::from(slot)] = true;
+        true
     }
 
     /// Puts the packets given back on the ring.
@@ -208,9 +255,21 @@ impl Environment for Channel {
     }
 
     #[inline]
+    fn segment_room(&mut self) -> u32 {
+        if self.ours.len() < ENOUGH || self.more_frames < self.most_frames {
+            self.reclaim();
+        }
+        match self.ours.is_empty() {
+            true => 0,
+            false => self.most_frames.min(self.more_frames),
+        }
+    }
+
+    #[inline]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         let entries = frame.entries();
         let fits = frame.header.len() <= self.slot_bytes
+            && frame.frames <= self.most_frames.min(self.more_frames)
             && matches!(self.outgoing.has_room(entries as u32), Ok(true));
         let Some(slot) = self.ours.pop_if(|_| fits) else {
             return false;
@@ -234,6 +293,8 @@ impl Environment for Channel {
             }
         }
         self.lent[usize::from(slot)] = true;
+        self.frames[usize::from(slot)] = frame.frames as u8;
+        self.more_frames -= frame.frames;
         true
     }
 

@@ -1,19 +1,20 @@
-//! One long segment into frames.
+//! One long segment, in as few messages as can be.
 //!
 //! Problem: smoltcp builds a segment of all that the window lets it send,
-//! which is cheap for it, but a frame has room for the MSS, a device has
-//! places for so many sends, and the next send slot may be a while away.
-//! Invariant: the frames of a segment have its bytes, each once and in order,
-//! no frame more than its peer takes, and its headers, with PSH and FIN in the
-//! last frame only. What finds no slot stays owed ([`Outflow::owed`]) and goes
-//! before anything else of the connection, unless it is acknowledged or given
-//! up meanwhile.
+//! which is cheap for it, but a frame has room for the MSS, the device or the
+//! manager, who make frames of it, have places for so many sends and frames,
+//! and the next send slot may be a while away. Invariant: what is sent of a
+//! segment has its bytes, each once and in order, and its headers, with PSH and
+//! FIN in the last frame only; what goes on later ends with a full frame, if it
+//! has one. What finds no slot stays owed ([`Outflow::owed`]) and goes before
+//! anything else of the connection, unless it is acknowledged or given up
+//! meanwhile.
 //!
 //! smoltcp gives no options to a segment with payload, since it is not asked
 //! for timestamps.
 
 use smoltcp::wire::{IpProtocol, Ipv4Address};
-use socket_api::Part;
+use socket_api::{Part, SEGMENT_PARTS};
 
 use crate::checksum;
 use crate::classify::ETHERNET;
@@ -25,9 +26,6 @@ use crate::wire::IP_HEADER;
 
 /// Bytes of the headers of a segment without options.
 pub(crate) const HEADERS: usize = TRANSPORT + 20;
-/// Sends that one frame takes bytes from at most, so that a device has places
-/// for all pages of it.
-const PARTS: usize = 9;
 const TRANSPORT: usize = ETHERNET + IP_HEADER;
 /// Where TCP's checksum is in its header.
 pub(crate) const TCP_CHECKSUM: usize = 16;
@@ -65,10 +63,10 @@ pub(crate) struct Cut {
     /// The number of its first byte, and the one behind it.
     seq: u32,
     end: u32,
-    /// Bytes of payload in one frame at most.
-    most: u32,
-    /// The device makes segments of so many bytes of longer frames.
+    /// Segments of so many bytes are made of it, if it has more.
     segment: Option<u16>,
+    /// The manager makes them.
+    cuts: bool,
     /// The sum of the IP header and that of the pseudo-header, but for
     /// lengths.
     ip: u64,
@@ -77,8 +75,8 @@ pub(crate) struct Cut {
 
 impl Cut {
     /// The segment with these headers and so many bytes of payload, of which
-    /// `most` go in one frame.
-    pub fn new(headers: &[u8; HEADERS], payload: u32, most: u32, segment: Option<u16>) -> Self {
+    /// `segment` go in one frame; `cuts` if the device does not see to that.
+    pub fn new(headers: &[u8; HEADERS], payload: u32, segment: Option<u16>, cuts: bool) -> Self {
         let mut headers = *headers;
         headers[16..18].fill(0);
         headers[24..26].fill(0);
@@ -93,8 +91,8 @@ impl Cut {
             flags: headers[47],
             seq,
             end: seq.wrapping_add(payload),
-            most,
             segment,
+            cuts,
             ip: checksum::fold(checksum::add(0, &headers[ETHERNET..TRANSPORT])).into(),
             pseudo: checksum::pseudo(src, dst, IpProtocol::Tcp, 0),
             headers,
@@ -118,13 +116,13 @@ impl Cut {
         env: &mut E,
         counters: &mut Counters,
     ) -> bool {
-        let mut parts = [Part::default(); PARTS];
+        let mut parts = [Part::default(); SEGMENT_PARTS];
         while self.seq != self.end {
-            if !env.has_room(1) {
+            let left = self.end.wrapping_sub(self.seq);
+            let want = self.room(env).min(left);
+            if want == 0 {
                 return false;
             }
-            let left = self.end.wrapping_sub(self.seq);
-            let want = self.most.min(left);
             let (count, bytes) = source
                 .outflow
                 .parts(source.pending, self.seq, want, &mut parts);
@@ -132,15 +130,43 @@ impl Cut {
                 counters.add(Counter::OutOfStep);
                 return true;
             }
+            let bytes = self.whole_frames(bytes, left);
+            let count = shorten(&mut parts[..count], bytes);
             self.write(bytes, bytes == left);
             if !env.transmit(&self.frame(&parts[..count], bytes)) {
                 return false;
             }
-            counters.add(Counter::FramesSent);
+            counters.add_n(Counter::FramesSent, self.frames(bytes).max(1).into());
             counters.add_n(Counter::ReferencedOut, bytes.into());
             self.seq = self.seq.wrapping_add(bytes);
         }
         true
+    }
+
+    /// How many bytes can be sent at once now.
+    fn room<E: Environment>(&self, env: &mut E) -> u32 {
+        match self.segment {
+            Some(segment) if self.cuts => env.segment_room() * u32::from(segment),
+            _ if env.has_room(1) => u32::MAX,
+            _ => 0,
+        }
+    }
+
+    /// How many of `bytes` are sent at once, if `left` are to be sent: no frame
+    /// is shorter than it must.
+    fn whole_frames(&self, bytes: u32, left: u32) -> u32 {
+        match self.segment.map(u32::from) {
+            Some(segment) if bytes > segment && bytes != left => bytes - bytes % segment,
+            _ => bytes,
+        }
+    }
+
+    /// How many frames the manager makes of so many bytes; 0 if it makes none.
+    fn frames(&self, bytes: u32) -> u32 {
+        match self.segment.map(u32::from) {
+            Some(segment) if self.cuts && bytes > segment => bytes.div_ceil(segment),
+            _ => 0,
+        }
     }
 
     /// The frame with the headers as they are, and so many bytes.
@@ -155,6 +181,7 @@ impl Cut {
             }),
             segment: self.segment.filter(|segment| bytes > u32::from(*segment)),
             done: false,
+            frames: self.frames(bytes),
         }
     }
 
@@ -171,4 +198,18 @@ impl Cut {
         let sum = checksum::fold(self.pseudo + u64::from(transport));
         h[50..52].copy_from_slice(&sum.to_ne_bytes());
     }
+}
+
+/// Leaves `bytes` in some parts, which have as many or more; how many parts have
+/// them.
+fn shorten(parts: &mut [Part], bytes: u32) -> usize {
+    let mut left = bytes;
+    for (n, part) in parts.iter_mut().enumerate() {
+        if part.len >= left {
+            part.len = left;
+            return n + 1;
+        }
+        left -= part.len;
+    }
+    parts.len()
 }

@@ -108,6 +108,7 @@ impl Stack {
                 checksum: None,
                 segment: None,
                 done: false,
+                frames: 0,
             };
             counters.add(Counter::FragmentsSent);
             emit(&outgoing, part[0].len, env, counters);
@@ -143,6 +144,7 @@ pub(crate) fn send_frame<E: Environment>(
         }),
         segment: None,
         done: payload.done,
+        frames: 0,
     };
     emit(&outgoing, payload.len, env, counters)
 }

@@ -28,11 +28,14 @@ pub struct Outgoing<'a> {
     pub parts: &'a [Part],
     /// A checksum that is the manager's to complete.
     pub checksum: Option<PartialChecksum>,
-    /// The device is to make segments of so many payload bytes of it.
+    /// Segments of so many payload bytes are to be made of it.
     pub segment: Option<u16>,
     /// With that the server is done with the `Send` of the last part, all of
     /// whose bytes it has sent. Of a frame that takes one entry.
     pub done: bool,
+    /// Frames that the manager makes of it; 0 if it is one, or the device makes
+    /// the segments.
+    pub frames: u32,
 }
 
 impl Outgoing<'_> {
@@ -45,6 +48,7 @@ impl Outgoing<'_> {
             checksum: None,
             segment: None,
             done: false,
+            frames: 0,
         }
     }
 
@@ -156,6 +160,9 @@ pub trait Environment {
 
     /// Whether `frames` frames can be sent now.
     fn has_room(&mut self, frames: usize) -> bool;
+    /// How many frames the manager may make now of one segment; 0 if it can
+    /// make none.
+    fn segment_room(&mut self) -> u32;
     /// Sends a frame; false if there was no room, or the header is longer
     /// than a slot.
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool;

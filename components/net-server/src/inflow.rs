@@ -331,7 +331,7 @@ mod tests {
             let holder = Holder::client(0);
             for (i, (at, len)) in arrivals.iter().enumerate() {
                 let id = i as u32 + 1;
-                packets.arrive(id, false).unwrap();
+                packets.arrive(id, false, 0).unwrap();
                 let new = piece(id, base.wrapping_add(*at), *len);
                 inflow.file(&mut packets, new, holder, |id| gone.push(id));
                 for byte in 0..*len {

@@ -9,7 +9,7 @@
 
 use smoltcp::wire::{ArpOperation, IpProtocol};
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
-use socket_api::{Packet, Status, packet_flags};
+use socket_api::{PACKET_BUFFERS, Packet, Status, packet_flags};
 
 use crate::checksum;
 use crate::classify::{self, Arrived, Class, Datagram, ETHERNET, Sum, Transport, is_host};
@@ -18,7 +18,7 @@ use crate::datagram::UDP_HEADER;
 use crate::environment::{Environment, ManagerFault};
 use crate::flows::Flow;
 use crate::reassembly::{Fragment, Outcome};
-use crate::server::{Id, MOST_FRAME, Server};
+use crate::server::{Id, MOST_FRAME, MOST_LONG, Server};
 use crate::stack::{Io, Via};
 
 /// Bytes of all headers of most packets: Ethernet, IPv4, TCP.
@@ -43,7 +43,7 @@ impl Server {
         env: &mut impl Environment,
     ) -> Result<(), ManagerFault> {
         let whole = packet.flags & packet_flags::WHOLE != 0;
-        self.packets.arrive(packet.id, whole)?;
+        self.packets.arrive(packet.id, whole, packet.following)?;
         if self.express_in(packet, env) || self.train_in(packet, env) {
             return Ok(());
         }
@@ -416,7 +416,9 @@ fn read(
     env: &mut impl Environment,
 ) -> Option<usize> {
     let (len, there) = (packet.len as usize, packet.header_len as usize);
-    if there > len || packet.len > MOST_FRAME || (whole && there != len) {
+    let most = if whole { MOST_FRAME } else { MOST_LONG };
+    let many = packet.following >= PACKET_BUFFERS;
+    if there > len || packet.len > most || many || (whole && there != len) {
         return None;
     }
     let first = if whole { len } else { there.min(USUAL) };

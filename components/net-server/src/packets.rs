@@ -6,7 +6,8 @@
 //! Invariant: the manager's packet is ours from [`Packets::arrive`] on; it is
 //! either given back by who took it in, or held by at least one [`Piece`], and
 //! then goes back with its last piece. How many are held is bounded for each
-//! client, for fragments, for packets that fill a whole slot, and in all.
+//! client, for fragments, for packets that fill a whole slot, and in all; a
+//! packet counts as the receive buffers that it takes.
 //!
 //! Each packet is filed as one piece, in the slot with its number. A piece is
 //! cut in two only where a later packet is put into its middle, so of `n`
@@ -16,7 +17,7 @@
 use alloc::vec::Vec;
 
 use smoltcp::wire::Ipv4Address;
-use socket_api::SERVER_PACKETS;
+use socket_api::{PACKET_BUFFERS, SERVER_PACKETS};
 
 use crate::environment::ManagerFault;
 use crate::lists::{Links, List};
@@ -82,8 +83,12 @@ struct Packet {
     ours: bool,
     whole: bool,
     holder: Holder,
+    /// Receive buffers.
+    buffers: u8,
     pieces: u16,
 }
+
+const _: () = assert!(PACKET_BUFFERS <= u8::MAX as u32);
 
 /// All packets and pieces.
 pub(crate) struct Packets {
@@ -92,7 +97,7 @@ pub(crate) struct Packets {
     links: Links,
     /// Slots that are no packet's own.
     free: List,
-    /// Packets held, by holder.
+    /// Buffers held, by holder.
     held_by: [u16; CLIENTS + 1],
     held: u32,
     held_whole: u32,
@@ -107,6 +112,7 @@ impl Packets {
             ours: false,
             whole: false,
             holder: Holder::FRAGMENTS,
+            buffers: 1,
             pieces: 0,
         };
         let pieces = 2 * SERVER_PACKETS;
@@ -123,19 +129,21 @@ impl Packets {
         }
     }
 
-    /// Packets held.
+    /// Buffers held.
     pub fn held(&self) -> u32 {
         self.held
     }
 
-    /// A packet has come from the manager: it is ours.
+    /// A packet has come from the manager, in one buffer and so many more: it is
+    /// ours.
     #[inline(always)]
-    pub fn arrive(&mut self, id: u32, whole: bool) -> Result<(), ManagerFault> {
+    pub fn arrive(&mut self, id: u32, whole: bool, following: u32) -> Result<(), ManagerFault> {
         let place = (id as usize).wrapping_sub(1);
         match self.packets.get_mut(place) {
             Some(packet) if !packet.ours => {
                 packet.ours = true;
                 packet.whole = whole;
+                packet.buffers = 1 + following.min(PACKET_BUFFERS - 1) as u8;
                 Ok(())
             }
             _ => Err(ManagerFault::Packet(id)),
@@ -150,10 +158,22 @@ impl Packets {
         }
     }
 
-    /// Whether one more packet may be held for `holder`; `urgent` if its bytes
-    /// are asked for already.
+    /// Whether one more packet in one buffer may be held for `holder`; `urgent`
+    /// if its bytes are asked for already.
     #[inline(always)]
     pub fn may_hold(&self, holder: Holder, whole: bool, urgent: bool) -> bool {
+        self.has_room(holder, 1, whole, urgent)
+    }
+
+    /// As `may_hold`, for a packet of ours, however many buffers it takes.
+    #[inline(always)]
+    pub fn may_hold_long(&self, id: u32, holder: Holder, urgent: bool) -> bool {
+        let packet = self.packets.get((id as usize).wrapping_sub(1));
+        packet.is_some_and(|p| self.has_room(holder, p.buffers.into(), p.whole, urgent))
+    }
+
+    #[inline(always)]
+    fn has_room(&self, holder: Holder, buffers: u16, whole: bool, urgent: bool) -> bool {
         let held = self.held_by[usize::from(holder.0)];
         let most = match holder {
             Holder::FRAGMENTS => FRAGMENTS,
@@ -164,13 +184,13 @@ impl Packets {
         } else {
             MOST
         };
-        (held < most || urgent)
-            && self.held < in_all
+        (held + buffers <= most || urgent)
+            && self.held + u32::from(buffers) <= in_all
             && (!whole || self.held_whole < WHOLE)
             && self.free.len >= 2
     }
 
-    /// Whether as many more may be held for a client.
+    /// Whether as many more, of one buffer each, may be held for a client.
     pub fn may_take_over(&self, holder: Holder, packets: u32) -> bool {
         u32::from(self.held_by[usize::from(holder.0)]) + packets <= u32::from(self.most)
     }
@@ -188,9 +208,9 @@ impl Packets {
         packet.pieces += 1;
         if packet.pieces == 1 {
             packet.holder = holder;
-            self.held += 1;
+            self.held += u32::from(packet.buffers);
             self.held_whole += u32::from(packet.whole);
-            self.held_by[usize::from(holder.0)] += 1;
+            self.held_by[usize::from(holder.0)] += u16::from(packet.buffers);
         }
         Some(slot)
     }
@@ -278,9 +298,9 @@ impl Packets {
             return None;
         }
         packet.ours = false;
-        self.held -= 1;
+        self.held -= u32::from(packet.buffers);
         self.held_whole -= u32::from(packet.whole);
-        self.held_by[usize::from(packet.holder.0)] -= 1;
+        self.held_by[usize::from(packet.holder.0)] -= u16::from(packet.buffers);
         Some(id)
     }
 
@@ -289,9 +309,10 @@ impl Packets {
         while let Some(slot) = self.links.pop_front(from) {
             let id = self.pieces[slot as usize].packet;
             if let Some(packet) = self.packets.get_mut((id as usize).wrapping_sub(1)) {
-                self.held_by[usize::from(packet.holder.0)] -= 1;
+                let buffers = u16::from(packet.buffers);
+                self.held_by[usize::from(packet.holder.0)] -= buffers;
                 packet.holder = holder;
-                self.held_by[usize::from(holder.0)] += 1;
+                self.held_by[usize::from(holder.0)] += buffers;
             }
             self.links.push_back(to, slot);
         }
@@ -314,8 +335,8 @@ mod tests {
         let mut packets = Packets::new(4);
         let mut list = List::EMPTY;
         let holder = Holder::client(3);
-        packets.arrive(7, false).unwrap();
-        assert_eq!(packets.arrive(7, false), Err(ManagerFault::Packet(7)));
+        packets.arrive(7, false, 0).unwrap();
+        assert_eq!(packets.arrive(7, false, 0), Err(ManagerFault::Packet(7)));
         for _ in 0..2 {
             assert!(packets.push(&mut list, piece(7), holder));
         }
@@ -325,16 +346,41 @@ mod tests {
         let last = list.head;
         assert_eq!(packets.remove(&mut list, last), Some(7));
         assert_eq!((packets.held(), list.len), (0, 0));
-        packets.arrive(7, false).unwrap();
+        packets.arrive(7, false, 0).unwrap();
         packets.depart(7);
-        packets.arrive(7, false).unwrap();
+        packets.arrive(7, false, 0).unwrap();
+    }
+
+    #[test]
+    fn a_long_packet_counts_as_its_buffers() {
+        let mut packets = Packets::new(70);
+        let mut list = List::EMPTY;
+        let holder = Holder::client(3);
+        for (id, following) in [(1, 32), (2, 32), (3, 4)] {
+            packets.arrive(id, false, following).unwrap();
+        }
+        for id in [1, 2] {
+            assert!(packets.may_hold_long(id, holder, false));
+            assert!(packets.push(&mut list, piece(id), holder));
+        }
+        assert!(!packets.may_hold_long(3, holder, false) && packets.may_hold(holder, false, false));
+        assert!(packets.may_hold_long(3, holder, true));
+        let mut other = List::EMPTY;
+        packets.take_over(&mut list, &mut other, Holder::client(4));
+        assert!(packets.may_hold_long(3, holder, false));
+        assert_eq!(packets.held(), 66);
+        for id in [1, 2] {
+            assert_eq!(packets.remove_first(&mut other), Some(id));
+        }
+        assert_eq!(packets.held(), 0);
+        assert!(!packets.may_hold_long(0, holder, true));
     }
 
     #[test]
     fn ids_that_cannot_be_are_refused() {
         let mut packets = Packets::new(4);
         for id in [0, SERVER_PACKETS + 1, u32::MAX] {
-            assert_eq!(packets.arrive(id, true), Err(ManagerFault::Packet(id)));
+            assert_eq!(packets.arrive(id, true, 0), Err(ManagerFault::Packet(id)));
             packets.depart(id);
             let mut list = List::EMPTY;
             assert!(!packets.push(&mut list, piece(id), Holder::client(0)));
@@ -349,7 +395,7 @@ mod tests {
             let mut count = 0;
             while packets.may_hold(holder, whole, false) {
                 id += 1;
-                packets.arrive(id, whole).unwrap();
+                packets.arrive(id, whole, 0).unwrap();
                 assert!(packets.push(&mut lists[usize::from(holder.0)], piece(id), holder));
                 count += 1;
             }

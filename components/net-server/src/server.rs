@@ -36,8 +36,11 @@ const SEND: u16 = Op::Send as u16;
 const RECV: u16 = Op::Recv as u16;
 /// Largest MTU that is used, whatever the manager says.
 pub(crate) const MOST_MTU: u32 = 9216;
-/// Bytes of the longest frame.
+/// Bytes of the longest frame of the link's.
 pub(crate) const MOST_FRAME: u32 = MOST_MTU + 14;
+/// Bytes of the longest frame that the NIC makes of segments that follow each
+/// other.
+pub(crate) const MOST_LONG: u32 = LARGEST as u32;
 /// Smallest (RFC 791, 3.2).
 const LEAST_MTU: u32 = 576;
 

@@ -144,7 +144,7 @@ impl Server {
                 _ => false,
             };
         let holder = Holder::client(connection.client);
-        if !self.packets.may_hold(holder, arrived.whole, urgent) {
+        if !self.packets.may_hold_long(arrived.packet, holder, urgent) {
             self.counters.add(Counter::DropPinned);
             cut_payload(arrived.frame, ip);
             return None;

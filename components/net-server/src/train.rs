@@ -16,12 +16,13 @@
 //! looks at what smoltcp knows: at the end of a batch at the latest. Its
 //! payload is filed as each packet comes, and stays behind what smoltcp has
 //! taken until then. A train of two segments with payload or more is
-//! acknowledged at once (RFC 9293, 3.8.6.3), however many they are.
+//! acknowledged at once (RFC 9293, 3.8.6.3), however many they are. A segment
+//! longer than the link takes is one that the NIC has made of several.
 
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 use smoltcp::wire::Ipv4Address;
-use socket_api::{Packet, packet_flags};
+use socket_api::{PACKET_BUFFERS, Packet, packet_flags};
 
 use crate::checksum;
 use crate::classify::{ETHERNET, is_host};
@@ -32,7 +33,7 @@ use crate::flows::{Flow, Target};
 use crate::lists::NONE;
 use crate::outflow::distance;
 use crate::packets::{Holder, Piece};
-use crate::server::{Id, MOST_FRAME, Server};
+use crate::server::{Id, MOST_LONG, Server};
 use crate::stack::{Io, Via};
 use crate::wire::LARGEST;
 
@@ -153,15 +154,15 @@ impl Train {
             && self.len + len <= MOST
     }
 
-    /// Goes on with a segment.
+    /// Goes on with a segment; `long` if the NIC has made it of several.
     #[inline(always)]
-    fn go_on(&mut self, h: &Headers, len: u32) {
+    fn go_on(&mut self, h: &Headers, len: u32, long: bool) {
         self.next = self.next.wrapping_add(len);
         self.ack = number(h, 42);
         self.window = half(h, 48);
         self.flags = h[47];
         self.len += len;
-        self.segments += u32::from(len != 0);
+        self.segments += u32::from(len != 0) + u32::from(long);
     }
 
     /// Writes the headers of one segment that is all of it.
@@ -182,7 +183,8 @@ impl Server {
         if packet.flags & packet_flags::WHOLE != 0
             || packet.header_len < HEADERS as u32
             || packet.header_len > packet.len
-            || packet.len > MOST_FRAME
+            || packet.len > MOST_LONG
+            || packet.following >= PACKET_BUFFERS
         {
             return false;
         }
@@ -201,7 +203,7 @@ impl Server {
                 return false;
             }
         }
-        let joined = self.join_train(&h, len, packet.id, env);
+        let joined = self.join_train(&h, len, packet, env);
         if begins && !joined {
             self.train.connection = NONE;
         }
@@ -268,16 +270,18 @@ impl Server {
         &mut self,
         h: &Headers,
         len: u32,
-        packet: u32,
+        packet: &Packet,
         env: &mut impl Environment,
     ) -> bool {
+        let long = packet.len > self.stack.facts().mtu as u32 + ETHERNET as u32;
+        let id = packet.id;
         let train = &mut self.train;
         if len == 0 {
-            self.packets.depart(packet);
-            env.release(packet);
+            self.packets.depart(id);
+            env.release(id);
         } else {
             let piece = Piece {
-                packet,
+                packet: id,
                 at: HEADERS as u32,
                 len,
                 word: train.next,
@@ -285,13 +289,13 @@ impl Server {
                 last: false,
             };
             let list = &mut self.connections[train.connection as usize].inflow.list;
-            if !self.packets.may_hold(train.holder, false, false)
+            if !self.packets.may_hold_long(id, train.holder, false)
                 || !self.packets.push(list, piece, train.holder)
             {
                 return false;
             }
         }
-        train.go_on(h, len);
+        train.go_on(h, len, long);
         true
     }
 

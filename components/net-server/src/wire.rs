@@ -8,9 +8,9 @@
 //! by the sends that its sequence numbers belong to. What the server says for
 //! itself goes to a send slot in full.
 //!
-//! smoltcp may build a segment that is longer than a frame: the device makes
-//! segments of it where it can, and otherwise they are made here (`cut`), which
-//! costs less than having smoltcp build each.
+//! smoltcp may build a segment that is longer than a frame: the device or the
+//! manager make segments of it (`cut`), which costs less than having smoltcp
+//! build each.
 
 use core::num::{NonZeroU16, NonZeroUsize};
 
@@ -38,7 +38,7 @@ pub(crate) struct Facts {
     pub mac: [u8; 6],
     /// Largest IP packet in a frame.
     pub mtu: usize,
-    /// The device makes segments.
+    /// The device makes segments; else the manager does.
     pub segments: bool,
 }
 
@@ -68,7 +68,7 @@ impl Facts {
         // `Wire` fills them in, or leaves them to others.
         caps.checksum.udp = Checksum::None;
         caps.checksum.tcp = Checksum::None;
-        // By the device or by us.
+        // By the device or the manager.
         caps.segmentation.tcpv4 = NonZeroUsize::new(LARGEST);
         caps
     }
@@ -275,11 +275,7 @@ impl<E: Environment> Wire<'_, E> {
             return;
         };
         let segment = segment.map(NonZeroU16::get);
-        let most = match segment {
-            Some(bytes) if !self.facts.segments => u32::from(bytes),
-            _ => payload,
-        };
-        let mut cut = Cut::new(headers, payload, most, segment);
+        let mut cut = Cut::new(headers, payload, segment, !self.facts.segments);
         if !cut.send(source, self.env, self.counters) {
             source.outflow.owed = Some(cut);
         }

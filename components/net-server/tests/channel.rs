@@ -7,10 +7,10 @@ use net_server::{Config, Counter, Environment, Server};
 use nic_api::NicInfo;
 use shared_ring::{AttachError, Consumer, Producer, RingLayout, SharedMemory};
 use socket_api::{
-    FROM_SERVER, FROM_SERVER_OFFSET, Message, Op, Packet, Part, Release, Request, SEND_SLOTS,
-    SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER,
-    TO_SERVER_OFFSET, Transmit, headers_bytes, kind, packet_flags, send_slots_bytes,
-    whole_slot_bytes,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, Op, PACKET_BUFFERS, Packet, Part, Release, Request,
+    SEGMENT_FRAMES, SEND_SLOTS, SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE,
+    SLOTS_DONE_OFFSET, SlotDone, TO_SERVER, TO_SERVER_OFFSET, Transmit, headers_bytes, kind,
+    packet_flags, segments_in_slot, send_slots_bytes, whole_slot_bytes,
 };
 
 const MTU: usize = 1500;
@@ -58,7 +58,7 @@ fn pair() -> (Manager, Channel) {
         headers,
         slots,
     };
-    let channel = Channel::attach(&control, headers, slots, &INFO).unwrap();
+    let channel = Channel::attach(&control, headers, slots, &INFO, false).unwrap();
     (manager, channel)
 }
 
@@ -108,6 +108,7 @@ fn entries_headers_and_frames_pass() {
         }),
         segment: Some(1460),
         done: false,
+        frames: 0,
     }));
     assert!(channel.transmit(&Outgoing::whole(b"all of it")));
     for id in 1..=20 {
@@ -169,6 +170,45 @@ fn slots_run_out_and_come_back() {
 }
 
 #[test]
+fn segments_take_frames_that_come_back_with_their_slot() {
+    let (mut manager, mut channel) = pair();
+    let most = channel.segment_room();
+    assert_eq!(most, segments_in_slot(MTU));
+    let parts = [part(1)];
+    let segment = |frames| Outgoing {
+        header: &[0; 54],
+        parts: &parts,
+        checksum: None,
+        segment: Some(1460),
+        frames,
+        done: false,
+    };
+    assert!(!channel.transmit(&segment(most + 1)));
+    let (mut left, mut slots) = (SEGMENT_FRAMES, 0);
+    while left != 0 {
+        assert_eq!(channel.segment_room(), most.min(left));
+        assert!(channel.transmit(&segment(most.min(left))));
+        left -= most.min(left);
+        slots += 1;
+    }
+    assert_eq!(channel.segment_room(), 0);
+    assert!(!channel.transmit(&segment(1)));
+    assert!(channel.has_room(1) && channel.transmit(&Outgoing::whole(&[0; 60])));
+    manager.give_back(3);
+    assert_eq!(channel.segment_room(), most);
+    // One that was no segment, and then the last of them.
+    manager.give_back(slots);
+    assert_eq!(channel.segment_room(), most);
+    manager.give_back(slots - 1);
+    let rest = SEGMENT_FRAMES % most;
+    assert!(channel.transmit(&segment(most)));
+    assert_eq!(channel.segment_room(), rest);
+    // Without a slot there is no room for frames.
+    while channel.transmit(&Outgoing::whole(&[0; 60])) {}
+    assert_eq!(channel.segment_room(), 0);
+}
+
+#[test]
 fn a_slot_that_the_manager_does_not_have_is_refused() {
     let (mut manager, mut channel) = pair();
     while channel.transmit(&Outgoing::whole(&[0; 60])) {}
@@ -210,15 +250,15 @@ fn what_does_not_fit_is_refused_at_the_start() {
     let (headers, slots) = (region(headers_bytes(MTU)), region(send_slots_bytes(MTU)));
     let control = region(SERVER_CONTROL_BYTES);
     for mtu in [9000, 65536, u32::MAX] {
-        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO });
+        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO }, false);
         assert_eq!(refused.err(), Some(ChannelError::Mtu(mtu)));
     }
-    let unformatted = Channel::attach(&control, headers, slots, &INFO);
+    let unformatted = Channel::attach(&control, headers, slots, &INFO, false);
     assert_eq!(
         unformatted.err(),
         Some(ChannelError::Ring(AttachError::Magic(0)))
     );
-    let small = Channel::attach(&region(64), headers, slots, &INFO);
+    let small = Channel::attach(&region(64), headers, slots, &INFO, false);
     assert_eq!(small.err(), Some(ChannelError::Region));
 }
 
@@ -274,7 +314,22 @@ fn packets_that_cannot_be_are_faults_and_go_back() {
             ..good
         },
         Packet {
+            len: 70_000,
+            ..good
+        },
+        Packet {
+            flags: whole,
+            header_len: 10_000,
             len: 10_000,
+            ..good
+        },
+        // More buffers than a packet has.
+        Packet {
+            following: PACKET_BUFFERS,
+            ..good
+        },
+        Packet {
+            following: u32::MAX,
             ..good
         },
     ];

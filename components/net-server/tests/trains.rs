@@ -261,6 +261,55 @@ fn smoltcp_sees_a_batch_once() {
 }
 
 #[test]
+fn a_segment_that_the_nic_made_of_several_is_acknowledged_at_once() {
+    for (len, at_once) in [(1460, false), (1461, true), (40_000, true), (65_495, true)] {
+        let mut w = World::new(wide());
+        let hand = hand(&mut w, 1);
+        let data = pattern(len, 1);
+        w.env.from_server.clear();
+        come(&mut w, &[hand.repr(0, &data)]);
+        let acks = went(&mut w);
+        let all = acks.first().map(|ack| ack.2 as usize - 1);
+        assert_eq!(all, at_once.then_some(len), "{len}");
+        assert!(read(&mut w, 70_000) == data, "{len}");
+    }
+}
+
+#[test]
+fn long_segments_that_overlap_or_leave_gaps_come_together() {
+    let mut w = World::new(wide());
+    let hand = hand(&mut w, 1);
+    let data = pattern(60_000, 1);
+    for (from, to) in [
+        (20_000, 40_000),
+        (0, 10_000),
+        (5000, 21_000),
+        (39_999, 60_000),
+    ] {
+        come(&mut w, &[hand.repr(from as u32, &data[from..to])]);
+    }
+    assert_eq!(went(&mut w).last().map(|ack| ack.2), Some(60_001));
+    assert!(read(&mut w, 60_000) == data);
+}
+
+#[test]
+fn what_a_reader_leaves_is_held_in_buffers_and_not_in_packets() {
+    let mut w = World::new(Config {
+        receive_frames: 18,
+        ..wide()
+    });
+    let hand = hand(&mut w, 1);
+    let data = pattern(40_000, 1);
+    // 15 buffers, and no room for five more.
+    come(&mut w, &[hand.repr(0, &data[..30_000])]);
+    come(&mut w, &[hand.repr(30_000, &data[30_000..])]);
+    assert_eq!(w.count(Counter::DropPinned), 1);
+    assert!(read(&mut w, 60_000) == data[..30_000]);
+    come(&mut w, &[hand.repr(30_000, &data[30_000..])]);
+    assert!(read(&mut w, 60_000) == data[30_000..]);
+}
+
+#[test]
 fn the_end_of_a_stream_in_the_middle_of_a_batch() {
     for control in [TcpControl::Fin, TcpControl::Rst] {
         let mut w = World::new(wide());

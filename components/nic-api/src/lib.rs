@@ -19,6 +19,14 @@
 //! header address, the rest to the payload address. So a datagram without IP
 //! options has its payload at the start of the payload buffer (42 = Ethernet,
 //! IPv4 and UDP headers), page-aligned if the buffer is.
+//!
+//! With [`nic_features::LONG_RECEIVE`] a frame may be longer than the MTU, and
+//! then go on in further buffers, each filled before the next. Its entry says in
+//! how many, and their entries follow it ([`Received::following`]). A buffer
+//! that a frame goes on in is filled from where the device would otherwise write
+//! a header of its own, [`HEADER_ROOM`] bytes that only the driver has: those
+//! bytes of the frame come in the entry, the next ones are at the header
+//! address, and then those at the payload address.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,11 +41,24 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Buffers that either side may have per direction, and the least number of
 /// ids: ids are below this.
 pub const IDS: u32 = 1024;
-/// Frames that the manager may have given to be sent at a time.
+/// Numbers of frames, or groups of frames ([`frame_flags::GROUP`]), that the
+/// manager may have given to be sent at a time.
 pub const SENDS: u32 = 256;
 /// Bytes of a frame before its payload buffer: Ethernet, IPv4 without options,
 /// UDP.
 pub const HEADER_SPLIT: u32 = 42;
+
+/// Bytes before a buffer's header address that the device writes to memory of
+/// the driver's (virtio 1.2, 5.1.6).
+pub const HEADER_ROOM: u32 = 12;
+/// Most buffers of one frame.
+pub const MOST_BUFFERS: u32 = 64;
+/// Most bytes of a frame: an Ethernet header and the longest IPv4 packet.
+pub const MOST_FRAME: u32 = 14 + 65535;
+/// With [`nic_features::LONG_RECEIVE`], bytes of a payload buffer that are left
+/// free in front of a frame, so that what a frame goes on with lies in one
+/// piece: [`HEADER_ROOM`] and what aligns it.
+pub const JOINED_LEAD: u32 = 16;
 
 /// Layout of `RX_FREE`.
 pub const RX_FREE: RingLayout = RingLayout::new(size_of::<ReceiveBuffer>() as u16, IDS);
@@ -72,6 +93,14 @@ pub const fn payload_bytes(mtu: usize) -> usize {
     }
 }
 
+/// Whether long frames may be received with the payload buffers for an MTU:
+/// those are shorter than a page, so that nothing is lost when headers come to
+/// lie in front of the payload, and hold any other frame whole.
+#[must_use]
+pub const fn joins(mtu: usize) -> bool {
+    mtu + 14 + JOINED_LEAD as usize <= 2048
+}
+
 /// Memory to receive a frame into. 32 bytes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -103,8 +132,30 @@ pub struct Received {
     pub len: u32,
     /// [`frame_flags`].
     pub flags: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Buffers that it goes on in, whose entries follow; 0 without
+    /// [`nic_features::LONG_RECEIVE`].
+    pub following: u32,
+}
+
+impl Received {
+    /// The entry of a buffer that a frame goes on in: the first bytes there
+    /// take the place of length, flags and count.
+    #[must_use]
+    pub fn rest(id: u32, start: [u8; HEADER_ROOM as usize]) -> Self {
+        let [len, flags, following] = zerocopy::transmute!(start);
+        Self {
+            id,
+            len,
+            flags,
+            following,
+        }
+    }
+
+    /// The first bytes in a buffer that a frame goes on in.
+    #[must_use]
+    pub const fn start(&self) -> [u8; HEADER_ROOM as usize] {
+        zerocopy::transmute!([self.len, self.flags, self.following])
+    }
 }
 
 /// Physical memory that a frame is made of.
@@ -152,7 +203,7 @@ pub struct SendFrame {
 /// Most spans of one frame, over all its entries.
 pub const MOST_SPANS: usize = 36;
 
-/// A frame that the device has let go of. 8 bytes.
+/// A frame, or all of a group, that the device has let go of. 8 bytes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -181,6 +232,9 @@ pub mod frame_flags {
     /// Received, by a NIC with `STEERING`: the buffer is one that was kept for
     /// the frame's flow, and its payload begins at the payload address.
     pub const STEERED: u16 = 1 << 5;
+    /// To send: the next frame has the same number, which comes back once the
+    /// device has let go of the last one that has it, and of all before.
+    pub const GROUP: u16 = 1 << 6;
 }
 
 /// In [`ReceiveBuffer::flow`], for a NIC with [`nic_features::STEERING`]: the
@@ -218,6 +272,10 @@ pub mod nic_features {
     /// Receive buffers may be kept for a flow: the NIC demultiplexes early. It
     /// verifies checksums before it writes to such a buffer.
     pub const STEERING: u32 = 1 << 3;
+    /// Received frames of TCP over IPv4 may be longer than the MTU, and lie in
+    /// several buffers; only if the buffers allow that
+    /// ([`joins`](crate::joins)), and not together with `STEERING`.
+    pub const LONG_RECEIVE: u32 = 1 << 4;
 }
 
 const READY: u32 = 1;
@@ -274,6 +332,23 @@ mod tests {
         for mtu in 576..=9216 {
             assert!(payload_bytes(mtu) >= mtu + 14 - HEADER_SPLIT as usize);
         }
+    }
+
+    #[test]
+    fn what_a_frame_goes_on_with_comes_in_its_entry() {
+        let start = *b"twelve bytes";
+        let entry = Received::rest(7, start);
+        assert_eq!((entry.id, entry.start()), (7, start));
+    }
+
+    #[test]
+    fn long_frames_come_in_buffers_that_hold_any_other_whole() {
+        for mtu in 68..=9216 {
+            let room = payload_bytes(mtu);
+            let whole = mtu + 14 + JOINED_LEAD as usize <= room;
+            assert_eq!(joins(mtu), whole && room < 4096, "{mtu}");
+        }
+        assert!(joins(1500) && JOINED_LEAD >= HEADER_ROOM);
     }
 
     #[test]

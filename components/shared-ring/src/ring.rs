@@ -259,6 +259,8 @@ pub struct Consumer<T, M = SharedRing<T>> {
     head: u32,
     tail: u32,
     capacity: u32,
+    /// What [`Consumer::arm`] asks for.
+    wish: u32,
     /// What was asked for last, having found nothing after that.
     asked: u32,
     entry: PhantomData<fn() -> T>,
@@ -283,9 +285,18 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
             head: 0,
             tail: 0,
             capacity,
+            wish: LOUD,
             asked: NEVER,
             entry: PhantomData,
         }
+    }
+
+    /// Has [`Consumer::arm`] ask for nothing, if `near`: the producer runs in
+    /// the thread that calls it, which then looks again by itself.
+    #[must_use]
+    pub fn near(self, near: bool) -> Self {
+        let wish = if near { NEVER } else { LOUD };
+        Self { wish, ..self }
     }
 
     /// Takes the next entry, if there is one.
@@ -342,7 +353,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// As [`Consumer::pop`].
     #[inline]
     pub fn arm(&mut self) -> Result<bool, RingError> {
-        self.arm_with(LOUD)
+        self.arm_with(self.wish)
     }
 
     /// As [`Consumer::arm`], asking to be woken for quiet entries too.
@@ -358,7 +369,9 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     fn arm_with(&mut self, wish: u32) -> Result<bool, RingError> {
         // C4: what was asked for stands, so a signal is still to come for what
         // we have not seen: it follows the clearing.
-        let stands = self.asked == wish
+        // Who asks for nothing always looks.
+        let stands = wish != NEVER
+            && self.asked == wish
             && self.head == self.tail
             && self.memory.load(Word::WantsSignal, Ordering::Relaxed) == wish;
         match stands {

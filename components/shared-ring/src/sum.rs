@@ -12,14 +12,14 @@
 /// protection domain.
 #[inline]
 pub unsafe fn sum_bytes(src: *const u8, len: usize) -> u16 {
-    let blocks = len / 64;
-    let mut sum = 0u64;
-    let mut at = src;
+    let (mut sum, mut at) = (0u64, src);
+    let blocks = len / 128;
     if blocks != 0 {
-        // SAFETY: reads 64 bytes a round, `blocks` rounds, all within `len`.
+        // SAFETY: reads 128 bytes a round, `blocks` rounds, all within `len`.
         unsafe {
             core::arch::asm!(
-                "xor {sum}, {sum}",
+                // No carry.
+                "test {n}, {n}",
                 "2:",
                 "adc {sum}, [{at}]",
                 "adc {sum}, [{at} + 8]",
@@ -29,8 +29,16 @@ pub unsafe fn sum_bytes(src: *const u8, len: usize) -> u16 {
                 "adc {sum}, [{at} + 40]",
                 "adc {sum}, [{at} + 48]",
                 "adc {sum}, [{at} + 56]",
+                "adc {sum}, [{at} + 64]",
+                "adc {sum}, [{at} + 72]",
+                "adc {sum}, [{at} + 80]",
+                "adc {sum}, [{at} + 88]",
+                "adc {sum}, [{at} + 96]",
+                "adc {sum}, [{at} + 104]",
+                "adc {sum}, [{at} + 112]",
+                "adc {sum}, [{at} + 120]",
                 // Neither changes the carry.
-                "lea {at}, [{at} + 64]",
+                "lea {at}, [{at} + 128]",
                 "dec {n}",
                 "jnz 2b",
                 "adc {sum}, 0",
@@ -41,33 +49,66 @@ pub unsafe fn sum_bytes(src: *const u8, len: usize) -> u16 {
             );
         }
     }
-    let left = len & 63;
-    if left != 0 {
+    let words = len % 128 / 8;
+    if words != 0 {
+        // SAFETY: the whole words of the bytes that are left.
+        (sum, at) = unsafe { sum_words(sum, at, words) };
+    }
+    if len % 8 != 0 {
         // SAFETY: the bytes that are left.
-        sum = unsafe { sum_rest(sum, at, left) };
+        sum = carried(sum, unsafe { last_word(at, len % 8) });
     }
     fold(sum)
 }
 
-/// As `sum_bytes`, of fewer than 64 bytes, added to `sum`.
+/// Adds so many words, at least one, to `sum`; and what is behind them.
 ///
 /// # Safety
-/// As there.
-#[inline]
-unsafe fn sum_rest(mut sum: u64, mut at: *const u8, mut left: usize) -> u64 {
-    while left >= 8 {
-        // SAFETY: eight of the bytes that are left.
-        sum = carried(sum, unsafe { read_word(at) });
-        // SAFETY: still within, or right behind, the `len` bytes.
-        at = unsafe { at.add(8) };
-        left -= 8;
+/// The words must be readable.
+#[inline(always)]
+unsafe fn sum_words(mut sum: u64, mut at: *const u8, words: usize) -> (u64, *const u8) {
+    // SAFETY: the caller vouches for the words.
+    unsafe {
+        core::arch::asm!(
+            "test {n}, {n}",
+            "2:",
+            "adc {sum}, [{at}]",
+            "lea {at}, [{at} + 8]",
+            "dec {n}",
+            "jnz 2b",
+            "adc {sum}, 0",
+            sum = inout(reg) sum,
+            at = inout(reg) at,
+            n = inout(reg) words => _,
+            options(nostack, readonly),
+        );
     }
-    let mut last = [0; 8];
-    for (n, byte) in last.iter_mut().take(left).enumerate() {
-        // SAFETY: one of the bytes that are left.
-        *byte = unsafe { at.add(n).read_volatile() };
+    (sum, at)
+}
+
+/// Fewer than eight bytes, with zeros behind them.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+unsafe fn last_word(at: *const u8, len: usize) -> u64 {
+    let (mut word, mut done) = (0u64, 0);
+    // SAFETY: each reads bytes that are left, once.
+    unsafe {
+        if len & 4 != 0 {
+            word = u32::from_le_bytes(at.cast::<[u8; 4]>().read_volatile()).into();
+            done = 4;
+        }
+        if len & 2 != 0 {
+            let pair = at.add(done).cast::<[u8; 2]>().read_volatile();
+            word |= u64::from(u16::from_le_bytes(pair)) << (8 * done);
+            done += 2;
+        }
+        if len & 1 != 0 {
+            word |= u64::from(at.add(done).read_volatile()) << (8 * done);
+        }
     }
-    carried(sum, u64::from_ne_bytes(last))
+    word
 }
 
 #[inline(always)]
@@ -83,26 +124,6 @@ fn fold(sum: u64) -> u16 {
     let sum = sum + u32::from(carry);
     let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
     sum + u16::from(carry)
-}
-
-/// The word at any address, read once.
-///
-/// # Safety
-/// The eight bytes must be readable.
-#[inline]
-unsafe fn read_word(at: *const u8) -> u64 {
-    let word;
-    // SAFETY: the caller vouches for the eight bytes; x86-64 loads them from
-    // any address.
-    unsafe {
-        core::arch::asm!(
-            "mov {word}, [{at}]",
-            word = out(reg) word,
-            at = in(reg) at,
-            options(nostack, readonly, preserves_flags),
-        );
-    }
-    word
 }
 
 #[cfg(test)]

@@ -67,6 +67,17 @@ pub const fn send_slots_bytes(mtu: usize) -> usize {
     SEND_SLOTS as usize * whole_slot_bytes(mtu)
 }
 
+/// Frames that the manager may have in flight of segments that it cuts for one
+/// server: as many as two slots for a frame would have.
+pub const SEGMENT_FRAMES: u32 = 2 * SEND_SLOTS;
+/// Bytes of a send slot that the headers of one segment take.
+pub const SEGMENT_HEADER: usize = 64;
+/// Segments of which the headers fit one send slot.
+#[must_use]
+pub const fn segments_in_slot(mtu: usize) -> u32 {
+    (whole_slot_bytes(mtu) / SEGMENT_HEADER) as u32
+}
+
 const _: () = assert!(size_of::<Request>() == size_of::<Completion>());
 const _: () = assert!(SERVER_REQUESTS + SERVER_PACKETS <= TO_SERVER.capacity);
 // Each answer may be preceded by deliveries, each of which holds a packet.

@@ -30,6 +30,7 @@ mod account;
 mod address;
 mod layout;
 mod message;
+mod messages;
 pub mod null;
 mod op;
 mod packet;
@@ -39,14 +40,20 @@ pub use account::Account;
 pub use address::WireAddress;
 pub use layout::{
     CLIENT_CONTROL_BYTES, CLIENT_REQUESTS, CLIENT_RING, COMPLETIONS_OFFSET, FROM_SERVER,
-    FROM_SERVER_OFFSET, HEADER_SLOT_BYTES, REQUESTS_OFFSET, SEND_SLOTS, SERVER_CONTROL_BYTES,
-    SERVER_PACKETS, SERVER_REQUESTS, SLOTS_DONE, SLOTS_DONE_OFFSET, TO_SERVER, TO_SERVER_OFFSET,
-    WHOLE_SLOTS, headers_bytes, send_slots_bytes, whole_slot_bytes,
+    FROM_SERVER_OFFSET, HEADER_SLOT_BYTES, REQUESTS_OFFSET, SEGMENT_FRAMES, SEGMENT_HEADER,
+    SEND_SLOTS, SERVER_CONTROL_BYTES, SERVER_PACKETS, SERVER_REQUESTS, SLOTS_DONE,
+    SLOTS_DONE_OFFSET, TO_SERVER, TO_SERVER_OFFSET, WHOLE_SLOTS, headers_bytes, segments_in_slot,
+    send_slots_bytes, whole_slot_bytes,
 };
 pub use message::{Completion, Extent, Request};
+pub use messages::{
+    Inbox, MESSAGE, MESSAGE_BYTES, MessageEnd, MessageSizes, Outbox, SOCKET_BLOCK,
+    SOCKET_HELD_BLOCKS, attach_messages,
+};
 pub use op::{Op, SocketKind, Status, flags};
 pub use packet::{
-    Deliver, Message, NAME_BYTES, NO_PACKET, Name, Packet, Part, RELEASE_MOST, Receives, Release,
-    Retire, SlotDone, TRANSMIT_PARTS, Transmit, kind, packet_flags,
+    Deliver, Message, NAME_BYTES, NO_PACKET, Name, PACKET_BUFFERS, Packet, Part, RELEASE_MOST,
+    Receives, Release, Retire, SEGMENT_PARTS, SlotDone, TRANSMIT_PARTS, Transmit, kind,
+    packet_flags,
 };
 pub use passing::{Passing, Semantics, Technique};

@@ -59,7 +59,11 @@ pub mod packet_flags {
     /// `Transmit`: complete the transport checksum over header and payload:
     /// its field holds the sum of the pseudo-header.
     pub const CHECKSUM: u16 = 1 << 3;
-    /// `Transmit`: segments of `segment_bytes` are to be made of it (TSO).
+    /// `Transmit`: segments of `segment_bytes` are to be made of it, by the device
+    /// if it can, or else by the manager: of a TCP segment without options, in
+    /// at most [`SEGMENT_PARTS`](super::SEGMENT_PARTS) parts and
+    /// [`segments_in_slot`](crate::segments_in_slot) frames, whose headers take
+    /// the place of the slot's.
     pub const SEGMENT: u16 = 1 << 4;
     /// `Transmit`: more references of the same frame follow in the next entry,
     /// of which only `flags`, `count` and `parts` count.
@@ -157,9 +161,23 @@ pub struct Packet {
     /// end of the IP header to the total length), as two bytes in memory
     /// order; for IPv4 packets that are not `VERIFIED`.
     pub sum: u32,
+    /// Where the bytes behind all headers begin in the frame, and where they
+    /// end; 0 for packets that are `WHOLE`.
+    pub start: u32,
+    /// As `start`.
+    pub end: u32,
+    /// Receive buffers that it takes beyond the first, fewer than
+    /// [`PACKET_BUFFERS`].
+    pub following: u32,
+    /// With conventional IPC, where in the region of payload the bytes from
+    /// `start` on are, but for those that came with the headers; else 0.
+    pub place: u32,
     /// 0.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 3],
 }
+
+/// Most receive buffers of one [`Packet`].
+pub const PACKET_BUFFERS: u32 = 64;
 
 /// Bytes of a packet that go to a `Recv`, behind those that it got before.
 /// More follow; the last ones come with the completion.
@@ -219,6 +237,9 @@ pub struct Part {
 
 /// Parts in one [`Transmit`].
 pub const TRANSMIT_PARTS: usize = 3;
+
+/// Most parts of a frame that segments are to be made of.
+pub const SEGMENT_PARTS: usize = 9;
 
 /// A frame to send: header bytes from a send slot, then payload by reference.
 /// The slot is the manager's until it comes back through the ring of done

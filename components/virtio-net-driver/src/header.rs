@@ -8,7 +8,7 @@
 //! | 4 | 2 | payload of a segment |
 //! | 6 | 2 | checksum start |
 //! | 8 | 2 | checksum offset from there |
-//! | 10 | 2 | number of buffers: unused |
+//! | 10 | 2 | number of buffers that a received frame takes, if those are merged |
 //!
 //! It is read and written as two quadwords.
 
@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use nic_api::{SendFrame, frame_flags};
 
 /// Bytes of the header.
-pub(crate) const HEADER_BYTES: u32 = 12;
+pub(crate) const HEADER_BYTES: u32 = nic_api::HEADER_ROOM;
 
 const NEEDS_CHECKSUM: u64 = 1;
 const DATA_VALID: u64 = 2;
@@ -35,6 +35,24 @@ pub(crate) fn received([first, _]: &[AtomicU64; 2]) -> u16 {
     } else {
         0
     }
+}
+
+/// How many buffers the header of a received frame says that it takes.
+#[inline]
+pub(crate) fn buffers([_, second]: &[AtomicU64; 2]) -> u16 {
+    (u64::from_le(second.load(Ordering::Relaxed)) >> 16) as u16
+}
+
+/// What the device wrote in place of a header to a buffer that a frame goes on
+/// in.
+#[inline]
+pub(crate) fn start([first, second]: &[AtomicU64; 2]) -> [u8; HEADER_BYTES as usize] {
+    let mut bytes = [0; HEADER_BYTES as usize];
+    let words = [first, second].map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+    for (byte, written) in bytes.iter_mut().zip(words.as_flattened()) {
+        *byte = *written;
+    }
+    bytes
 }
 
 /// The header for a frame that was checked.

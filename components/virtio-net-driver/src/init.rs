@@ -2,7 +2,7 @@
 
 use nic_api::{
     NicInfo, RX_FILLED, RX_FILLED_OFFSET, RX_FREE, RX_FREE_OFFSET, TX_DONE, TX_DONE_OFFSET,
-    TX_READY, TX_READY_OFFSET, nic_features,
+    TX_READY, TX_READY_OFFSET, joins, nic_features,
 };
 use shared_ring::{Consumer, Entry, OutOfRange, Producer, RingLayout, SharedMemory};
 use virtio_queue::{Cells, InitError, Transport, VirtQueue, feature, negotiate_with, start};
@@ -20,7 +20,9 @@ pub(crate) const CSUM: u64 = 1 << 0;
 pub(crate) const GUEST_CSUM: u64 = 1 << 1;
 pub(crate) const MTU: u64 = 1 << 3;
 pub(crate) const MAC: u64 = 1 << 5;
+pub(crate) const GUEST_TSO4: u64 = 1 << 7;
 pub(crate) const HOST_TSO4: u64 = 1 << 11;
+pub(crate) const MRG_RXBUF: u64 = 1 << 15;
 pub(crate) const STATUS: u64 = 1 << 16;
 /// Places in the device configuration (5.1.4).
 const CONFIG_STATUS: usize = 6;
@@ -32,12 +34,22 @@ const MOST_MTU: u32 = 65535;
 /// A device without an address of its own gets this locally administered one.
 const FALLBACK_MAC: [u8; 6] = *b"\x02ioipc";
 
-/// The features to agree on of those `offered`. Segments are cut only of
-/// frames whose checksum the device completes (5.1.3.1).
-fn wanted(offered: u64) -> u64 {
+/// What makes received frames long: they come with partial checksums only
+/// (5.1.3.1), and each in as many buffers as it takes.
+const LONG: u64 = GUEST_CSUM | GUEST_TSO4 | MRG_RXBUF;
+
+/// The features to agree on of those `offered`, for buffers that are made for
+/// an MTU. Segments are cut only of frames whose checksum the device completes
+/// (5.1.3.1).
+fn wanted(offered: u64, mtu: u32) -> u64 {
     let always = CSUM | GUEST_CSUM | MTU | MAC | STATUS;
     let segments = if offered & CSUM != 0 { HOST_TSO4 } else { 0 };
-    always | segments | feature::EVENT_IDX | feature::INDIRECT_DESC
+    let long = if offered & LONG == LONG && joins(mtu as usize) {
+        LONG
+    } else {
+        0
+    };
+    always | segments | long | feature::EVENT_IDX | feature::INDIRECT_DESC
 }
 
 /// What the device says about itself, within what the manager's buffers allow.
@@ -55,6 +67,7 @@ fn info<T: Transport>(device: &T, features: u64, mtu: u32) -> NicInfo {
         (GUEST_CSUM, nic_features::GUEST_CHECKSUM),
         (CSUM, nic_features::CHECKSUM),
         (HOST_TSO4, nic_features::SEGMENTATION),
+        (GUEST_TSO4, nic_features::LONG_RECEIVE),
     ];
     let agreed = agreed.iter().filter(|(theirs, _)| features & theirs != 0);
     NicInfo {
@@ -130,13 +143,17 @@ impl<T: Transport> Nic<T> {
     pub fn new(mut device: T, setup: Setup) -> Result<Self, NicError> {
         let control = setup.memory.control;
         let [rx_memory, tx_memory] = divide(setup.memory.private)?;
-        let features = negotiate_with(&mut device, wanted, feature::VERSION_1)?;
+        let features = negotiate_with(
+            &mut device,
+            |offered| wanted(offered, setup.mtu),
+            feature::VERSION_1,
+        )?;
         let info = info(&device, features, setup.mtu);
         let rx = make_queue(&mut device, RX, rx_memory, features)?;
         let tx = make_queue(&mut device, TX, tx_memory, features)?;
         let filled = producer(control, RX_FILLED_OFFSET, RX_FILLED)?;
-        let free = consumer(control, RX_FREE_OFFSET, RX_FREE)?;
-        let ready = consumer(control, TX_READY_OFFSET, TX_READY)?;
+        let free = consumer(control, RX_FREE_OFFSET, RX_FREE)?.near(setup.near);
+        let ready = consumer(control, TX_READY_OFFSET, TX_READY)?.near(setup.near);
         let done = producer(control, TX_DONE_OFFSET, TX_DONE)?;
         let limits = Limits::new(info);
         let mut nic = Self {

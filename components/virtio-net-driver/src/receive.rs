@@ -4,8 +4,14 @@
 //! the queue, both or neither. What the queue has no room for stays in the
 //! manager's ring, which holds every buffer there is; so nothing is kept here
 //! but numbers, and a buffer is posted again by its chain as it stands.
+//!
+//! A frame may take several buffers if that was agreed on. The device shows them
+//! all at once, each but the last one full (virtio 1.2, 5.1.6.4); one that does
+//! not has lost count of its frames, and is stopped.
 
-use nic_api::{HEADER_SPLIT, NicInfo, ReceiveBuffer, Received, nic_features};
+use nic_api::{
+    HEADER_SPLIT, MOST_BUFFERS, MOST_FRAME, NicInfo, ReceiveBuffer, Received, nic_features,
+};
 use shared_ring::{Consumer, Producer, RingError};
 use virtio_queue::{DeviceError, Piece, Used};
 
@@ -28,7 +34,10 @@ pub(crate) struct Receiver {
     books: Buffers,
     /// Whether received headers say something about checksums.
     checksums: bool,
-    mtu: u32,
+    /// Whether they say how many buffers a frame takes.
+    merges: bool,
+    /// Most bytes of a packet in one buffer.
+    most: u32,
     /// Bytes of payload that a buffer has room for at least.
     least_room: u32,
     /// Descriptors that a buffer takes.
@@ -49,13 +58,19 @@ impl Receiver {
     ) -> Self {
         let each = queue.descriptors_for(2) as u16;
         let most = queue.size() / each;
+        let merges = info.features & nic_features::LONG_RECEIVE != 0;
         Self {
             queue,
             filled,
             free,
             books: Buffers::new(),
             checksums: info.features & nic_features::GUEST_CHECKSUM != 0,
-            mtu: info.mtu,
+            merges,
+            most: if merges {
+                MOST_FRAME - ETHERNET
+            } else {
+                info.mtu
+            },
             least_room: info.mtu + ETHERNET - HEADER_SPLIT,
             each,
             refill_at: each * RECYCLE_BATCH.min(most.div_ceil(4)),
@@ -70,7 +85,12 @@ impl Receiver {
             match self.queue.pop() {
                 Ok(None) => break,
                 Ok(Some(used)) => {
-                    if let Some(len) = self.deliver(used, counters) {
+                    let buffers = self.buffers(&used);
+                    let delivered = match buffers {
+                        1 => self.deliver(used, counters),
+                        _ => self.deliver_merged(used, buffers, counters)?,
+                    };
+                    if let Some(len) = delivered {
                         frames += 1;
                         bytes += u64::from(len);
                     }
@@ -85,25 +105,39 @@ impl Receiver {
         Ok(())
     }
 
+    /// How many buffers the frame takes that begins in the one that came back.
+    #[inline]
+    fn buffers(&self, first: &Used) -> u16 {
+        match self.queue.header(first.head) {
+            Some(header) if self.merges => header::buffers(header),
+            _ => 1,
+        }
+    }
+
+    /// What the header of the frame in a chain says of its checksum.
+    #[inline]
+    fn marks(&self, first: &Used) -> u32 {
+        match self.queue.header(first.head) {
+            Some(header) if self.checksums => header::received(header).into(),
+            _ => 0,
+        }
+    }
+
     /// Passes the frame in a chain that came back to the manager; its length,
     /// or `None` if it was dropped.
     #[inline]
     fn deliver(&mut self, used: Used, counters: &Counters) -> Option<u32> {
         let len = used.len.wrapping_sub(HEADER_BYTES);
-        if len.wrapping_sub(ETHERNET) > self.mtu {
+        if len.wrapping_sub(ETHERNET) > self.most {
             counters.rx_runt.add(1);
             self.post_again();
             return None;
         }
-        let mut flags = 0;
-        if self.checksums {
-            flags = self.queue.header(used.head).map_or(0, header::received);
-        }
         let frame = Received {
             id: used.token,
             len,
-            flags: flags.into(),
-            reserved: 0,
+            flags: self.marks(&used),
+            following: 0,
         };
         if self.filled.push(&frame).is_err() {
             counters.rx_no_room.add(1);
@@ -112,6 +146,68 @@ impl Receiver {
         }
         self.books.give(used.token);
         Some(len)
+    }
+
+    /// As `deliver`, of a frame in so many buffers, the first of which came
+    /// back.
+    #[inline(never)]
+    fn deliver_merged(
+        &mut self,
+        first: Used,
+        buffers: u16,
+        counters: &Counters,
+    ) -> Result<Option<u32>, StopReason> {
+        let mut all = [first; MOST_BUFFERS as usize];
+        let following = u32::from(buffers).wrapping_sub(1);
+        let rest = all
+            .get_mut(1..usize::from(buffers))
+            .ok_or(StopReason::Torn)?;
+        let written = self.gather(first, rest)?;
+        let len = written.wrapping_sub(HEADER_BYTES);
+        if len > MOST_FRAME {
+            return Err(StopReason::Torn);
+        }
+        if !self.filled.has_room(u32::from(buffers)).unwrap_or(false) {
+            // The ring has room for all buffers, so the manager has broken it:
+            // it loses them.
+            counters.rx_no_room.add(1);
+            return Ok(None);
+        }
+        let frame = Received {
+            id: first.token,
+            len,
+            flags: self.marks(&first),
+            following,
+        };
+        self.hand_over(&frame);
+        for used in rest {
+            let start = self.queue.header(used.head).map_or([0; 12], header::start);
+            self.hand_over(&Received::rest(used.token, start));
+        }
+        Ok(Some(len))
+    }
+
+    /// Takes the buffers that a frame goes on in; how many bytes the device
+    /// wrote to all of them.
+    fn gather(&mut self, first: Used, rest: &mut [Used]) -> Result<u32, StopReason> {
+        let (mut last, mut written) = (first, first.len);
+        for place in rest {
+            let full = last.len == last.room;
+            match self.queue.pop() {
+                Ok(Some(used)) if full && used.len != 0 => last = used,
+                _ => return Err(StopReason::Torn),
+            }
+            *place = last;
+            written = written.saturating_add(last.len);
+        }
+        Ok(written)
+    }
+
+    /// Enters a buffer into the ring, which has room for it.
+    #[inline]
+    fn hand_over(&mut self, entry: &Received) {
+        let _ = self.filled.push(entry);
+        self.books.give(entry.id);
     }
 
     /// Posts the buffer of the chain that came back last again.

@@ -12,6 +12,9 @@ pub enum StopReason {
     Device(DeviceError),
     /// The device says that it gave up.
     NeedsReset,
+    /// The device gave a frame in several buffers that it did not fill, or did
+    /// not give all of: where the next one begins is anybody's guess.
+    Torn,
     /// The manager's index jumped.
     Manager(RingError),
 }
@@ -21,6 +24,7 @@ impl fmt::Display for StopReason {
         match self {
             Self::Device(e) => write!(f, "network device: {e}"),
             Self::NeedsReset => write!(f, "network device: it gave up"),
+            Self::Torn => write!(f, "network device: a frame in buffers that do not add up"),
             Self::Manager(e) => write!(f, "I/O manager: {e}"),
         }
     }

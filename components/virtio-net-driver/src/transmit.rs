@@ -36,7 +36,8 @@ impl Outbox {
     #[inline(always)]
     fn submit(&mut self, frame: &SendFrame, spans: &[Span]) -> Option<u32> {
         let bytes = self.limits.check(frame, spans)?;
-        if !self.sends.begin(frame.id) {
+        let more = frame.flags & frame_flags::GROUP != 0;
+        if !self.sends.begin(frame.id, more) {
             return None;
         }
         let pieces = spans.iter().map(|span| Piece {
@@ -45,7 +46,8 @@ impl Outbox {
         });
         let header = header::to_send(frame);
         if self.queue.add_to_read(header, pieces, frame.id).is_err() {
-            self.sends.end(frame.id);
+            // Its number is told by whoever hears that it is refused.
+            self.sends.unsent(frame.id);
             return None;
         }
         if frame.flags & frame_flags::WAITED_FOR != 0 {
@@ -135,7 +137,9 @@ impl Transmitter {
 
     #[inline]
     fn give_back(&mut self, id: u32, counters: &Counters) {
-        let waited_for = self.out.sends.end(id);
+        let Some(waited_for) = self.out.sends.end(id) else {
+            return;
+        };
         let sent = Sent { id, reserved: 0 };
         let pushed = if waited_for {
             self.done.push(&sent)
@@ -180,7 +184,7 @@ impl Transmitter {
                 frames += 1;
                 bytes += u64::from(len);
             } else {
-                self.refuse(entry.id, counters);
+                self.refuse(&entry, counters);
             }
         }
         self.blocked = blocked;
@@ -201,25 +205,27 @@ impl Transmitter {
         if needed > queue.free().into() && needed <= queue.size().into() {
             return false;
         }
-        let id = frame.id;
-        match self.out.submit(frame, spans) {
+        let frame = *frame;
+        match self.out.submit(&frame, spans) {
             Some(len) => {
                 counters.tx_frames.add(1);
                 counters.tx_bytes.add(len.into());
             }
-            None => self.refuse(id, counters),
+            None => self.refuse(&frame, counters),
         }
         self.gather.clear();
         true
     }
 
     /// Counts a frame that is not sent, and gives its number back if it has
-    /// one of its own.
+    /// one of its own, and it was the last to come with it.
     #[cold]
-    fn refuse(&mut self, id: u32, counters: &Counters) {
+    fn refuse(&mut self, frame: &SendFrame, counters: &Counters) {
         counters.manager_refused.add(1);
+        let id = frame.id;
+        let more = frame.flags & frame_flags::GROUP != 0;
         let sent = Sent { id, reserved: 0 };
-        if self.out.sends.is_free(id) && self.done.push(&sent).is_err() {
+        if self.out.sends.give_up(id, more) && self.done.push(&sent).is_err() {
             counters.tx_no_room.add(1);
         }
     }

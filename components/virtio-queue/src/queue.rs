@@ -28,8 +28,10 @@ const QUIET: u16 = 1;
 pub struct Used {
     /// The token given to [`VirtQueue::add`].
     pub token: u32,
-    /// Bytes the device wrote; at most what its writable segments hold.
+    /// Bytes the device wrote; at most `room`.
     pub len: u32,
+    /// Bytes that its writable segments hold.
+    pub room: u32,
     /// The chain's first descriptor. What the caller or the queue keeps by
     /// head (see [`VirtQueue::header`]) is the chain's until the next one is
     /// added.
@@ -334,7 +336,12 @@ impl<const N: usize, const CELL: usize> VirtQueue<N, CELL> {
         if len > room {
             return Err(DeviceError::TooLong { token, len, room });
         }
-        Ok(Used { token, len, head })
+        Ok(Used {
+            token,
+            len,
+            room,
+            head,
+        })
     }
 
     /// What is wrong with completing `id`, which begins no chain in flight.

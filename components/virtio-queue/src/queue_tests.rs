@@ -70,6 +70,7 @@ fn scatter_lists_arrive_in_order() {
     let used = Used {
         token: 42,
         len: 130,
+        room: 130,
         head,
     };
     assert_eq!(queue.pop(), Ok(Some(used)));
@@ -125,6 +126,7 @@ fn a_chain_completes_once() {
     let used = Used {
         token: 1,
         len: 1,
+        room: 100,
         head,
     };
     assert_eq!(queue.pop(), Ok(Some(used)));

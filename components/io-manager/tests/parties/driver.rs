@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use model_platform::{Allocator, Physical};
 use nic_api::{
-    CONTROL_BYTES, HEADER_SPLIT, MORE_PAYLOAD, RX_FILLED, RX_FILLED_OFFSET, RX_FREE,
+    CONTROL_BYTES, HEADER_ROOM, HEADER_SPLIT, MORE_PAYLOAD, RX_FILLED, RX_FILLED_OFFSET, RX_FREE,
     RX_FREE_OFFSET, ReceiveBuffer, Received, SendFrame, Sent, TX_DONE, TX_DONE_OFFSET, TX_READY,
     TX_READY_OFFSET, frame_flags,
 };
@@ -97,7 +97,7 @@ impl Driver {
             id,
             len,
             flags: flags.into(),
-            reserved: 0,
+            following: 0,
         };
         self.filled.push(&received).unwrap();
         let _ = self.filled.publish();
@@ -123,6 +123,46 @@ impl Driver {
         self.report(buffer.entry.id, frame.len() as u32, flags);
     }
 
+    /// A frame arrives in as many buffers as it takes; their numbers.
+    pub fn receive_long(&mut self, frame: &[u8], flags: u16) -> Vec<u32> {
+        let (ids, entries) = self.long(frame, flags);
+        for entry in &entries {
+            self.filled.push(entry).unwrap();
+        }
+        let _ = self.filled.publish();
+        ids
+    }
+
+    /// A frame is written to as many buffers as it takes: their numbers, and the
+    /// entries that say so.
+    pub fn long(&mut self, frame: &[u8], flags: u16) -> (Vec<u32>, Vec<Received>) {
+        let (mut ids, mut entries, mut rest) = (Vec::new(), Vec::new(), frame);
+        while !rest.is_empty() {
+            let mut start = [0; HEADER_ROOM as usize];
+            if !ids.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(start.len()));
+                start[..now.len()].copy_from_slice(now);
+                rest = later;
+            }
+            let buffer = self.buffers.pop_front().unwrap();
+            let (payload, room) = buffer.payload[0];
+            for (paddr, room) in [(buffer.entry.header, HEADER_SPLIT), (payload, room)] {
+                let (now, later) = rest.split_at(rest.len().min(room as usize));
+                self.physical.write(paddr, now);
+                rest = later;
+            }
+            ids.push(buffer.entry.id);
+            entries.push(Received::rest(buffer.entry.id, start));
+        }
+        entries[0] = Received {
+            id: ids[0],
+            len: frame.len() as u32,
+            flags: flags.into(),
+            following: ids.len() as u32 - 1,
+        };
+        (ids, entries)
+    }
+
     /// The bytes of a frame now.
     pub fn bytes(&self, frame: &Frame) -> Vec<u8> {
         let piece = |&(paddr, len): &(u64, u32)| self.physical.read(paddr, len as usize);
@@ -138,7 +178,9 @@ impl Driver {
     pub fn send(&mut self) -> Option<Vec<u8>> {
         let frame = self.frames.pop_front()?;
         let bytes = self.bytes(&frame);
-        self.tell_sent(frame.first.id);
+        if frame.first.flags & frame_flags::GROUP == 0 {
+            self.tell_sent(frame.first.id);
+        }
         Some(bytes)
     }
 

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
-use io_manager::Region;
+use io_manager::{MessageConfig, Region};
 use model_platform::Allocator;
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
-use socket_api::{Message, Name, Packet, Part, Receives, Request, SlotDone, Transmit, kind};
+use socket_api::{
+    Inbox, Message, MessageEnd, Name, Outbox, Packet, Part, Receives, Request, SlotDone, Transmit,
+    attach_messages, kind, packet_flags,
+};
 
 use super::{MTU, format};
 
@@ -17,6 +20,8 @@ pub struct Server {
     pub slots_done: Consumer<SlotDone>,
     pub headers: Region,
     pub send_slots: Region,
+    /// With payload by value.
+    pub messages: Option<MessageConfig>,
     /// What came and was not looked at.
     pub requests: VecDeque<Request>,
     pub packets: VecDeque<Packet>,
@@ -41,6 +46,7 @@ impl Server {
             slots_done: Consumer::attach(done, api::SLOTS_DONE).unwrap(),
             headers,
             send_slots,
+            messages: None,
             requests: VecDeque::new(),
             packets: VecDeque::new(),
             receives: VecDeque::new(),
@@ -72,12 +78,49 @@ impl Server {
         let _ = self.from.publish();
     }
 
+    /// Its ends of the messages.
+    pub fn boxes(&self) -> (SharedMemory, Outbox, Inbox) {
+        let config = self.messages.expect("payload by value");
+        let memory = config.region.memory;
+        let (out, inbox) = attach_messages(&memory, config.sizes, MessageEnd::Server).unwrap();
+        (memory, out, inbox)
+    }
+
     /// The bytes of a packet that the server can read.
     pub fn header(&self, packet: &Packet) -> Vec<u8> {
         let mut bytes = vec![0; packet.header_len as usize];
         let at = packet.header as usize;
         self.headers.memory.read(at, &mut bytes).unwrap();
         bytes
+    }
+
+    /// The first bytes of a send slot.
+    pub fn slot(&self, slot: u16, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let at = usize::from(slot) * api::whole_slot_bytes(MTU as usize);
+        self.send_slots.memory.read(at, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Writes to a send slot.
+    pub fn write_slot(&mut self, slot: u16, bytes: &[u8]) {
+        let at = usize::from(slot) * api::whole_slot_bytes(MTU as usize);
+        self.send_slots.memory.write(at, bytes).unwrap();
+    }
+
+    /// As `transmit`, with any number of parts.
+    pub fn transmits(&mut self, header: &[u8], parts: &[Part]) -> Vec<Transmit> {
+        let first = self.transmit(header, &[]);
+        let mut entries = Vec::new();
+        for chunk in parts.chunks(api::TRANSMIT_PARTS) {
+            let mut entry = first;
+            entry.flags = packet_flags::MORE;
+            entry.count = chunk.len() as u16;
+            entry.parts[..chunk.len()].copy_from_slice(chunk);
+            entries.push(entry);
+        }
+        entries.last_mut().expect("a part").flags = 0;
+        entries
     }
 
     /// Takes a free slot and writes a header to it; the entry that sends it

@@ -24,7 +24,7 @@ impl Bench {
 
     fn add(&mut self, ip: &Datagram, len: usize, sum: u16, now: u64) -> Outcome {
         self.next += 1;
-        self.packets.arrive(self.next, false).unwrap();
+        self.packets.arrive(self.next, false, 0).unwrap();
         let ip = Datagram {
             payload_len: len,
             ..*ip

@@ -23,6 +23,8 @@ const HEADERS_MOST: usize = 134;
 const HEADER_SLOT: usize = socket_api::HEADER_SLOT_BYTES;
 /// What stands for the oldest receive of a socket, with the socket's number.
 const OLDEST: u64 = 1 << 63;
+/// Frames that are made of one segment.
+const SEGMENT_ROOM: u32 = 24;
 const WHOLE_AT: usize = SERVER_PACKETS as usize * HEADER_SLOT;
 
 /// A request that is not answered, with the client's extent.
@@ -145,6 +147,7 @@ impl Fake {
             kind: kind::PACKET,
             id,
             len: frame.len() as u32,
+            following: frame.len() as u32 / 2048,
             ..Packet::default()
         };
         match header_len(&frame) {
@@ -450,12 +453,16 @@ impl Fake {
     }
 
     /// What a device does to a long TCP segment.
-    fn segments(&mut self, frame: &[u8], transmit: &Transmit) -> Vec<Vec<u8>> {
+    fn segments(&mut self, frame: &[u8], transmit: &Transmit, frames: u32) -> Vec<Vec<u8>> {
         use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
         self.segmented += 1;
+        assert_eq!(transmit.header_len, 54);
         let most = usize::from(transmit.segment_bytes);
         let (header, payload) = frame.split_at(usize::from(transmit.header_len));
         let count = payload.len().div_ceil(most);
+        // Made by the device, or by the manager as was said.
+        assert!(frames == 0 || frames as usize == count && frames <= SEGMENT_ROOM);
+        self.completed += count as u32;
         let cut = |(i, bytes): (usize, &[u8])| {
             let mut segment = [header, bytes].concat();
             let len = segment.len() - 14;
@@ -510,6 +517,11 @@ impl Environment for Fake {
         self.room.saturating_sub(self.from_server.len()) >= frames
     }
 
+    fn segment_room(&mut self) -> u32 {
+        let room = self.room.saturating_sub(self.from_server.len());
+        SEGMENT_ROOM.min(room as u32)
+    }
+
     fn transmit(&mut self, outgoing: &Outgoing<'_>) -> bool {
         if !self.has_room(1) || outgoing.header.len() > whole_slot_bytes(1500) {
             return false;
@@ -523,7 +535,7 @@ impl Environment for Fake {
         self.sent_last(&entries);
         let first = entries[0];
         if first.flags & packet_flags::SEGMENT != 0 {
-            let segments = self.segments(&frame, &first);
+            let segments = self.segments(&frame, &first, outgoing.frames);
             self.from_server.extend(segments);
             return true;
         }

@@ -28,6 +28,8 @@ pub(super) const DIRECT: u64 = feature::VERSION_1 | feature::EVENT_IDX | 1 << 5 
 pub(super) const USUAL: u64 = DIRECT | feature::INDIRECT_DESC;
 pub(super) const CHECKSUMS: u64 = 3;
 pub(super) const SEGMENTS: u64 = 1 << 11;
+/// What makes received frames long, beside checksums for them.
+pub(super) const LONG: u64 = 1 << 7 | 1 << 15;
 
 pub(super) fn shared(bytes: usize) -> SharedMemory {
     SharedMemory::from_static(Box::leak(vec![0u64; bytes.div_ceil(8)].into_boxed_slice()))
@@ -93,6 +95,7 @@ pub(super) fn start(
     let setup = Setup {
         memory,
         mtu: MTU,
+        near: false,
         counters: None,
     };
     Nic::new(transport.clone(), setup)
@@ -212,6 +215,45 @@ impl Bench {
         }
         self.rx.complete(head.into(), frame.len() as u32 + 12);
         true
+    }
+
+    /// The device fills a buffer of which it has the header's place too, with at
+    /// most `bytes`, and says that it wrote `claimed` more; how many it took.
+    pub(super) fn fill_next(&mut self, bytes: &[u8], claimed: i32) -> usize {
+        let (head, chain) = self.rx.take().expect("a buffer");
+        let mut done = 0;
+        for segment in &chain {
+            let part = (bytes.len() - done).min(segment.len as usize);
+            let (memory, base) = match segment.paddr < MANAGER {
+                true => (&self.private, PRIVATE),
+                false => (&self.memory, MANAGER),
+            };
+            let at = (segment.paddr - base) as usize;
+            memory.write(at, &bytes[done..done + part]).unwrap();
+            done += part;
+        }
+        let claimed = (done as i32).wrapping_add(claimed) as u32;
+        self.rx.complete(head.into(), claimed);
+        done
+    }
+
+    /// The device says in its header how many buffers a frame takes.
+    pub(super) fn claim(&mut self, own: &Segment, buffers: u16) {
+        let at = (own.paddr - PRIVATE) as usize + 10;
+        self.private.write(at, &buffers.to_le_bytes()).unwrap();
+    }
+
+    /// The device receives `frame` in as many buffers as it takes, `buffers` by
+    /// its own account if that is not 0.
+    pub(super) fn arrive_long(&mut self, frame: &[u8], flags: u8, buffers: u16) {
+        let count = (frame.len() + 12).div_ceil(12 + 42 + BUFFER) as u16;
+        let [low, high] = if buffers == 0 { count } else { buffers }.to_le_bytes();
+        let header = [flags, 1, 54, 0, 180, 5, 34, 0, 16, 0, low, high];
+        let bytes = [&header, frame].concat();
+        let mut done = 0;
+        while done < bytes.len() {
+            done += self.fill_next(&bytes[done..], 0);
+        }
     }
 
     /// The next frame that the driver hands on.

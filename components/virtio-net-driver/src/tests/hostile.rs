@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use virtio_queue::{DeviceError, interrupt, status};
 
 use super::bench::{
-    Bench, CHECKSUMS, DIRECT, MTU, SEGMENTS, USUAL, buffer, frame, own_counter, span,
+    Bench, CHECKSUMS, DIRECT, LONG, MTU, SEGMENTS, USUAL, buffer, frame, own_counter, span,
 };
 use crate::StopReason;
 
@@ -91,6 +91,54 @@ fn index_jumps_stop_the_driver_and_reset_the_device() {
     assert_eq!(bench.nic.interrupt(), Err(StopReason::NeedsReset));
 }
 
+/// Receives a header that claims so many buffers and what follows, each with
+/// the bytes that the device claims beyond those it wrote; how that ends.
+fn torn(buffers: u16, filled: &[(usize, i32)]) -> Result<(), StopReason> {
+    let mut bench = Bench::stocked(USUAL | CHECKSUMS | LONG, 256, 256);
+    for (n, &(len, claimed)) in filled.iter().enumerate() {
+        let mut bytes = vec![7; len];
+        if n == 0 {
+            bytes[10..12].copy_from_slice(&buffers.to_le_bytes());
+        }
+        bench.fill_next(&bytes, claimed);
+    }
+    let outcome = bench.nic.poll().map(|_| ());
+    if outcome.is_err() {
+        assert_eq!(bench.transport.0.borrow().status, 0, "the device is reset");
+        assert_eq!(bench.got(), None, "nothing of it is handed on");
+    }
+    outcome
+}
+
+#[test]
+fn a_device_that_tears_frames_is_stopped() {
+    const FULL: (usize, i32) = (12 + 42 + 2048, 0);
+    assert_eq!(torn(3, &[FULL, FULL, (1, 0)]), Ok(()));
+    let most = [FULL; 64];
+    for (n, (buffers, filled)) in [
+        (0, &[(60, 0)][..]),
+        (65, &[FULL; 65]),
+        (u16::MAX, &[FULL]),
+        // Fewer than it says.
+        (2, &[FULL]),
+        (3, &[FULL, FULL]),
+        // Not full, empty, or fuller than full.
+        (2, &[(60, 0), (60, 0)]),
+        (3, &[FULL, (60, 0), (60, 0)]),
+        (2, &[FULL, (0, 0)]),
+        (2, &[FULL, (60, 2048)]),
+        (2, &[FULL, (60, -61)]),
+        // Longer than a packet can be.
+        (64, &most),
+        (32, &most[..32]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(torn(buffers, filled), Err(StopReason::Torn), "lie {n}");
+    }
+}
+
 #[test]
 fn a_device_that_loses_frames_stalls_itself_only() {
     let mut bench = Bench::stocked(USUAL, 4, 4);
@@ -159,8 +207,9 @@ proptest! {
     fn two_liars_at_once(
         steps in prop::collection::vec((0u8..8, any::<u32>(), any::<u32>()), 1..300),
         indirect: bool,
+        long: bool,
     ) {
-        let offered = if indirect { USUAL } else { DIRECT };
+        let offered = if indirect { USUAL } else { DIRECT } | if long { LONG } else { 0 };
         let mut bench = Bench::new(offered | CHECKSUMS | SEGMENTS, 64);
         let mut posted = BTreeMap::new();
         for (what, a, b) in steps {
@@ -179,6 +228,9 @@ proptest! {
                 }
                 4 => while let Some((head, chain)) = bench.rx.take() {
                     prop_assert_eq!(chain.len(), 3);
+                    // Most often one buffer.
+                    let buffers = if b % 8 == 0 { a as u16 % 70 } else { 1 };
+                    bench.claim(&chain[0], buffers);
                     let place = (chain[1].paddr, chain[2].paddr);
                     posted.remove(&head);
                     prop_assert!(posted.values().all(|p| *p != place), "{:?} twice", place);
@@ -197,6 +249,7 @@ proptest! {
                 _ => match bench.nic.poll() {
                     Ok(_) => {}
                     Err(StopReason::Device(DeviceError::IndexJump { .. })) => return Ok(()),
+                    Err(StopReason::Torn) if long => return Ok(()),
                     Err(other) => prop_assert!(false, "{other}"),
                 },
             }

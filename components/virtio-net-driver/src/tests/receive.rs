@@ -2,7 +2,7 @@
 
 use nic_api::{HEADER_SPLIT, IDS, RX_FILLED, ReceiveBuffer, frame_flags};
 
-use super::bench::{Bench, CHECKSUMS, DIRECT, MTU, USUAL, buffer, own_counter};
+use super::bench::{Bench, CHECKSUMS, DIRECT, LONG, MTU, USUAL, buffer, own_counter};
 
 #[test]
 fn frames_arrive_with_their_marks_and_one_signal() {
@@ -19,7 +19,7 @@ fn frames_arrive_with_their_marks_and_one_signal() {
     ];
     for (n, flags) in marks.into_iter().enumerate() {
         let got = bench.got().expect("a frame");
-        assert_eq!((got.len, got.flags, got.reserved), (60, flags.into(), 0));
+        assert_eq!((got.len, got.flags, got.following), (60, flags.into(), 0));
         let (front, back) = bench.parts(got.id, 42, 18);
         assert_eq!([front, back].concat(), [n as u8; 60]);
     }
@@ -51,6 +51,78 @@ fn what_is_behind_the_headers_lies_apart() {
             assert_eq!([first, rest].concat(), frame, "{len} bytes");
         }
     }
+}
+
+/// The bytes of the next frame that the driver handed on, and its buffers.
+fn assembled(bench: &mut Bench) -> (Vec<u8>, Vec<u32>) {
+    let first = bench.got().expect("a frame");
+    let (front, back) = bench.parts(first.id, 42, 2048);
+    let (mut bytes, mut ids) = ([front, back].concat(), vec![first.id]);
+    bytes.truncate(first.len as usize);
+    let rest: Vec<_> = (0..first.following)
+        .map(|_| bench.filled.pop().unwrap().expect("the rest"))
+        .collect();
+    let mut take = |id, start: &[u8]| {
+        let (front, back) = bench.parts(id, 42, 2048);
+        let mut all = [start, &front, &back].concat();
+        all.truncate(first.len as usize - bytes.len());
+        bytes.extend(all);
+    };
+    for entry in rest {
+        take(entry.id, &entry.start());
+        ids.push(entry.id);
+    }
+    (bytes, ids)
+}
+
+#[test]
+fn long_frames_come_in_as_many_buffers_as_they_take() {
+    for offered in [USUAL, DIRECT] {
+        let mut bench = Bench::stocked(offered | CHECKSUMS | LONG, 256, 256);
+        for (len, buffers) in [
+            (60, 1),
+            (MTU as usize + 15, 1),
+            (42 + 2048, 1),
+            (42 + 2048 + 1, 2),
+            (42 + 2048 + 12, 2),
+            (42 + 2048 + 2102, 2),
+            (42 + 2048 + 2103, 3),
+            (65549, 32),
+        ] {
+            let frame: Vec<u8> = (0..len).map(|n| (n * 7 >> 3) as u8).collect();
+            bench.arrive_long(&frame, 1, 0);
+            bench.settle();
+            let (bytes, ids) = assembled(&mut bench);
+            assert!(bytes == frame, "{len} bytes");
+            assert_eq!(ids.len(), buffers, "{len} bytes");
+            assert_eq!(bench.got(), None);
+            for id in ids {
+                bench.give(buffer(id));
+            }
+            bench.settle();
+        }
+    }
+}
+
+#[test]
+fn a_long_frame_that_the_manager_has_no_room_for_costs_it_its_buffers() {
+    let mut bench = Bench::stocked(USUAL | CHECKSUMS | LONG, 256, 256);
+    bench.nic.counters.rx_no_room = own_counter();
+    // A manager that says it took nothing, whatever it took.
+    for n in 0..RX_FILLED.capacity / 3 + 1 {
+        bench.arrive_long(&[0; 5000], 1, 0);
+        bench.settle();
+        let mut got = 0;
+        while let Some(entry) = bench.got() {
+            got += 1;
+            bench.give(buffer(entry.id));
+        }
+        assert_eq!(got, if n < RX_FILLED.capacity / 3 { 3 } else { 0 });
+        let head = nic_api::RX_FILLED_OFFSET + 128;
+        bench.control.store32(head, 0).unwrap();
+        bench.settle();
+    }
+    assert_eq!(bench.nic.counters.rx_no_room.get(), 1);
 }
 
 #[test]

@@ -240,3 +240,64 @@ fn every_number_may_be_in_flight() {
     }
     assert_eq!(bench.nic.counters.tx_no_room.get(), 0);
 }
+
+#[test]
+fn a_group_comes_back_once_when_all_of_it_is_gone() {
+    let mut bench = Bench::new(USUAL | CHECKSUMS, 256);
+    bench.nic.counters.manager_refused = own_counter();
+    let of = |flags, len| SendFrame {
+        flags,
+        ..frame(9, &[span(len)])
+    };
+    let more = frame_flags::GROUP;
+    for flags in [more, more | frame_flags::WAITED_FOR, 0] {
+        bench.send(of(flags, 60));
+    }
+    // Its number is taken until then.
+    bench.send(of(0, 60));
+    bench.settle();
+    assert_eq!(bench.nic.counters.manager_refused.get(), 1);
+    let heads: Vec<_> = std::iter::from_fn(|| bench.sent()).collect();
+    assert_eq!(heads.len(), 3);
+    for left in &heads[..2] {
+        bench.tx.complete(left.head.into(), 0);
+        assert!(!bench.settle());
+        assert_eq!(bench.done(), [0; 0]);
+    }
+    bench.tx.complete(heads[2].head.into(), 0);
+    assert!(bench.settle(), "somebody waits");
+    assert_eq!(bench.done(), [9]);
+}
+
+#[test]
+fn a_group_of_which_some_are_refused_comes_back_once() {
+    let more = frame_flags::GROUP;
+    // Frames of 60 bytes, and of none, which are refused; in one entry or two.
+    for lens in [
+        [0, 60, 60],
+        [60, 0, 60],
+        [60, 60, 0],
+        [0, 0, 60],
+        [60, 0, 0],
+        [0; 3],
+    ] {
+        for parts in [1, 2] {
+            let mut bench = Bench::new(USUAL, 256);
+            for (n, len) in lens.into_iter().enumerate() {
+                let first = SendFrame {
+                    flags: if n < 2 { more } else { 0 },
+                    ..frame(9, &[])
+                };
+                bench.send_chain(first, &[span(len); 4][..3 * parts - 2]);
+            }
+            bench.settle();
+            let sent = bench.complete_sends();
+            assert_eq!(sent, lens.iter().filter(|len| **len != 0).count());
+            bench.settle();
+            assert_eq!(bench.done(), [9], "{lens:?}");
+            bench.send(frame(9, &[span(60)]));
+            bench.settle();
+            assert_eq!(bench.complete_sends(), 1, "{lens:?}");
+        }
+    }
+}

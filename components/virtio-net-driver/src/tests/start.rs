@@ -4,10 +4,10 @@ use nic_api::{NicInfo, RX_FREE_OFFSET, nic_features};
 use virtio_queue::{feature, interrupt};
 
 use super::bench::{
-    Bench, CHECKSUMS, DIRECT, MTU, SEGMENTS, USUAL, device, memory, own_counter, start,
+    Bench, CHECKSUMS, DIRECT, LONG, MTU, SEGMENTS, USUAL, device, memory, own_counter, start,
 };
 use crate::setup::QUEUE_SIZE;
-use crate::{DMA_BYTES, Memory, NicError};
+use crate::{DMA_BYTES, Memory, Nic, NicError, Setup};
 
 #[test]
 fn facts_are_published() {
@@ -28,12 +28,34 @@ fn only_what_can_be_used_is_agreed_on() {
     let agreed = |offered| Bench::new(offered, 256).transport.0.borrow().agreed;
     assert_eq!(agreed(USUAL), USUAL);
     assert_eq!(agreed(DIRECT), DIRECT);
-    // Segments need checksums; segments for us, merged buffers and queues for
+    // Segments need checksums, those for us merged buffers too; queues for
     // control are not spoken.
     assert_eq!(agreed(USUAL | SEGMENTS), USUAL);
     assert_eq!(agreed(USUAL | SEGMENTS | 2), USUAL | 2);
     let both = USUAL | SEGMENTS | 1;
     assert_eq!(agreed(both | 1 << 7 | 1 << 15 | 1 << 17), both);
+    assert_eq!(agreed(USUAL | 2 | 1 << 7), USUAL | 2);
+    assert_eq!(agreed(USUAL | 2 | 1 << 15), USUAL | 2);
+    assert_eq!(agreed(USUAL | 2 | LONG), USUAL | 2 | LONG);
+}
+
+#[test]
+fn long_frames_are_for_buffers_that_are_made_for_them() {
+    for (mtu, long) in [(MTU, true), (9000, false)] {
+        let transport = device(USUAL | CHECKSUMS | LONG, 256);
+        let setup = Setup {
+            memory: memory(),
+            mtu,
+            counters: None,
+            near: false,
+        };
+        let nic = Nic::new(transport.clone(), setup).unwrap();
+        let told = nic.info().features & nic_features::LONG_RECEIVE != 0;
+        assert_eq!(
+            (told, transport.0.borrow().agreed & LONG != 0),
+            (long, long)
+        );
+    }
 }
 
 #[test]
