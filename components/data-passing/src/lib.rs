@@ -41,6 +41,7 @@ mod frames;
 mod input;
 pub mod machine;
 mod memory;
+mod message;
 mod output;
 mod overwrite;
 mod short;

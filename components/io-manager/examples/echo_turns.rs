@@ -176,10 +176,13 @@ fn start() -> Outcome<(Manager<Flat>, Others)> {
         control: server,
         headers: arena.take(api::headers_bytes(MTU))?,
         send_slots: arena.take(api::send_slots_bytes(MTU))?,
+        near: false,
+        messages: None,
         nic: NicConfig {
             control: driver,
             payload: arena.take(payload)?,
             mtu: MTU as u32,
+            near: false,
         },
     }];
     let (data, reserve) = (arena.take(1 << 20)?, arena.take(1 << 20)?);

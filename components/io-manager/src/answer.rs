@@ -13,6 +13,7 @@ use zerocopy::{transmute_mut, transmute_ref};
 use crate::client::client_at;
 use crate::plain::{RECV, SEND};
 use crate::progress::Core;
+use crate::receives::cut;
 use crate::server::Server;
 use crate::sockets::{NO_SOCKET, Sockets};
 use crate::tokens::{Answer, Data, Outstanding, Stage, client_of};
@@ -61,9 +62,14 @@ impl<M: Machine> Core<M> {
         if !server.assembly.active {
             let done = match message.kind() {
                 SEND => self.send_answered(server, transmute_ref!(message)),
+                RECV if server.messages.is_some() => {
+                    self.message_received(server, transmute_mut!(message))
+                }
                 RECV => self.recv_answered(server, transmute_mut!(message)),
                 kind::TRANSMIT => self.transmit_plain(server, transmute_ref!(message)),
-                kind::DELIVER => return self.deliver_all(server, transmute_ref!(message)),
+                kind::DELIVER if server.messages.is_none() => {
+                    return self.deliver_all(server, transmute_ref!(message));
+                }
                 _ => None,
             };
             if done.is_some() {
@@ -85,7 +91,11 @@ impl<M: Machine> Core<M> {
         }
         finished
             & match number {
-                kind::DELIVER => self.deliver_from(server, transmute_ref!(message), 0),
+                // Bytes that come by value are not delivered by name.
+                kind::DELIVER => {
+                    server.messages.is_none()
+                        && self.deliver_from(server, transmute_ref!(message), 0)
+                }
                 kind::RELEASE => self.release(server, transmute_ref!(message)),
                 kind::RETIRE => self.retire(server, transmute_ref!(message)),
                 _ => self.answer(server, transmute_mut!(message)),
@@ -104,6 +114,7 @@ impl<M: Machine> Core<M> {
         if request.stage != Stage::Waiting {
             return false;
         }
+        cut(completion, request.len);
         if request.op == Op::DropClient {
             self.dropped(number, server, index);
             return true;
@@ -126,14 +137,16 @@ impl<M: Machine> Core<M> {
         let Some(client) = client_at(&mut self.clients, number) else {
             return false;
         };
-        if !client
-            .tokens
-            .get(index)
-            .is_some_and(|r| legal(r, &client.sockets, completion))
+        let request = client.tokens.get(index);
+        let about_receive = request.as_ref().is_some_and(|r| r.target != 0);
+        if !request.is_some_and(|r| legal(r, &client.sockets, completion))
             || !self.take_result(server, number, index, completion)
         {
             self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
             return false;
+        }
+        if about_receive && self.taken_back(server, (number, index), completion) {
+            return true;
         }
         let held = completion.flags & flags::HELD != 0;
         if held {
@@ -173,6 +186,9 @@ impl<M: Machine> Core<M> {
             return false;
         };
         match op {
+            Op::Recv if server.messages.is_some() => {
+                return self.receive_message(server, number, index, completion);
+            }
             Op::Recv => return self.receive(server, number, index, completion),
             Op::Resolve => return self.resolved(number, index, completion),
             Op::Bind | Op::Connect if completion.status == Status::Ok as u16 => {

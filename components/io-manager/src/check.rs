@@ -22,6 +22,8 @@ const LEAST_ROOM: u64 = 16;
 /// What client libraries ask for with slots, and with whole buffers.
 pub(crate) const SHARED: u32 = Passing::new(Semantics::EmulatedShare).word();
 pub(crate) const MOVED: u32 = Passing::new(Semantics::EmulatedWeakMove).word();
+/// Flags that contradict each other.
+const REPOSTED_BLOCKED: u16 = flags::REPOST | flags::BLOCKED;
 /// Client addresses end here.
 const ADDRESS_END: u64 = 1 << 32;
 
@@ -48,6 +50,9 @@ impl Refusal {
 
     /// There are no frames or slots for it.
     pub const NO_RESOURCES: Self = Self::new(Status::NoResources, 0);
+
+    /// A flag is not one for the socket.
+    pub const FLAGS: Self = Self::field(offset_of!(Request, flags));
 
     /// Bytes cannot be passed.
     pub const fn passing(error: PassingError) -> Self {
@@ -90,6 +95,8 @@ pub(crate) fn check(op: Op, request: &Request, servers: usize) -> Result<(), Ref
         return Ok(());
     }
     refuse_unless!(request.flags & !legal_flags(op) == 0, flags);
+    // Who waits for nothing else would wait for a datagram.
+    refuse_unless!(request.flags & REPOSTED_BLOCKED != REPOSTED_BLOCKED, flags);
     refuse_unless!(request.client == 0, client);
     refuse_unless!(legal_passing(op, request.passing), passing);
     refuse_unless!(uses_socket(op) || request.socket == 0, socket);
@@ -111,7 +118,9 @@ pub(crate) fn uses_socket(op: Op) -> bool {
 #[inline(always)]
 fn legal_flags(op: Op) -> u16 {
     match op {
-        Op::Send => flags::NO_WAIT | flags::NO_DELAY | flags::QUIET | flags::BLOCKED,
+        Op::Send => {
+            flags::NO_WAIT | flags::NO_DELAY | flags::QUIET | flags::BLOCKED | flags::REPOST
+        }
         Op::Recv => flags::NO_WAIT | flags::BLOCKED,
         Op::Accept | Op::AwaitAddress => flags::NO_WAIT,
         Op::Bind => flags::REUSE_ADDRESS,
@@ -181,6 +190,10 @@ fn legal_arg(op: Op, request: &Request) -> bool {
             let end = u64::from(request.extent.address).checked_add(arg);
             arg >= LEAST_ROOM.max(u64::from(request.extent.len))
                 && end.is_some_and(|end| end <= ADDRESS_END)
+        }
+        Op::Send if request.flags & flags::REPOST != 0 => {
+            let end = u64::from(request.extent.address).saturating_add(arg);
+            arg != 0 && end <= ADDRESS_END
         }
         Op::Close | Op::Cancel => true,
         Op::Exchange => arg < ADDRESS_END,

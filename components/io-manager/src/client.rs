@@ -2,9 +2,10 @@
 
 use monitor_api::Counter;
 use shared_ring::{AttachError, Consumer, Producer, RingError};
-use socket_api::{CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
+use socket_api::{Account, CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
 
 use crate::config::{ClientConfig, Quota};
+use crate::counters::{AccountCounters, add_news};
 use crate::sockets::Sockets;
 use crate::tokens::Tokens;
 
@@ -28,10 +29,13 @@ pub(crate) struct Traffic {
     pub completions: u64,
 }
 
-/// The client number `index`, if it was ever attached to.
+/// The client number `index`, if it was ever attached to, for whom something is
+/// done: that is news.
 #[inline]
 pub(crate) fn client_at(clients: &mut [Option<Client>], index: usize) -> Option<&mut Client> {
-    clients.get_mut(index)?.as_mut()
+    let client = clients.get_mut(index)?.as_mut()?;
+    client.news = true;
+    Some(client)
 }
 
 /// One client.
@@ -48,6 +52,10 @@ pub(crate) struct Client {
     pub traffic: Traffic,
     /// No room for completions: wait until it signals again.
     pub stalled: bool,
+    /// Its numbers may have changed since they were shown.
+    pub news: bool,
+    /// Its account as it was shown.
+    shown: Account,
     /// Sockets in use, outstanding requests.
     gauges: (Counter, Counter),
 }
@@ -71,9 +79,11 @@ impl Client {
             queued_bytes: 0,
             standing: Standing::Served,
             sockets: Sockets::new(config.quota.sockets, base),
-            tokens: Tokens::new(index, config.quota.requests, servers),
+            tokens: Tokens::new(index, config.quota.requests, config.quota.sockets, servers),
             traffic: Traffic::default(),
             stalled: false,
+            news: true,
+            shown: Account::default(),
             gauges,
         })
     }
@@ -125,8 +135,14 @@ impl Client {
         }
     }
 
-    /// Shows the gauges.
-    pub fn publish_gauges(&self) {
+    /// Shows its gauges, and adds what is new of its account to those of all.
+    #[inline]
+    pub fn show_news(&mut self, counters: &AccountCounters, account: &mut Account) {
+        self.news = false;
+        account.signals = self.traffic.signals;
+        account.requests = self.traffic.requests;
+        account.completions = self.traffic.completions;
+        add_news(counters, account, &mut self.shown);
         self.gauges.0.set(u64::from(self.sockets.used()));
         self.gauges.1.set(u64::from(self.tokens.unanswered()));
     }

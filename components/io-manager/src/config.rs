@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use data_passing::{FrameId, HoldingConfig, Place};
 use shared_ring::SharedMemory;
+use socket_api::MessageSizes;
 
 /// log2 of the bytes of the frames that regions are made of.
 const FRAME: u32 = 12;
@@ -83,6 +84,17 @@ pub struct NicConfig {
     pub payload: Region,
     /// Most bytes of a packet, for which buffers and slots were made.
     pub mtu: u32,
+    /// The driver runs in the manager's thread, and so looks by itself.
+    pub near: bool,
+}
+
+/// A region of messages as the system description gives it.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageConfig {
+    /// The bytes, which server and manager write.
+    pub region: Region,
+    /// How they are divided.
+    pub sizes: MessageSizes,
 }
 
 /// A server as the system description gives it, with its NIC.
@@ -96,6 +108,10 @@ pub struct ServerConfig {
     /// Send slots ([`send_slots_bytes`](socket_api::send_slots_bytes)), which
     /// it writes.
     pub send_slots: Region,
+    /// It runs in the manager's thread, and so looks by itself.
+    pub near: bool,
+    /// Messages, if payload is passed by value (`ipc = "conventional"`).
+    pub messages: Option<MessageConfig>,
     /// The NIC.
     pub nic: NicConfig,
 }

@@ -1,7 +1,7 @@
 //! What the manager counts, by name.
 //!
-//! Clients' accounts are kept where their bytes are passed; here they are
-//! summed up, once before the manager sleeps.
+//! Clients' accounts are kept where their bytes are passed; what has come to them
+//! is added to the counters once, before the manager sleeps.
 
 use monitor_api::{Counter, CounterPage};
 use socket_api::{Account, Status, Technique};
@@ -36,6 +36,8 @@ macro_rules! counters {
 counters! {
     /// Requests forwarded to servers.
     requests = counter "requests",
+    /// Requests taken from clients, those that are refused included.
+    requests_taken = counter "requests.taken",
     /// Completions given to clients, refusals included.
     completions = counter "completions",
     /// Requests refused: a field was not legal.
@@ -118,12 +120,16 @@ counters! {
     input_reinstate = counter "input.reinstate",
     /// `Recv`s into a new region.
     input_create = counter "input.create",
+    /// `Send`s that became `Recv`s.
+    reposts = counter "reposts",
     /// `Send`s of which the rest was copied to answer the client.
     tails = counter "tails",
     /// Those that had to wait for want of frames.
     tails_refused = counter "tails.refused",
     /// `Recv`s to which bytes could not be delivered.
     deliveries_failed = counter "deliveries.failed",
+    /// `Send`s refused because the server takes no messages.
+    messages_full = counter "messages.full",
     /// Bytes copied into clients' buffers.
     copied_in = counter "copied.in",
     /// Bytes copied out of clients' buffers.
@@ -211,38 +217,42 @@ impl Counters {
         }
     }
 
-    /// Shows what all clients' accounts sum up to.
-    pub(crate) fn show(&self, sum: &Account) {
-        let pairs = [
-            (self.copied_in, sum.copied_in),
-            (self.copied_out, sum.copied_out),
-            (self.copied_tail, sum.copied_tail),
-            (self.copied_tcow, sum.copied_tcow),
-            (self.copied_reverse, sum.copied_reverse),
-            (self.cleared, sum.cleared),
-            (self.referenced_out, sum.referenced_out),
-            (self.referenced_in, sum.referenced_in),
-            (self.pages_mapped, sum.mapped),
-            (self.pages_unmapped, sum.unmapped),
-            (self.pages_protected, sum.protected),
-            (self.faults_restored, sum.faults_restored),
-            (self.faults_copied, sum.faults_copied),
-            (self.signals_client, sum.signals),
-            (self.completions, sum.completions),
-        ];
-        for (counter, value) in pairs {
-            counter.set(value);
-        }
+    /// The counters that clients' accounts sum up to, in the order of the fields
+    /// of an [`Account`].
+    pub(crate) const fn of_accounts(&self) -> AccountCounters {
+        [
+            self.copied_in,
+            self.copied_out,
+            self.copied_tail,
+            self.copied_tcow,
+            self.copied_reverse,
+            self.cleared,
+            self.referenced_out,
+            self.referenced_in,
+            self.pages_mapped,
+            self.pages_unmapped,
+            self.pages_protected,
+            self.faults_restored,
+            self.faults_copied,
+            self.signals_client,
+            self.requests_taken,
+            self.completions,
+        ]
     }
 }
 
-/// Adds what one client's passing has cost.
+/// A counter for each number in an account.
+pub(crate) type AccountCounters = [Counter; NUMBERS];
+
+/// Adds what has come to an account since it was as `shown`, which it is then.
 #[inline]
-pub(crate) fn add_account(sum: &mut Account, one: &Account) {
-    // Sixteen numbers each, which vector registers add.
-    let (sum, one): (&mut [u64; NUMBERS], &[u64; NUMBERS]) =
-        (transmute_mut!(sum), transmute_ref!(one));
-    for (sum, one) in sum.iter_mut().zip(one) {
-        *sum += one;
+pub(crate) fn add_news(counters: &AccountCounters, account: &Account, shown: &mut Account) {
+    let account: &[u64; NUMBERS] = transmute_ref!(account);
+    let shown: &mut [u64; NUMBERS] = transmute_mut!(shown);
+    for ((counter, now), shown) in counters.iter().zip(account).zip(shown) {
+        if *now != *shown {
+            counter.add(now.wrapping_sub(*shown));
+            *shown = *now;
+        }
     }
 }

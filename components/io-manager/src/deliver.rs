@@ -15,7 +15,7 @@ use crate::client::{Standing, client_at};
 use crate::nic::Nic;
 use crate::progress::Core;
 use crate::server::Server;
-use crate::tokens::{Data, Stage};
+use crate::tokens::{Data, Stage, is_oldest};
 
 /// Bytes of an address in the answer of a `Resolve`.
 const ADDRESS: u32 = 4;
@@ -161,9 +161,18 @@ impl<M: Machine> Core<M> {
         if !legal {
             return false;
         }
+        let mut entry = *entry;
+        if is_oldest(token) {
+            // What there is no room for is cut.
+            let filled = match &request.data {
+                Data::Input(input) => input.filled(),
+                _ => 0,
+            };
+            entry.len = entry.len.min(request.len.saturating_sub(filled));
+        }
         match request.is_posted() {
-            true => self.deliver_steered(&mut server.nic, (number, index), entry),
-            false => self.deliver_now(server, (number, index), entry),
+            true => self.deliver_steered(&mut server.nic, (number, index), &entry),
+            false => self.deliver_now(server, (number, index), &entry),
         }
     }
 
@@ -259,13 +268,13 @@ impl<M: Machine> Core<M> {
 }
 
 /// What the client is told when bytes could not be delivered.
-fn failure(error: PassingError) -> Status {
+pub(crate) fn failure(error: PassingError) -> Status {
     Refusal::passing(error).status
 }
 
 /// Bytes could not be delivered: the client is told that, and nothing else.
 #[cold]
-fn fail(completion: &mut Completion, status: Status) {
+pub(crate) fn fail(completion: &mut Completion, status: Status) {
     *completion = Completion {
         status: status as u16,
         len: 0,

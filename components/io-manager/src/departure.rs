@@ -154,6 +154,6 @@ fn finish_drop(client: &mut Client) {
         client.standing = Standing::Gone;
         client.sockets.release_all();
         client.queued_bytes = 0;
-        client.publish_gauges();
+        client.news = true;
     }
 }

@@ -7,16 +7,21 @@
 
 use data_passing::{Machine, Memory};
 use shared_ring::RingError;
-use socket_api::{Account, Op, Passing, Request, Semantics, SocketKind, Status, flags};
+use socket_api::{
+    Account, MESSAGE_BYTES, Op, Passing, Request, Semantics, SocketKind, Status, flags,
+};
 use zerocopy::{IntoBytes, transmute_ref};
 
 use crate::begin::{Kept, begin_plain_recv, begin_plain_send, is_summed};
 use crate::check::{Refusal, SHARED, check, operation, uses_socket};
-use crate::client::{Client, Standing, client_at};
+use crate::client::{Client, Standing};
 use crate::counters::Counters;
 use crate::null::{NULL_SERVER, Pattern};
 use crate::plain::{RECV, SEND};
 use crate::progress::Core;
+use crate::receives::{
+    Untold, cancel_target, comes_behind_receives, may_repost, tell_of_receives, waits_here,
+};
 use crate::server::Server;
 use crate::sockets::NO_SOCKET;
 use crate::steer::post_steered;
@@ -40,23 +45,26 @@ pub(crate) struct Route {
 }
 
 impl<M: Machine> Core<M> {
-    /// Takes up to its share of requests from client `index`; true if there
-    /// may be more.
+    /// Takes up to its share of requests from client `index`, or tells servers
+    /// that it is not served any more; true if there may be more.
     pub(crate) fn serve(&mut self, servers: &mut [Server], index: usize) -> bool {
-        let Some(client) = client_at(&mut self.clients, index) else {
+        let Some(Some(client)) = self.clients.get_mut(index) else {
             return false;
         };
         if client.standing != Standing::Served {
+            self.tell_dropped(servers, index);
             return false;
         }
         if client.requests.looks_empty() {
             client.stalled = false;
             return false;
         }
+        client.news = true;
         let mut desk = Desk {
             memory: &mut self.memory,
             counters: &self.counters,
             pattern: self.pattern,
+            untold: &mut self.untold,
             client,
             index,
         };
@@ -82,6 +90,8 @@ pub(crate) struct Desk<'a, M> {
     pub counters: &'a Counters,
     /// What null sockets receive.
     pub pattern: Pattern,
+    /// Receives that servers are to be told of.
+    pub untold: &'a mut Untold,
     pub client: &'a mut Client,
     pub index: usize,
 }
@@ -167,22 +177,49 @@ impl<M: Machine> Desk<'_, M> {
         check(op, request, servers.len())?;
         let client = &mut *self.client;
         let (route, server) = route(client, servers, op, request)?;
+        let repost = op == Op::Send && request.flags & flags::REPOST != 0;
+        if repost && !client.sockets.is_datagram(route.socket) {
+            return Err(Refusal::FLAGS);
+        }
         let Some(server) = server else {
             return self.serve_null(op, request, route);
         };
+        let messages = server.messages.as_mut().filter(|_| op == Op::Send);
+        if messages.is_some() {
+            request.extent.len = request.extent.len.min(MESSAGE_BYTES);
+        }
         let number = number(client, op, route);
-        let mut arg = argument(client, op, route, request)?;
+        let own = self.index as u16;
+        let (mut arg, target) = match op {
+            Op::Cancel => {
+                client.tokens.forgo_repost(route.socket, request.arg);
+                let token = client.tokens.search(route.socket, request.arg);
+                let token = token.ok_or(Refusal::NOT_FOUND)?;
+                cancel_target(client, own, route.socket, token)
+            }
+            // The server sees no room.
+            Op::Send => (0, 0),
+            op => (argument(client, op, route, request), 0),
+        };
         let (memory, counters) = (&mut *self.memory, self.counters);
         let may_hold = op == Op::Send && client.tokens.may_hold_more();
         let vacancy = client.tokens.vacancy();
         let vacancy = vacancy.ok_or(Refusal::quota(quota::REQUESTS))?;
         let noted = &mut *vacancy.request;
         noted.note(op, request, (route.socket, route.new_socket));
-        let (sockets, asked) = (&client.sockets, (self.index as u16, &*request));
+        noted.target = target;
+        let (sockets, asked) = (&client.sockets, (own, &*request));
         let summed =
             op == Op::Send && is_summed(&server.nic, sockets, route.socket, request.extent.len);
+        let mut message = 0;
         let sum = summed.then_some(&mut arg);
-        let more = if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
+        let more = if let Some(messages) = messages {
+            let copied = messages.write((memory, counters), asked, sum)?;
+            message = copied;
+            let may_hold = !sockets.is_datagram(route.socket);
+            let hold = if may_hold { flags::MAY_HOLD } else { 0 };
+            hold | if summed { flags::SUMMED } else { 0 }
+        } else if op == Op::Send && begin_plain_send(memory, asked, noted, sum) {
             counters.output_reference.add(1);
             if summed { flags::SUMMED } else { 0 }
         } else if op == Op::Recv && begin_plain_recv(memory, &server.nic, asked, noted) {
@@ -203,9 +240,27 @@ impl<M: Machine> Desk<'_, M> {
                 _ => 0,
             }
         };
+        if repost {
+            // What comes later is not to be sent.
+            (noted.open, noted.quiet) = (true, false);
+            noted.repost = may_repost(server, sockets, route.socket, request);
+            (noted.address, noted.room) = (request.extent.address, request.arg as u32);
+        }
         let steered = op == Op::Recv && noted.is_posted();
+        let here = op == Op::Recv && waits_here(server, sockets, route.socket, request);
         let token = vacancy.fill(server.index);
         client.sockets.begin(route.socket);
+        self.counters.requests.add(1);
+        if here {
+            client.tokens.enqueue(token as u16);
+            if client.sockets.add_untold(route.socket) {
+                self.untold.push((own, route.socket));
+            }
+            return Ok(());
+        }
+        if comes_behind_receives(op) {
+            tell_of_receives(server, client, own, route.socket);
+        }
         match op {
             Op::Send => client.queued_bytes += request.extent.len,
             Op::Close => client.sockets.close(route.socket),
@@ -214,7 +269,7 @@ impl<M: Machine> Desk<'_, M> {
         request.flags = request.flags & PASSED_ON | more;
         request.socket = number;
         request.user_data = token;
-        request.extent.address = 0;
+        request.extent.address = message;
         request.arg = arg;
         request.client = self.index as u32;
         request.passing = 0;
@@ -222,7 +277,6 @@ impl<M: Machine> Desk<'_, M> {
         // full, the server has stopped taking requests in order, and its
         // completions, or its death, will tell.
         server.overrun |= server.to.push(transmute_ref!(request)).is_err();
-        self.counters.requests.add(1);
         if steered {
             post_steered(self.memory, client, &mut server.nic, token);
         }
@@ -289,14 +343,10 @@ fn number(client: &Client, op: Op, route: Route) -> u32 {
 
 /// The argument that the server sees.
 #[inline(always)]
-fn argument(client: &Client, op: Op, route: Route, request: &Request) -> Result<u64, Refusal> {
+fn argument(client: &Client, op: Op, route: Route, request: &Request) -> u64 {
     match op {
-        Op::Accept => Ok(client.sockets.number(route.new_socket).into()),
-        Op::Cancel => {
-            let token = client.tokens.search(route.socket, request.arg);
-            token.ok_or(Refusal::NOT_FOUND)
-        }
-        _ => Ok(request.arg),
+        Op::Accept => client.sockets.number(route.new_socket).into(),
+        _ => request.arg,
     }
 }
 

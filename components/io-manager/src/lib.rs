@@ -13,11 +13,14 @@
 //! * `answer`, `deliver`, `progress`: completions and received bytes, from a
 //!   server to a client.
 //! * `receive`, `packets`: frames, from the driver to a server.
+//! * `receives`: receives of datagrams, which wait here.
 //! * `transmit`, `assembly`, `cut`, `sends`: frames, from a server to the driver.
 //! * `plain`: what nearly every entry of a server or driver is.
 //! * `steer`, `in_place`: buffers that the NIC keeps for one flow.
 //! * `null`: sockets that lead nowhere, for measurements.
 //! * `sockets`, `tokens`: what a client owns, and what it has outstanding.
+//! * [`hosting`]: who has the next turn, where servers and drivers run in the
+//!   manager's thread; `program`: what the component does with all of it.
 //! * [`Windows`]: frames, as a machine finds them.
 //! * `departure`: parties that are cut off, given up, or dead.
 //!
@@ -44,14 +47,19 @@ mod cut;
 mod deliver;
 mod departure;
 mod forward;
+pub mod hosting;
 mod in_place;
 mod manager;
+mod messages;
 mod nic;
 mod null;
 mod packets;
 mod plain;
+#[cfg(feature = "program")]
+pub mod program;
 mod progress;
 mod receive;
+mod receives;
 mod sends;
 mod server;
 mod sockets;
@@ -61,7 +69,7 @@ mod transmit;
 mod windows;
 
 pub use books::{Books, ClientBooks, NicBooks};
-pub use config::{ClientConfig, NicConfig, Quota, Region, ServerConfig};
+pub use config::{ClientConfig, MessageConfig, NicConfig, Quota, Region, ServerConfig};
 pub use counters::Counters;
 pub use data_passing::Fault;
 pub use manager::{Bells, Manager};

@@ -11,13 +11,13 @@ use alloc::vec::Vec;
 use data_passing::{Fault, FrameId, Machine, Memory};
 use monitor_api::{Counter, CounterPage};
 use shared_ring::AttachError;
-use socket_api::{Account, CLIENT_REQUESTS, SERVER_REQUESTS};
+use socket_api::{CLIENT_REQUESTS, SERVER_REQUESTS};
 
 use crate::answer::Taken;
 use crate::books::Books;
 use crate::client::{Client, Standing, client_at};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::counters::{Counters, add_account};
+use crate::counters::{AccountCounters, Counters};
 use crate::null::Pattern;
 use crate::progress::Core;
 use crate::receive::take_received;
@@ -41,6 +41,7 @@ pub trait Bells {
 pub struct Manager<M> {
     core: Core<M>,
     servers: Box<[Server]>,
+    accounts: AccountCounters,
     /// Who is served first in the next turn.
     first: usize,
 }
@@ -65,13 +66,16 @@ impl<M: Machine> Manager<M> {
         }
         let attached = servers.iter().enumerate();
         let attached = attached.map(|(n, s)| Server::attach(n as u8, s));
+        let counters = Counters::new(page);
         let mut this = Self {
+            accounts: counters.of_accounts(),
             core: Core {
                 memory,
                 clients: Vec::with_capacity(clients.len()),
-                counters: Counters::new(page),
+                counters,
                 alive: ((1u16 << servers.len()) - 1) as u8,
                 pattern: Pattern::NONE,
+                untold: Vec::new(),
             },
             servers: attached.collect::<Result<_, _>>()?,
             first: 0,
@@ -113,6 +117,7 @@ impl<M: Machine> Manager<M> {
             log::warn!("client {} is cut off: {error}", config.name);
             self.core.counters.cut_off.add(1);
         }
+        self.core.untold.reserve(config.quota.sockets.into());
         self.core.clients.push(client.ok());
         Ok(())
     }
@@ -135,14 +140,12 @@ impl<M: Machine> Manager<M> {
             more |= self.take_from_server(index);
         }
         let count = self.core.clients.len();
-        for index in (self.first..count).chain(0..self.first) {
+        let mut index = self.first;
+        for _ in 0..count {
             more |= self.core.serve(&mut self.servers, index);
-            self.core.tell_dropped(&mut self.servers, index);
+            index = following(index, count);
         }
-        self.first += 1;
-        if self.first >= count {
-            self.first = 0;
-        }
+        self.first = following(self.first, count);
         self.publish(bells);
         more
     }
@@ -169,7 +172,10 @@ impl<M: Machine> Manager<M> {
         };
         let received = match server.nic.filled.looks_empty() {
             true => Ok(false),
-            false => take_received(&mut self.core, server),
+            false => {
+                self.core.announce(server);
+                take_received(&mut self.core, server)
+            }
         };
         match (sent, received, server.nic.flush()) {
             (Ok(a), Ok(b), true) if !server.nic.is_hopeless() => a | b,
@@ -211,17 +217,26 @@ impl<M: Machine> Manager<M> {
         }
     }
 
+    /// Whether a server or driver in this thread has said something.
+    #[must_use]
+    pub fn hears_near(&self) -> bool {
+        self.servers.iter().any(Server::hears_near)
+    }
+
     /// Asks everybody for a signal; true if there is nothing to do until one
     /// comes. Counts a wake-up, since the caller sleeps next.
     pub fn arm(&mut self, bells: &mut impl Bells) -> bool {
         self.show();
-        let mut idle = true;
-        // Servers complete quietly what clients do not wait for.
-        let clients = self.core.clients.iter().flatten();
-        let asked = |c: &Client| c.completions.is_asked_for_anything();
-        let (anything, stalled) = clients.fold((false, false), |(anything, stalled), client| {
-            (anything | asked(client), stalled | client.stalled)
-        });
+        let (mut idle, mut anything, mut stalled) = (true, false, false);
+        for client in self.core.clients.iter_mut().flatten() {
+            // Servers complete quietly what clients do not wait for.
+            anything |= client.completions.is_asked_for_anything();
+            stalled |= client.stalled;
+            if client.standing == Standing::Served {
+                // A client without room is looked at when it signals again.
+                idle &= client.requests.arm().unwrap_or(false) || client.stalled;
+            }
+        }
         for (index, server) in self.servers.iter_mut().enumerate() {
             if server.alive {
                 idle &= match anything {
@@ -236,33 +251,24 @@ impl<M: Machine> Manager<M> {
                 bells.driver(index);
             }
         }
-        for client in self.core.clients.iter_mut().flatten() {
-            if client.standing == Standing::Served {
-                // A client without room is looked at when it signals again.
-                idle &= client.requests.arm().unwrap_or(false) || client.stalled;
-            }
-        }
         if idle {
             self.core.counters.wakeups.add(1);
         }
         idle
     }
 
-    /// Shows the numbers that are not kept where others see them.
+    /// Shows the numbers that are not kept where others see them, of clients for
+    /// whom something was done.
     fn show(&mut self) {
-        let mut sum = Account::default();
-        for (index, client) in self.core.clients.iter().enumerate() {
-            if let Some(account) = self.core.memory.account(index as u16) {
-                add_account(&mut sum, account);
-            }
-            if let Some(client) = client {
-                sum.signals += client.traffic.signals;
-                sum.completions += client.traffic.completions;
-                client.publish_gauges();
+        for (index, client) in self.core.clients.iter_mut().enumerate() {
+            if let Some(client) = client
+                && client.news
+                && let Some(account) = self.core.memory.account(index as u16)
+            {
+                client.show_news(&self.accounts, account);
             }
         }
         let counters = &self.core.counters;
-        counters.show(&sum);
         counters.reserve.set(u64::from(self.core.memory.reserve()));
         let held = self.servers.iter().map(|s| s.nic.packets.with_server());
         counters.packets_held.set(u64::from(held.sum::<u32>()));
@@ -350,8 +356,9 @@ impl<M: Machine> Manager<M> {
 
     /// Shows everybody what was written for them, and wakes who asked.
     fn publish(&mut self, bells: &mut impl Bells) {
-        let counters = &self.core.counters;
         for (index, server) in self.servers.iter_mut().enumerate() {
+            self.core.announce(server);
+            let counters = &self.core.counters;
             if server.alive && (server.to.publish() | server.slots_done.publish()) {
                 counters.signals_server.add(1);
                 bells.server(index);
@@ -370,6 +377,14 @@ impl<M: Machine> Manager<M> {
                 bells.client(index);
             }
         }
+    }
+}
+
+/// The number behind one, of `count` that are served in turn.
+fn following(index: usize, count: usize) -> usize {
+    match index + 1 {
+        next if next < count => next,
+        _ => 0,
     }
 }
 

@@ -41,8 +41,12 @@ pub(crate) struct Nic {
     /// What the driver says about it, once it does.
     pub info: Option<NicInfo>,
     pub alive: bool,
+    /// Its driver runs in this thread.
+    near: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
+    /// Which of that is made use of.
+    usable: u32,
     /// Whether payload buffers are made so that frames may lie there whole.
     joins: bool,
     /// Buffers that any frame may come in.
@@ -81,6 +85,7 @@ impl Nic {
             control,
             payload,
             mtu,
+            near,
         } = config.nic;
         let bytes = mtu as usize;
         let payload_stride = payload_bytes(bytes);
@@ -93,12 +98,17 @@ impl Nic {
         Ok(Self {
             control,
             free: Producer::attach(ring(RX_FREE_OFFSET, RX_FREE)?, RX_FREE)?,
-            filled: Consumer::attach(ring(RX_FILLED_OFFSET, RX_FILLED)?, RX_FILLED)?,
+            filled: Consumer::attach(ring(RX_FILLED_OFFSET, RX_FILLED)?, RX_FILLED)?.near(near),
             ready: Producer::attach(ring(TX_READY_OFFSET, TX_READY)?, TX_READY)?,
-            done: Consumer::attach(ring(TX_DONE_OFFSET, TX_DONE)?, TX_DONE)?,
+            done: Consumer::attach(ring(TX_DONE_OFFSET, TX_DONE)?, TX_DONE)?.near(near),
             info: None,
             alive: true,
+            near,
             features: 0,
+            usable: match config.messages {
+                Some(_) => nic_features::CHECKSUM,
+                None => u32::MAX,
+            },
             joins: joins(bytes),
             buffers: SERVER_PACKETS,
             faults: 0,
@@ -127,12 +137,12 @@ impl Nic {
             return false;
         };
         self.mtu = self.mtu.min(info.mtu);
-        self.features = info.features;
+        self.features = info.features & self.usable;
         self.info = Some(NicInfo {
             mtu: self.mtu,
+            features: self.features,
             ..info
         });
-        self.features = info.features;
         self.longest = self.mtu + ETHERNET;
         // As the server has it, which is told the same MTU.
         self.slot_stride = whole_slot_bytes(self.mtu as usize) as u32;
@@ -220,6 +230,17 @@ impl Nic {
     /// Whether the driver is to be given up.
     pub const fn is_hopeless(&self) -> bool {
         self.broken || self.faults >= MOST_FAULTS
+    }
+
+    /// Whether the driver runs in this thread, and has said something.
+    #[inline]
+    pub fn hears_near(&self) -> bool {
+        self.near
+            && self.alive
+            && match self.info {
+                Some(_) => !self.filled.looks_empty() || !self.done.looks_empty(),
+                None => matches!(NicInfo::read(&self.control), Ok(Some(_))),
+            }
     }
 
     /// Asks the driver for a signal, with `wanted` also for frames sent that

@@ -17,8 +17,10 @@ use crate::client::{Client, Standing, client_at};
 use crate::nic::{ETHERNET, Nic};
 use crate::packets::NO_SLOT;
 use crate::progress::Core;
+use crate::receives::cut;
 use crate::sends::{Reference, References};
 use crate::server::Server;
+use crate::sockets::Sockets;
 use crate::steer::NOT_STEERED;
 use crate::tokens::{Answer, Data, Outstanding, Stage, client_of};
 use crate::transmit::{MANY_AWAY, is_in_header, sum_header, write_sum};
@@ -42,6 +44,7 @@ impl<M: Machine> Core<M> {
         let number = client_of(completion.user_data);
         let client = client_at(clients, number)?;
         let (index, request) = client.tokens.named(completion.user_data, server.index)?;
+        cut(completion, request.len);
         let nic = &mut server.nic;
         if client.standing != Standing::Served
             || !is_plain_recv(request)
@@ -62,17 +65,7 @@ impl<M: Machine> Core<M> {
         if completion.flags & flags::RELEASE != 0 {
             nic.recycle(id);
         }
-        completion.user_data = request.user_data;
-        completion.socket = request.handle;
-        completion.flags &= flags::TRUNCATED;
-        completion.packet = NO_PACKET;
-        completion.offset = 0;
-        let socket = request.socket;
-        client.sockets.end(socket);
-        client.tokens.forget(index);
-        client.tokens.told();
-        client.traffic.completions += 1;
-        if client.completions.push(completion).is_err() {
+        if !tell_received(client, index, completion) {
             self.cut_off_without_room(number);
         }
         Some(())
@@ -113,22 +106,46 @@ impl<M: Machine> Core<M> {
             return None;
         }
         let ok = completion.status == Status::Ok as u16;
-        request.answer = Answer {
+        let answer = Answer {
             status: completion.status,
             len: completion.len,
             arg: if ok { 0 } else { completion.arg },
         };
-        request.stage = Stage::Done;
-        let socket = request.socket;
-        if !core::mem::replace(&mut request.ended, true) {
-            client.sockets.end(socket);
-        }
-        if request.in_flight == 0 || !request.open || !server.nic.alive {
+        if end_at_server(request, &mut client.sockets, server.nic.alive, answer) {
             self.conclude(number, index, 0, server.nic.alive);
-        } else if !core::mem::replace(&mut request.delayed, true) {
-            client.sockets.hold_up(socket);
         }
         Some(())
+    }
+
+    /// Whether a server may be done with a `Send` by a frame with its bytes.
+    pub(crate) fn may_be_done(&mut self, last: Option<Reference>) -> bool {
+        last.and_then(|r| self.request(usize::from(r.client), r.index))
+            .is_some_and(|request| request.stage == Stage::Waiting)
+    }
+
+    /// A frame that was sent says that the server is done with the `Send` that
+    /// it had bytes of last, as [`Core::may_be_done`] said it may.
+    pub(crate) fn sent_and_done(&mut self, nic_alive: bool, last: Option<Reference>) {
+        let Some(Reference { client, index }) = last else {
+            return;
+        };
+        let number = usize::from(client);
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return;
+        };
+        let Some(request) = client.tokens.get(index) else {
+            return;
+        };
+        let answer = Answer::all_of(request);
+        if end_at_server(request, &mut client.sockets, nic_alive, answer) {
+            self.conclude_now(number, index, nic_alive);
+        }
+    }
+
+    /// Goes on with a `Send` for which no device has to be waited for.
+    #[inline(never)]
+    fn conclude_now(&mut self, number: usize, index: u16, nic_alive: bool) {
+        self.conclude(number, index, 0, nic_alive);
     }
 
     /// One frame less with bytes of a request.
@@ -149,7 +166,8 @@ impl<M: Machine> Core<M> {
             Concluded::Done => {}
             Concluded::Closed(socket, close) => self.finish_close(number, socket, close),
             Concluded::NoRoom => self.cut_off_without_room(number),
-            Concluded::Rare => self.proceed(number, index, nic_alive),
+            Concluded::Repost if self.repost(number, index) => {}
+            Concluded::Repost | Concluded::Rare => self.proceed(number, index, nic_alive),
         }
     }
 
@@ -158,7 +176,7 @@ impl<M: Machine> Core<M> {
     #[inline(never)]
     pub(crate) fn transmit_plain(&mut self, server: &mut Server, entry: &Transmit) -> Option<()> {
         let nic = &mut server.nic;
-        if entry.flags & !packet_flags::CHECKSUM != 0
+        if entry.flags & !(packet_flags::CHECKSUM | packet_flags::DONE) != 0
             || !nic.is_ready()
             || !nic.backlog.is_empty()
             || !matches!(nic.ready.has_room(1), Ok(true))
@@ -175,16 +193,23 @@ impl<M: Machine> Core<M> {
         let mut references = References::default();
         if self.add_all(&mut frame, server.index, entry, &mut references, most - len) {
             let nic = &mut server.nic;
+            let last = references.last();
             frame.submit(nic, entry);
             nic.sends.send(entry.slot, references, 0);
             self.counters.packets_out.add(1);
+            if frame.tells
+                && let Some(Reference { client, index }) = last
+            {
+                self.conclude_now(usize::from(client), index, true);
+            }
             return Some(());
         }
         references.drain(|reference| self.take_back(reference));
         None
     }
 
-    /// Adds all parts to a frame that has `room`; false if that cannot be.
+    /// Adds all parts to a frame that has `room`, and ends the `Send` of the last
+    /// one if the entry says so; false if that cannot be.
     #[inline(always)]
     fn add_all(
         &mut self,
@@ -197,18 +222,27 @@ impl<M: Machine> Core<M> {
         let Some(parts) = entry.parts.get(..usize::from(entry.count)) else {
             return false;
         };
+        let mut left = match entry.flags & packet_flags::DONE {
+            0 => 0,
+            _ if parts.is_empty() => return false,
+            _ => parts.len(),
+        };
         for part in parts {
-            let fits = part.len <= room && self.add(frame, server, part, references).is_some();
+            let fits = part.len <= room
+                && self
+                    .add(frame, server, part, references, left == 1)
+                    .is_some();
             if !fits {
                 return false;
             }
             room -= part.len;
+            left = left.wrapping_sub(1);
         }
         true
     }
 
-    /// Adds a part to a frame; `None` if it has no place or is not the server's
-    /// to send.
+    /// Adds a part to a frame, and ends its `Send` if it is `done`; `None` if it
+    /// has no place or is not the server's to send, or to be done with.
     #[inline(always)]
     fn add(
         &mut self,
@@ -216,6 +250,7 @@ impl<M: Machine> Core<M> {
         server: u8,
         part: &Part,
         references: &mut References,
+        done: bool,
     ) -> Option<()> {
         let number = client_of(part.token);
         let client = client_at(&mut self.clients, number)?;
@@ -223,7 +258,7 @@ impl<M: Machine> Core<M> {
         let Data::Output(output) = &request.data else {
             return None;
         };
-        if !request.is_sendable() || part.len == 0 {
+        if !request.is_sendable() || part.len == 0 || (done && request.stage != Stage::Waiting) {
             return None;
         }
         let machine = self.memory.machine_ref();
@@ -238,9 +273,16 @@ impl<M: Machine> Core<M> {
             }
         }
         frame.waited_for |= request.open;
-        let client = number as u16;
-        if references.push(Reference { client, index }) {
+        let reference = Reference {
+            client: number as u16,
+            index,
+        };
+        if references.push(reference) {
             request.in_flight += 1;
+        }
+        if done {
+            let answer = Answer::all_of(request);
+            frame.tells = end_at_server(request, &mut client.sockets, true, answer);
         }
         Some(())
     }
@@ -255,10 +297,30 @@ impl<M: Machine> Core<M> {
     }
 
     #[cold]
-    fn cut_off_without_room(&mut self, number: usize) {
+    pub(crate) fn cut_off_without_room(&mut self, number: usize) {
         // There was room when the request was taken.
         self.cut_off(number, "its completion ring lost its room");
     }
+}
+
+/// A server is done with a `Send` that waits: whether the client is to be told
+/// now, and not when the device has let go.
+#[inline(always)]
+fn end_at_server(
+    request: &mut Outstanding,
+    sockets: &mut Sockets,
+    nic_alive: bool,
+    answer: Answer,
+) -> bool {
+    (request.answer, request.stage) = (answer, Stage::Done);
+    if !core::mem::replace(&mut request.ended, true) {
+        sockets.end(request.socket);
+    }
+    let now = request.in_flight == 0 || !request.open || !nic_alive;
+    if !now && !core::mem::replace(&mut request.delayed, true) {
+        sockets.hold_up(request.socket);
+    }
+    now
 }
 
 /// What is left to do about a `Send`.
@@ -269,6 +331,8 @@ enum Concluded {
     Closed(u16, u16),
     /// The client has to be cut off.
     NoRoom,
+    /// It is to become a `Recv`.
+    Repost,
     /// All: nothing was done.
     Rare,
 }
@@ -293,11 +357,18 @@ fn conclude_send<M: Machine>(
     {
         return Concluded::Rare;
     }
-    let Data::Output(output) = &mut request.data else {
+    if matches!(request.data, Data::Input(_)) {
         return Concluded::Rare;
-    };
-    memory.empty_output(output);
-    let quiet = request.quiet && request.answer.status == Status::Ok as u16;
+    }
+    let ok = request.answer.status == Status::Ok as u16;
+    if request.becomes_recv() {
+        return Concluded::Repost;
+    }
+    // Otherwise it went in a message.
+    if let Data::Output(output) = &mut request.data {
+        memory.empty_output(output);
+    }
+    let quiet = request.quiet && ok;
     let (delayed, socket) = (request.delayed, request.socket);
     let completion = request.completion();
     client.queued_bytes = client.queued_bytes.saturating_sub(request.len);
@@ -352,9 +423,29 @@ fn deliver_piece<M: Machine>(
     Some(())
 }
 
+/// Tells a client the completion of a `Recv`, of whose bytes nothing is left to
+/// end; false if it has no room.
+#[inline(always)]
+pub(crate) fn tell_received(client: &mut Client, index: u16, completion: &mut Completion) -> bool {
+    let Some(request) = client.tokens.get(index) else {
+        return true;
+    };
+    completion.user_data = request.user_data;
+    completion.socket = request.handle;
+    completion.flags &= flags::TRUNCATED;
+    completion.packet = NO_PACKET;
+    completion.offset = 0;
+    let socket = request.socket;
+    client.sockets.end(socket);
+    client.tokens.forget(index);
+    client.tokens.told();
+    client.traffic.completions += 1;
+    client.completions.push(completion).is_ok()
+}
+
 /// Whether it is a `Recv` that waits, and nothing else is to be thought of.
 #[inline(always)]
-fn is_plain_recv(request: &Outstanding) -> bool {
+pub(crate) fn is_plain_recv(request: &Outstanding) -> bool {
     request.op as u16 == RECV
         && request.stage == Stage::Waiting
         && request.steered == NOT_STEERED
@@ -382,6 +473,8 @@ struct Frame {
     sum: Option<Sum>,
     /// A client waits for the device to let go.
     waited_for: bool,
+    /// A client is told of a `Send` once it is submitted.
+    tells: bool,
 }
 
 impl Frame {
@@ -403,6 +496,7 @@ impl Frame {
             },
             sum: None,
             waited_for: false,
+            tells: false,
         };
         if first.flags & packet_flags::CHECKSUM != 0 {
             if !is_in_header(first) {
@@ -437,8 +531,8 @@ impl Frame {
 
     /// Hands it to the driver, whose ring has room.
     #[inline(always)]
-    fn submit(mut self, nic: &mut Nic, first: &Transmit) {
-        if let Some(sum) = self.sum {
+    fn submit(&mut self, nic: &mut Nic, first: &Transmit) {
+        if let Some(sum) = self.sum.take() {
             write_sum(nic, first, sum);
         }
         if self.waited_for || nic.sends.away() >= MANY_AWAY {

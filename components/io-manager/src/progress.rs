@@ -15,6 +15,7 @@ use crate::client::{Client, Standing, client_at};
 use crate::counters::Counters;
 use crate::nic::Nic;
 use crate::null::Pattern;
+use crate::receives::Untold;
 use crate::steer::NOT_STEERED;
 use crate::tokens::{Answer, Data, Outstanding, Stage};
 
@@ -29,6 +30,8 @@ pub(crate) struct Core<M> {
     pub alive: u8,
     /// What null sockets receive.
     pub pattern: Pattern,
+    /// Receives that servers are to be told of.
+    pub untold: Untold,
 }
 
 impl<M: Machine> Core<M> {
@@ -51,10 +54,11 @@ impl<M: Machine> Core<M> {
     /// Goes on with a request of which nothing is in flight, or whose client
     /// need not wait for that.
     pub(crate) fn proceed(&mut self, number: usize, index: u16, nic_alive: bool) {
-        let Some(client) = client_at(&mut self.clients, number) else {
+        let becomes = |r: &mut Outstanding| r.becomes_recv();
+        if self.request(number, index).is_some_and(becomes) && self.repost(number, index) {
             return;
-        };
-        let Some(request) = client.tokens.get(index) else {
+        }
+        let Some(request) = self.request(number, index) else {
             return;
         };
         match request.stage {
@@ -267,6 +271,10 @@ impl<M: Machine> Core<M> {
         };
         request.stage = Stage::Done;
         let socket = request.socket;
+        self.cancel_queued(nic, number, socket);
+        let Some(client) = client_at(&mut self.clients, number) else {
+            return false;
+        };
         let unanswered = client.sockets.outstanding(socket) != 0;
         if unanswered {
             self.answer_rest(nic, number, socket);

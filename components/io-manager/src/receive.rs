@@ -135,16 +135,24 @@ pub(crate) fn pass(server: &mut Server, counters: &Counters, received: &Received
             headers,
         } => {
             nic.packets.give(id, end, NO_SLOT);
+            let header_len = copy_headers(nic, &head, (id, len), headers, payload);
+            let start = behind(headers, header_len).min(end);
             let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
             let verified = flags & u32::from(verified) != 0;
             Packet {
                 header: nic.header_at(id),
-                header_len: copy_headers(nic, &head, (id, len), headers, payload),
+                header_len,
                 following: received.following,
                 flags: if verified { packet_flags::VERIFIED } else { 0 },
                 sum: match verified {
                     true => 0,
                     false => u32::from(sum(nic, &head, id, payload, end)),
+                },
+                start,
+                end,
+                place: match server.messages {
+                    Some(_) => nic.place_in(id, start.max(HEADER_SPLIT), 0).unwrap_or(0),
+                    None => 0,
                 },
                 ..named(id, len)
             }
@@ -153,6 +161,17 @@ pub(crate) fn pass(server: &mut Server, counters: &Counters, received: &Received
     counters.packets_in.add(1);
     server.overrun |= server.to.push(packet.as_ref()).is_err();
     true
+}
+
+/// Where the bytes behind the headers begin, of which there may be `headers`,
+/// if so many bytes were found to hold them all.
+#[inline(always)]
+const fn behind(headers: u32, header_len: u32) -> u32 {
+    if headers > HEADER_SPLIT {
+        header_len
+    } else {
+        headers
+    }
 }
 
 /// A packet with its name and length.

@@ -69,6 +69,15 @@ impl References {
         true
     }
 
+    /// The one that was added last.
+    #[inline(always)]
+    pub fn last(&self) -> Option<Reference> {
+        let rest = self.rest.as_ref().and_then(|rest| rest.last());
+        let [first, second] = &self.first;
+        let last = rest.unwrap_or(if *second == NOBODY { first } else { second });
+        (*last != NOBODY).then_some(*last)
+    }
+
     /// Calls `each` with all of them; none are left.
     #[inline(always)]
     pub fn drain(&mut self, mut each: impl FnMut(Reference)) {

@@ -8,6 +8,7 @@ use socket_api::{
 
 use crate::assembly::Assembly;
 use crate::config::ServerConfig;
+use crate::messages::Messages;
 use crate::nic::Nic;
 
 /// Violations after which a server is given up: one may be a mistake that
@@ -23,11 +24,15 @@ pub(crate) struct Server {
     pub from: Consumer<Message>,
     pub slots_done: Producer<SlotDone>,
     pub alive: bool,
+    /// It runs in this thread.
+    near: bool,
     /// Its ring was full, which it cannot be unless the server broke it.
     pub overrun: bool,
     faults: u32,
     /// The frame that it is naming the parts of.
     pub assembly: Assembly,
+    /// With conventional IPC.
+    pub messages: Option<Messages>,
     pub nic: Nic,
 }
 
@@ -39,14 +44,23 @@ impl Server {
             index,
             control: config.control,
             to: Producer::attach(ring(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?,
-            from: Consumer::attach(ring(FROM_SERVER_OFFSET, FROM_SERVER)?, FROM_SERVER)?,
+            from: Consumer::attach(ring(FROM_SERVER_OFFSET, FROM_SERVER)?, FROM_SERVER)?
+                .near(config.near),
             slots_done: Producer::attach(ring(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?,
             alive: true,
+            near: config.near,
             overrun: false,
             faults: 0,
             assembly: Assembly::new(),
+            messages: config.messages.as_ref().map(Messages::attach).transpose()?,
             nic: Nic::attach(config)?,
         })
+    }
+
+    /// Whether it or its driver runs in this thread, and has said something.
+    #[inline]
+    pub fn hears_near(&self) -> bool {
+        (self.near && self.alive && !self.from.looks_empty()) || self.nic.hears_near()
     }
 
     /// Counts a violation; true if there have been too many.

@@ -34,6 +34,8 @@ struct Slot {
     waiting: u16,
     /// The token slot of a `Close` that waits for those, or [`NO_SOCKET`].
     close: u16,
+    /// Receives that wait in order of which the server was not told.
+    untold: u16,
     /// The local port, 0 if not known; a null socket's options.
     port: u16,
     server: u8,
@@ -61,6 +63,7 @@ impl Sockets {
             outstanding: 0,
             waiting: 0,
             close: NO_SOCKET,
+            untold: 0,
             port: 0,
             server: 0,
             state: State::Free,
@@ -122,6 +125,7 @@ impl Sockets {
             outstanding: 0,
             waiting: 0,
             close: NO_SOCKET,
+            untold: 0,
             port: 0,
             server,
             state: State::Reserved,
@@ -137,6 +141,51 @@ impl Sockets {
     pub fn is_datagram(&self, index: u16) -> bool {
         let slot = self.slots.get(index as usize);
         slot.is_some_and(|s| s.kind == SocketKind::Udp)
+    }
+
+    /// Whether the socket's receives wait here, in order: those of one for
+    /// datagrams of which it is known that it is bound.
+    #[inline(always)]
+    pub fn keeps_order(&self, index: u16) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|s| s.kind == SocketKind::Udp && s.port != 0)
+    }
+
+    /// Whether the socket is open, and no `Close` on its way.
+    #[inline(always)]
+    pub fn is_open(&self, index: u16) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|s| s.state == State::Open)
+    }
+
+    /// One more receive that the server is to be told of; true for the first.
+    #[inline(always)]
+    pub fn add_untold(&mut self, index: u16) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
+        slot.untold = slot.untold.saturating_add(1);
+        slot.untold == 1
+    }
+
+    /// One receive less that the server is to be told of; false if there is none.
+    pub fn drop_untold(&mut self, index: u16) -> bool {
+        let slot = self.slots.get_mut(index as usize);
+        let slot = slot.filter(|slot| slot.untold != 0);
+        slot.map(|slot| slot.untold -= 1).is_some()
+    }
+
+    /// Of how many receives the server is told now.
+    #[inline]
+    pub fn take_untold(&mut self, index: u16) -> u16 {
+        let slot = self.slots.get_mut(index as usize);
+        slot.map_or(0, |slot| core::mem::take(&mut slot.untold))
+    }
+
+    /// The server of a socket.
+    #[inline]
+    pub fn server(&self, index: u16) -> Option<u8> {
+        self.slots.get(index as usize).map(|slot| slot.server)
     }
 
     /// The local port of a bound socket for datagrams, and whether it hears

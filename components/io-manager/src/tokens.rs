@@ -8,8 +8,12 @@
 //! which it never is while a device has bytes of it. The last slots belong to
 //! the manager: one `DropClient` for each server, which never waits for the
 //! client's quota.
+//!
+//! Receives of datagrams wait in order, by socket. The server has one token for
+//! all of a socket's: it stands for the oldest.
 
 use alloc::boxed::Box;
+use alloc::vec;
 
 use data_passing::{Input, Output};
 use socket_api::{Completion, Op, Request, Status, flags};
@@ -21,7 +25,8 @@ use crate::steer::NOT_STEERED;
 const NONE: u16 = u16::MAX;
 /// The server of a slot without a request.
 const NO_SERVER: u8 = u8::MAX;
-/// One generation in a token, which is its upper half, and the first.
+/// One generation in a token, which is its upper half, and the first. Tokens of
+/// none stand for the oldest receive of a socket.
 const GENERATION: u64 = 1 << 32;
 const FIRST_GENERATION: u64 = GENERATION;
 /// Slots beyond twice the quota, for `Send`s that are answered and whose bytes
@@ -50,6 +55,18 @@ pub(crate) struct Answer {
     pub status: u16,
     pub len: u32,
     pub arg: u64,
+}
+
+impl Answer {
+    /// All is well with all of a `Send`.
+    #[inline(always)]
+    pub fn all_of(request: &Outstanding) -> Self {
+        Self {
+            status: Status::Ok as u16,
+            len: request.len,
+            arg: 0,
+        }
+    }
 }
 
 /// The bytes of a request.
@@ -102,6 +119,14 @@ pub(crate) struct Outstanding {
     pub delayed: bool,
     /// Bytes could not be delivered, and what the client is told then.
     pub failed: Option<Status>,
+    /// It waits in the order of its socket's receives.
+    pub queued: bool,
+    /// It is a `Send` that becomes a `Recv` of that order.
+    pub repost: bool,
+    /// Room of the `Recv` that it becomes.
+    pub room: u32,
+    /// What a `Cancel` is about, if that is a queued `Recv`, or 0.
+    pub target: u64,
     /// With [`Stage::Holding`]: the first byte that is still needed.
     pub hold_from: u32,
     /// Once it is not [`Stage::Waiting`] any more.
@@ -133,6 +158,10 @@ impl Outstanding {
             ended: false,
             delayed: false,
             failed: None,
+            queued: false,
+            repost: false,
+            room: 0,
+            target: 0,
             hold_from: 0,
             answer: Answer::default(),
             data: Data::None,
@@ -152,6 +181,25 @@ impl Outstanding {
         self.quiet = request.flags & flags::QUIET != 0;
         (self.open, self.may_hold, self.posted) = (false, false, false);
         (self.ended, self.delayed, self.failed) = (false, false, None);
+        (self.queued, self.repost, self.target) = (false, false, 0);
+    }
+
+    /// Whether it is a `Send` that is over, well, and is to become a `Recv`.
+    #[inline(always)]
+    pub fn becomes_recv(&self) -> bool {
+        self.repost
+            && self.stage == Stage::Done
+            && self.in_flight == 0
+            && self.answer.status == Status::Ok as u16
+    }
+
+    /// Makes a `Send` that is over the `Recv` that it is to become, without its
+    /// bytes.
+    #[inline(always)]
+    pub fn become_recv(&mut self) {
+        (self.op, self.stage, self.len) = (Op::Recv, Stage::Waiting, self.room);
+        (self.open, self.ended, self.delayed) = (false, false, false);
+        self.repost = false;
     }
 
     /// Notes its bytes; there were none that own memory.
@@ -194,13 +242,23 @@ struct Slot {
     /// What names the request in it, or will name the next.
     token: u64,
     request: Outstanding,
-    next_free: u16,
+    /// The slot behind it, among the free ones or in its socket's order.
+    next: u16,
+}
+
+/// A socket's receives that wait, in order.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    first: u16,
+    last: u16,
 }
 
 /// A client's requests.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     slots: Box<[Slot]>,
+    /// By socket.
+    queues: Box<[Queue]>,
     free: u16,
     /// How many the client has not been told of.
     unanswered: u16,
@@ -216,7 +274,7 @@ pub(crate) struct Vacancy<'a> {
     /// What is to be remembered, as [`Outstanding::note`] has it.
     pub request: &'a mut Outstanding,
     token: u64,
-    next_free: u16,
+    next: u16,
     free: &'a mut u16,
     unanswered: &'a mut u16,
     holdable: &'a mut u16,
@@ -229,8 +287,29 @@ impl Vacancy<'_> {
         self.request.server = server;
         *self.holdable += u16::from(self.request.may_hold);
         *self.unanswered += 1;
-        *self.free = self.next_free;
+        *self.free = self.next;
         self.token
+    }
+}
+
+/// What stands for the oldest receive of a socket of a client's.
+#[inline]
+pub(crate) const fn receives_of(client: u16, socket: u16) -> u64 {
+    (client as u64) << 16 | socket as u64
+}
+
+/// Whether a token stands for the oldest receive of a socket.
+#[inline(always)]
+pub(crate) const fn is_oldest(token: u64) -> bool {
+    token < GENERATION
+}
+
+/// The token of the next generation.
+#[inline(always)]
+const fn following(token: u64) -> u64 {
+    match token.wrapping_add(GENERATION) {
+        next if is_oldest(next) => next + GENERATION,
+        next => next,
     }
 }
 
@@ -241,17 +320,22 @@ pub(crate) fn client_of(token: u64) -> usize {
 }
 
 impl Tokens {
-    /// Room for `quota` unanswered requests of client number `client`, and one
-    /// `DropClient` for each of `servers`.
-    pub fn new(client: u16, quota: u16, servers: u16) -> Self {
+    /// Room for `quota` unanswered requests of client number `client` on so many
+    /// `sockets`, and one `DropClient` for each of `servers`.
+    pub fn new(client: u16, quota: u16, sockets: u16, servers: u16) -> Self {
+        let nothing = Queue {
+            first: NONE,
+            last: NONE,
+        };
         let own = 2 * quota + SPARE;
         let slots = (0..own + servers).map(|n| Slot {
             token: FIRST_GENERATION | u64::from(client) << 16 | u64::from(n),
             request: Outstanding::new(Op::DropClient, NO_SERVER, 0),
-            next_free: if n + 1 < own { n + 1 } else { NONE },
+            next: if n + 1 < own { n + 1 } else { NONE },
         });
         Self {
             slots: slots.collect(),
+            queues: vec![nothing; usize::from(sockets)].into_boxed_slice(),
             free: 0,
             unanswered: 0,
             quota,
@@ -297,7 +381,7 @@ impl Tokens {
         Some(Vacancy {
             request: &mut slot.request,
             token: slot.token,
-            next_free: slot.next_free,
+            next: slot.next,
             free: &mut self.free,
             unanswered: &mut self.unanswered,
             holdable: &mut self.holdable,
@@ -312,21 +396,107 @@ impl Tokens {
         Some(slot.token)
     }
 
+    /// The slot that a token means, if there is such.
+    #[inline(always)]
+    fn place(&self, token: u64) -> u16 {
+        match is_oldest(token) {
+            true => self.oldest(token as u16).unwrap_or(NONE),
+            false => token as u16,
+        }
+    }
+
+    /// The oldest receive of a socket that waits in order.
+    #[inline(always)]
+    pub fn oldest(&self, socket: u16) -> Option<u16> {
+        let first = self.queues.get(usize::from(socket))?.first;
+        (first != NONE).then_some(first)
+    }
+
     /// The slot of a token that `server` was given.
     #[inline]
     pub fn find(&self, token: u64, server: u8) -> Option<u16> {
-        let index = token as u16;
+        let index = self.place(token);
         let slot = self.slots.get(usize::from(index))?;
-        (slot.token == token && slot.request.server == server).then_some(index)
+        let named = slot.token == token || is_oldest(token);
+        (named && slot.request.server == server).then_some(index)
+    }
+
+    /// Has the receive in a slot wait behind its socket's others.
+    #[inline(always)]
+    pub fn enqueue(&mut self, index: u16) {
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(usize::from(slot.request.socket)) else {
+            return;
+        };
+        slot.next = NONE;
+        slot.request.queued = true;
+        let last = core::mem::replace(&mut queue.last, index);
+        match self.slots.get_mut(usize::from(last)) {
+            Some(last) => last.next = index,
+            None => queue.first = index,
+        }
+    }
+
+    /// Takes the receive in a slot out of its socket's order.
+    #[inline(always)]
+    fn dequeue(&mut self, index: u16) {
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return;
+        };
+        slot.request.queued = false;
+        let (next, socket) = (slot.next, usize::from(slot.request.socket));
+        match self.queues.get_mut(socket) {
+            Some(queue) if queue.first == index => {
+                queue.first = next;
+                if next == NONE {
+                    queue.last = NONE;
+                }
+            }
+            _ => self.dequeue_from_middle(socket, index, next),
+        }
+    }
+
+    #[cold]
+    fn dequeue_from_middle(&mut self, socket: usize, index: u16, next: u16) {
+        let Some(queue) = self.queues.get_mut(socket) else {
+            return;
+        };
+        let mut before = queue.first;
+        while let Some(slot) = self.slots.get_mut(usize::from(before)) {
+            if slot.next == index {
+                slot.next = next;
+                if queue.last == index {
+                    queue.last = before;
+                }
+                return;
+            }
+            before = slot.next;
+        }
+    }
+
+    /// The token of the request in a slot.
+    pub fn token(&self, index: u16) -> Option<u64> {
+        self.slots.get(usize::from(index)).map(|slot| slot.token)
+    }
+
+    /// The token of the request in a slot changes: what it named is over.
+    #[inline(always)]
+    pub fn renew(&mut self, index: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+            slot.token = following(slot.token);
+        }
     }
 
     /// The request that a token stands for which `server` was given, and its
     /// slot.
     #[inline(always)]
     pub fn named(&mut self, token: u64, server: u8) -> Option<(u16, &mut Outstanding)> {
-        let index = token as u16;
+        let index = self.place(token);
         let slot = self.slots.get_mut(usize::from(index))?;
-        let found = slot.token == token && slot.request.server == server;
+        let named = slot.token == token || is_oldest(token);
+        let found = named && slot.request.server == server;
         found.then_some((index, &mut slot.request))
     }
 
@@ -357,14 +527,20 @@ impl Tokens {
     /// As [`Tokens::free`], of a request of whose bytes nothing is left to end.
     #[inline(always)]
     pub fn forget(&mut self, index: u16) {
+        let Some(slot) = self.slots.get(usize::from(index)) else {
+            return;
+        };
+        if slot.request.queued {
+            self.dequeue(index);
+        }
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return;
         };
         slot.request.server = NO_SERVER;
         slot.request.keep(Data::None);
-        slot.token = slot.token.wrapping_add(GENERATION);
+        slot.token = following(slot.token);
         if index < self.own {
-            slot.next_free = self.free;
+            slot.next = self.free;
             self.free = index;
             self.holdable -= u16::from(slot.request.may_hold);
         }
@@ -386,5 +562,20 @@ impl Tokens {
         };
         let index = self.position(0, wanted)?;
         Some(self.slots.get(usize::from(index))?.token)
+    }
+
+    /// The `Send` on `socket` that the client calls `user_data` becomes no `Recv`.
+    pub fn forgo_repost(&mut self, socket: u16, user_data: u64) {
+        let wanted = |r: &Outstanding| r.socket == socket && r.user_data == user_data && r.repost;
+        let index = self.position(0, wanted);
+        if let Some(request) = index.and_then(|index| self.get(index)) {
+            request.repost = false;
+        }
+    }
+
+    /// Whether a token is that of a receive that waits in order.
+    pub fn is_queued(&self, token: u64) -> bool {
+        let slot = self.slots.get(usize::from(token as u16));
+        slot.is_some_and(|slot| slot.token == token && slot.request.queued)
     }
 }

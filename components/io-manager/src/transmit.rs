@@ -8,7 +8,7 @@
 use data_passing::{Machine, Sum};
 use nic_api::{SEND_SPANS, SendFrame, Sent, Span, frame_flags, nic_features};
 use shared_ring::RingError;
-use socket_api::{Part, SEND_SLOTS, SlotDone, Transmit, packet_flags};
+use socket_api::{Op, Part, SEND_SLOTS, SlotDone, Status, TRANSMIT_PARTS, Transmit, packet_flags};
 
 use crate::assembly::{Assembly, Refused};
 use crate::client::client_at;
@@ -16,7 +16,7 @@ use crate::nic::{ETHERNET, Nic};
 use crate::progress::Core;
 use crate::sends::Reference;
 use crate::server::Server;
-use crate::tokens::{Data, Outstanding, client_of};
+use crate::tokens::{Data, Outstanding, Stage, client_of};
 
 /// Most bytes of an IPv4 packet.
 const MOST_PACKET: u32 = 65535;
@@ -38,20 +38,53 @@ impl<M: Machine> Core<M> {
             false => self.add_parts(server, entry),
         });
         let more = entry.flags & packet_flags::MORE != 0;
+        let done = entry.flags & packet_flags::DONE != 0;
         let finished = taken.and_then(|()| match (more, server.assembly.cuts) {
             (true, _) => Ok(()),
             (false, true) => self.cut(server),
-            (false, false) => {
-                self.finish_frame(server);
-                Ok(())
-            }
+            (false, false) => self.complete(server, done),
         });
         match finished {
             Ok(()) => true,
             Err(why) => {
                 self.refuse_frame(server, why);
+                if done {
+                    self.never_sent(server, entry);
+                }
                 false
             }
+        }
+    }
+
+    /// Hands over a frame that is complete, and ends the `Send` of its last part
+    /// if its server is `done` with that.
+    #[inline]
+    fn complete(&mut self, server: &mut Server, done: bool) -> Result<(), Refused> {
+        let last = server.assembly.references.last();
+        if done && !self.may_be_done(last) {
+            return Err(Refused::Part);
+        }
+        self.finish_frame(server);
+        if done {
+            self.sent_and_done(server.nic.alive, last);
+        }
+        Ok(())
+    }
+
+    /// A frame is refused that would have said that its server is done with a
+    /// `Send`: nothing else will.
+    #[cold]
+    fn never_sent(&mut self, server: &mut Server, entry: &Transmit) {
+        let count = usize::from(entry.count).min(TRANSMIT_PARTS);
+        let Some(part) = entry.parts[..count].last() else {
+            return;
+        };
+        if let Some((number, index)) = self.named(part.token, server)
+            && self
+                .request(number, index)
+                .is_some_and(|r| r.op == Op::Send && r.stage == Stage::Waiting)
+        {
+            self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
         }
     }
 
@@ -219,12 +252,17 @@ fn begin(server: &mut Server, first: &Transmit) -> Result<(), Refused> {
     let len = u32::from(first.header_len);
     let segment = first.flags & packet_flags::SEGMENT != 0;
     let checksum = first.flags & packet_flags::CHECKSUM != 0;
-    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | packet_flags::MORE;
-    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
     let more = first.flags & packet_flags::MORE != 0;
+    let last = match (more, segment) {
+        (true, _) => packet_flags::MORE,
+        (false, true) => 0,
+        (false, false) => packet_flags::DONE,
+    };
+    let legal = packet_flags::CHECKSUM | packet_flags::SEGMENT | last;
+    let most = ETHERNET + if segment { MOST_PACKET } else { nic.mtu };
     if first.flags & !legal != 0
         || !(ETHERNET..=most.min(nic.slot_stride)).contains(&len)
-        || (more && first.count == 0)
+        || (first.flags & (packet_flags::MORE | packet_flags::DONE) != 0 && first.count == 0)
     {
         return Err(Refused::Header);
     }

@@ -23,6 +23,10 @@ const MOST_LIES: u64 = 8;
 
 /// Bytes of a client's memory from which requests begin.
 const USED: u32 = 40960;
+/// Names that clients have for requests.
+const CALLED: u32 = 40;
+/// Tokens below stand for the oldest receive of a socket.
+const FIRST_TOKEN: u64 = 1 << 32;
 /// A page behind all requests.
 const LAST: u32 = DATA + DATA_BYTES - 4096;
 
@@ -87,6 +91,13 @@ impl World {
         self.parties.run();
         let server = &mut self.parties.servers[0];
         self.requests.extend(server.requests.drain(..));
+        for receives in server.receives.drain(..) {
+            // Each is answered as the oldest; the room is the manager's to know.
+            let mut one = Request::new(Op::Recv, receives.socket, receives.token);
+            (one.client, one.extent.len) = (receives.client, u32::MAX);
+            let all = std::iter::repeat_n(one, receives.count as usize);
+            self.requests.extend(all);
+        }
         self.packets.extend(server.packets.drain(..));
         for client in [0, 1] {
             while self.parties.answered(client).is_some() {
@@ -121,9 +132,10 @@ impl World {
             Op::Recv,
             Op::Account,
             Op::Resolve,
+            Op::Cancel,
         ];
         let op = pick(&op, n[1]).unwrap();
-        let mut request = Request::new(op, 0, u64::from(n[4]));
+        let mut request = Request::new(op, 0, u64::from(n[4] % CALLED));
         if matches!(op, Op::Send | Op::Recv) {
             request.socket = self.sockets[client][n[1] as usize / 7 % 2];
             request.flags = if n[2] & 1 != 0 { flags::BLOCKED } else { 0 };
@@ -151,8 +163,18 @@ impl World {
             address: DATA + at,
             len,
         };
-        if op == Op::Resolve {
-            request.arg = 256;
+        match op {
+            Op::Resolve => request.arg = 256,
+            Op::Send if n[0] & 6 == 2 && request.socket == self.sockets[client][0] => {
+                request.flags = flags::REPOST;
+                request.arg = 1 + u64::from(n[0] >> 8) % 2000;
+            }
+            Op::Cancel => {
+                request.socket = self.sockets[client][n[0] as usize / 7 % 2];
+                request.arg = u64::from(n[3] % CALLED);
+                request.extent = socket_api::Extent::default();
+            }
+            _ => {}
         }
         self.submitted[client] += 1;
         self.parties.clients[client]
@@ -180,6 +202,7 @@ impl World {
             }
             Some(Op::Recv) => self.fill(&request, &mut completion, n),
             Some(Op::Resolve) => completion.len = 4 * (n[1] % 5),
+            Some(Op::Cancel) => self.cancel(&request, &mut completion),
             Some(Op::DropClient) => {
                 // From now on no token of the client is used.
                 self.requests.retain(|r| r.client != request.client);
@@ -188,6 +211,20 @@ impl World {
             _ => {}
         }
         self.parties.servers[0].say(completion);
+    }
+
+    /// The server looks for what is to be cancelled.
+    fn cancel(&mut self, request: &Request, completion: &mut Completion) {
+        let named = |r: &Request| r.user_data == request.arg;
+        let Some(at) = self.requests.iter().position(named) else {
+            completion.status = Status::NotFound as u16;
+            return;
+        };
+        let found = self.requests.remove(at);
+        // Of those that wait with the manager, it takes one back.
+        if found.user_data >= FIRST_TOKEN {
+            self.parties.servers[0].say(found.complete(Status::Cancelled));
+        }
     }
 
     /// Where the payload of a packet ends, as its IP header says.
@@ -245,6 +282,13 @@ impl World {
         if n[4] & 1 != 0 {
             entry.flags = packet_flags::CHECKSUM;
             (entry.checksum_start, entry.checksum_offset) = (34, 16);
+        }
+        // Right only if the last part's send waits.
+        if n[4] & 6 == 2
+            && let Some(last) = parts.last()
+        {
+            entry.flags |= packet_flags::DONE;
+            self.requests.retain(|r| r.user_data != last.token);
         }
         self.parties.servers[0].say(entry);
     }
@@ -315,7 +359,9 @@ impl World {
             .take(16)
             .flat_map(|w| w.to_le_bytes())
             .collect();
-        let token = pick(&self.requests, n[1]).map_or(0, |r| r.user_data);
+        let named = self.requests.iter().map(|r| r.user_data);
+        let named: Vec<u64> = named.filter(|t| *t >= FIRST_TOKEN).collect();
+        let token = pick(&named, n[1]).unwrap_or(0);
         let packet = pick(&self.packets, n[2]).map_or(0, |p| p.id);
         let random = Message::read_from_bytes(&random[..]).unwrap();
         let message: Message = match n[0] % 6 {
@@ -486,7 +532,8 @@ fn serve_honest(world: &mut World) {
 }
 
 /// What must have happened over all runs, or they prove little.
-const COVERED: [&str; 22] = [
+const COVERED: [&str; 23] = [
+    "reposts",
     "packets.in",
     "packets.whole",
     "packets.out",

@@ -93,12 +93,18 @@ impl Core {
         record.address = completion.address;
         record.progress = progress::DONE;
         record.next = NONE;
+        self.reposted_bytes -= core::mem::take(&mut record.sent);
         let of = record.socket;
         let some = record.len != 0;
+        let received = completion.op == Op::Recv as u16;
+        if !received && record.status == OK {
+            // It was sent, and did not become a `Recv`.
+            record.status = CANCELLED;
+        }
         let socket = &mut self.sockets[usize::from(of)];
         socket.posted = socket.posted.saturating_sub(1);
         let stream = socket.kind == kind::STREAM;
-        let good = completion.status == OK && (some || !stream);
+        let good = received && completion.status == OK && (some || !stream);
         if !good || socket.state != state::OPEN {
             return self.received_nothing(of, index);
         }
@@ -128,6 +134,10 @@ impl Core {
             return;
         }
         let stream = socket.kind == kind::STREAM;
+        if !stream {
+            self.owe(index);
+        }
+        let socket = self.socket(index);
         if stream && status == OK {
             socket.flags |= flag::END;
             socket.flags &= !(flag::POSTS | flag::STARTED);

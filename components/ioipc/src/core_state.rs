@@ -49,8 +49,13 @@ pub(crate) struct Core {
     pub free_record_count: u16,
     /// Head and tail of the sockets that wait for slots or buffers.
     pub attention: (u16, u16),
+    /// The first of the sockets that owe `Recv`s.
+    pub owing: u16,
     /// Bytes in sends on their way.
     pub queued_bytes: u32,
+    /// Bytes in sends that are told of only when something was received in
+    /// their place.
+    pub reposted_bytes: u32,
     /// Requests that the manager was shown, of all.
     shown: u64,
     /// The manager moved its index to an impossible place.
@@ -111,7 +116,9 @@ impl Core {
             free_records: NONE,
             free_record_count: 0,
             attention: (NONE, NONE),
+            owing: NONE,
             queued_bytes: 0,
+            reposted_bytes: 0,
             shown: 0,
             broken: false,
             progressed: false,
@@ -179,6 +186,7 @@ impl Core {
     pub fn free_socket(&mut self, index: u16) {
         self.leave_poll(index);
         self.remove_attention(index);
+        self.forget_debt(index);
         let next = self.free_sockets;
         let record = self.socket(index);
         let closing = record.state == state::CLOSING;
@@ -232,6 +240,7 @@ impl Core {
         record.owner = owner::LIBRARY;
         record.after = 0;
         record.cancelled = 0;
+        record.sent = 0;
         let user_data = start(record, index, &request);
         self.push(request, user_data);
         Some(index)

@@ -59,6 +59,7 @@ mod poll;
 mod post;
 pub mod queue;
 mod records;
+mod repost;
 #[cfg(feature = "sel4")]
 mod sel4;
 mod settings;

@@ -8,7 +8,7 @@
 use socket_api::{Op, Passing, Request, Semantics, Status, WireAddress, flags};
 
 use crate::buffer::{Block, Buffer, Unsent};
-use crate::buffers::{PAGE, Standing};
+use crate::buffers::{NO_UNIT, PAGE, Standing};
 use crate::core_state::Core;
 use crate::direct::failure;
 use crate::error::{Error, Result};
@@ -83,6 +83,9 @@ impl Core {
         if !self.may_request_send(index, block.len) {
             return None;
         }
+        if !STREAM && word == 0 && self.may_repost(index, &block) {
+            return self.send_reposted(index, block, to);
+        }
         let (word, after) = self.passing_of(block, word);
         let request = Request {
             flags: self.send_flags(index) | flags::QUIET,
@@ -124,7 +127,14 @@ impl Core {
         };
         let from = record.address;
         self.dequeue(index);
-        self.replace(index, first);
+        match STREAM {
+            true => self.replace(index, first),
+            false => {
+                self.record(first).unit = NO_UNIT;
+                self.free_record(first);
+                self.owe(index);
+            }
+        }
         Some(Ok(Some(Landed { block, from })))
     }
 
@@ -239,6 +249,7 @@ impl Stack {
             drop(core);
             return self.receive_into_block::<STREAM>(index, passing, wait);
         }
+        core.top_up(index);
         self.block_with(core, wait, false, |core| {
             let landed = core.receive_block::<STREAM>(index);
             if landed.is_none() {

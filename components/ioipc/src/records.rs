@@ -37,6 +37,8 @@ pub(crate) mod flag {
     pub const POSTS: u16 = 1 << 8;
     /// May receive or accept: is bound or connected, and not at its end.
     pub const STARTED: u16 = 1 << 10;
+    /// In the list of sockets that owe `Recv`s.
+    pub const OWES: u16 = 1 << 11;
 }
 
 /// States of a socket record.
@@ -103,7 +105,9 @@ pub(crate) struct SocketRecord {
     pub backlog: u16,
     /// Records in the queue that `first` heads.
     pub received: u16,
-    pub reserved: [u16; 3],
+    /// The next of those that owe `Recv`s.
+    pub owes_next: u16,
+    pub reserved: [u16; 2],
     /// How data is passed, where the application said so: `Passing` words,
     /// 0: it did not.
     pub passing: PassingWords,
@@ -186,7 +190,8 @@ pub(crate) struct RequestRecord {
     pub after: u16,
     /// `Cancel` has been submitted for it.
     pub cancelled: u16,
-    pub reserved: u32,
+    /// Bytes of the `Send` that this `Recv` begins as.
+    pub sent: u32,
     pub arg: u64,
     pub address: WireAddress,
 }

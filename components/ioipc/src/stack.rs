@@ -150,6 +150,7 @@ impl Stack {
             return Ok(result);
         }
         let mut deadline = None;
+        core.settle_debts();
         loop {
             core.process();
             if let Some(result) = attempt(&mut core) {
@@ -230,6 +231,7 @@ impl Stack {
                 return None;
             }
         }
+        core.settle_debts();
         let signal = core.show();
         if signal {
             self.platform.signal_manager();

@@ -304,6 +304,7 @@ impl Core {
     /// Bytes that the quota allows.
     #[inline]
     pub fn quota_room(&self) -> u32 {
-        self.quota.queued_bytes.saturating_sub(self.queued_bytes)
+        let queued = self.queued_bytes + self.reposted_bytes;
+        self.quota.queued_bytes.saturating_sub(queued)
     }
 }

@@ -8,9 +8,10 @@ mod world;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use ioipc::{Buffer, Datagram, ErrorKind, Interest, Passing, Poll, Quota, Semantics};
+use ioipc::net::UdpSocket;
+use ioipc::{Buffer, Datagram, ErrorKind, Interest, Passing, Poll, Quota, Semantics, Stack};
 use proptest::prelude::*;
-use socket_api::{Op, Request};
+use socket_api::{Op, Request, flags};
 use world::memory::{DATA, Page};
 use world::sockets::{buffer, host, pair, udp};
 use world::{Size, World};
@@ -265,6 +266,83 @@ fn bursts_are_received_and_sent_at_once() {
         assert_eq!(a.recv(&mut buf).unwrap(), 1);
         assert_eq!(buf[0], n);
     }
+}
+
+/// Sends `count` datagrams to `b` and back, through its slots.
+fn echo(stack: &'static Stack, a: &UdpSocket, b: &UdpSocket, poll: &Poll, count: usize) {
+    for n in 0..count {
+        a.send_to(&[n as u8; 9], host(1001)).unwrap();
+    }
+    let mut batch = [const { None }; 64];
+    let mut back = 0;
+    while back < count {
+        let mut events = [ioipc::Event::default(); 4];
+        poll.wait(&mut events, None).unwrap();
+        let received = b.recv_datagrams(&mut batch).unwrap_or(0);
+        assert_eq!(b.send_datagrams(&mut batch[..received]).unwrap(), received);
+        back += received;
+    }
+    for n in 0..count {
+        let mut buf = [0; 16];
+        assert_eq!(a.recv(&mut buf).unwrap(), 9);
+        assert_eq!(buf[..9], [n as u8; 9]);
+    }
+    stack.account().unwrap();
+}
+
+#[test]
+fn who_answers_in_what_it_received_asks_once_for_both() {
+    for reposts in [true, false] {
+        let world = World::one();
+        world.switches.no_reposts.store(!reposts, Relaxed);
+        let stack = world.stacks[0];
+        let (a, b) = (udp(stack, 1000), udp(stack, 1001));
+        b.set_nonblocking(true);
+        let poll = Poll::new_on(stack).unwrap();
+        poll.register(&b, 1, Interest::READABLE).unwrap();
+        echo(stack, &a, &b, &poll, 64);
+        let of_b = last(&world, Op::Send).socket;
+        let asked = |op, flag| {
+            let of_b = |r: &&Request| r.socket == of_b && r.flags & flag == flag;
+            world.hosts[0].asked(op).iter().filter(of_b).count()
+        };
+        let before = asked(Op::Recv, 0);
+        for count in [1, 3, 64, 40] {
+            echo(stack, &a, &b, &poll, count);
+        }
+        assert_eq!(asked(Op::Send, flags::REPOST), 64 + 108);
+        // Or the buffers come back, and are asked for anew.
+        let more = asked(Op::Recv, 0) - before;
+        assert_eq!(more, if reposts { 0 } else { 108 });
+        drop((a, b));
+        world.settle(0);
+    }
+}
+
+#[test]
+fn who_only_receives_has_half_of_the_receives_at_least() {
+    let world = World::one();
+    let stack = world.stacks[0];
+    let (a, b) = (udp(stack, 1000), udp(stack, 1001));
+    b.set_nonblocking(true);
+    let poll = Poll::new_on(stack).unwrap();
+    poll.register(&b, 1, Interest::READABLE).unwrap();
+    let mut kept = Vec::new();
+    for n in 0..200u8 {
+        a.send_to(&[n], host(1001)).unwrap();
+        stack.account().unwrap();
+        let mut events = [ioipc::Event::default(); 1];
+        assert_eq!(poll.wait(&mut events, None).unwrap(), 1);
+        let datagram = b.recv_buffer().unwrap();
+        assert_eq!(datagram[..], [n]);
+        kept.push(datagram);
+        let on_their_way = world.switches.outstanding.lock().unwrap();
+        let receives = on_their_way.values().filter(|r| r.op == Op::Recv as u16);
+        assert!(receives.count() >= 31, "in round {n}");
+    }
+    drop(kept);
+    drop((a, b));
+    world.settle(0);
 }
 
 proptest! {

@@ -86,7 +86,7 @@ pub struct Channel {
 
 impl Channel {
     /// Attaches to the rings in the control region, once the manager has
-    /// published `info` there.
+    /// published `info` there. A manager that is `near` runs in the same thread.
     ///
     /// # Errors
     /// [`ChannelError`]; nothing is changed then.
@@ -95,6 +95,7 @@ impl Channel {
         headers: SharedMemory,
         slots: SharedMemory,
         info: &NicInfo,
+        near: bool,
     ) -> Result<Self, ChannelError> {
         let mtu = info.mtu as usize;
         if mtu > 65535 || headers_bytes(mtu) > headers.len() || send_slots_bytes(mtu) > slots.len()
@@ -103,9 +104,9 @@ impl Channel {
         }
         let at = |offset, layout: RingLayout| control.slice(offset, layout.bytes());
         Ok(Self {
-            incoming: Consumer::attach(at(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?,
+            incoming: Consumer::attach(at(TO_SERVER_OFFSET, TO_SERVER)?, TO_SERVER)?.near(near),
             outgoing: Producer::attach(at(FROM_SERVER_OFFSET, FROM_SERVER)?, FROM_SERVER)?,
-            done: Consumer::attach(at(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?,
+            done: Consumer::attach(at(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?.near(near),
             headers,
             slots,
             slot_bytes: whole_slot_bytes(mtu),
@@ -163,6 +164,43 @@ impl Channel {
                 }
             }
         }
+    }
+
+    /// The region of received headers.
+    pub(crate) const fn headers(&self) -> SharedMemory {
+        self.headers
+    }
+
+    /// Sends a frame whose payload `fill` writes to the region of send slots,
+    /// from a place on, behind the headers; false if there was no room, or the
+    /// frame is longer than a slot, or `fill` says so.
+    #[inline]
+    pub(crate) fn transmit_by_value(
+        &mut self,
+        frame: &Outgoing<'_>,
+        fill: impl FnOnce(&SharedMemory, usize) -> bool,
+    ) -> bool {
+        let len = frame.len();
+        let fits = len <= self.slot_bytes && matches!(self.outgoing.has_room(1), Ok(true));
+        let Some(slot) = self.ours.pop_if(|_| fits) else {
+            return false;
+        };
+        let at = usize::from(slot) * self.slot_bytes;
+        let written = self.slots.write(at, frame.header).is_ok()
+            && fill(&self.slots, at + frame.header.len());
+        let mut transmit = Outgoing {
+            parts: &[],
+            done: false,
+            ..*frame
+        }
+        .entry(slot, 0);
+        transmit.header_len = len as u16;
+        if !written || self.outgoing.push(&transmit.into()).is_err() {
+            self.ours.push(slot);
+            return false;
+        }
+        self.lent[usize::from(slot)] = true;
+        true
     }
 
     /// Puts the packets given back on the ring.

@@ -180,6 +180,7 @@ impl Cut {
                 offset: TCP_CHECKSUM as u16,
             }),
             segment: self.segment.filter(|segment| bytes > u32::from(*segment)),
+            done: false,
             frames: self.frames(bytes),
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Payload {
     pub len: u32,
     /// Its one's complement sum, folded, if it is known.
     pub sum: Option<u16>,
+    /// The frame that has it all says that its `Send` is done.
+    pub done: bool,
 }
 
 impl Payload {
@@ -105,6 +107,7 @@ impl Stack {
                 parts: &part,
                 checksum: None,
                 segment: None,
+                done: false,
                 frames: 0,
             };
             counters.add(Counter::FragmentsSent);
@@ -115,7 +118,7 @@ impl Stack {
     }
 }
 
-/// Sends a datagram that fits a frame.
+/// Sends a datagram that fits a frame; false if it is lost for want of room.
 #[inline]
 pub(crate) fn send_frame<E: Environment>(
     hop: &Hop,
@@ -123,7 +126,7 @@ pub(crate) fn send_frame<E: Environment>(
     payload: &Payload,
     env: &mut E,
     counters: &mut Counters,
-) {
+) -> bool {
     let total = (payload.len as usize + UDP_HEADER + IP_HEADER) as u16;
     let mut frame = [0; HEADERS];
     frame[..ETHERNET + IP_HEADER].copy_from_slice(&hop.head);
@@ -140,19 +143,27 @@ pub(crate) fn send_frame<E: Environment>(
             offset: 6,
         }),
         segment: None,
+        done: payload.done,
         frames: 0,
     };
-    emit(&outgoing, payload.len, env, counters);
+    emit(&outgoing, payload.len, env, counters)
 }
 
 #[inline]
-fn emit<E: Environment>(frame: &Outgoing<'_>, bytes: u32, env: &mut E, counters: &mut Counters) {
-    if env.transmit(frame) {
+fn emit<E: Environment>(
+    frame: &Outgoing<'_>,
+    bytes: u32,
+    env: &mut E,
+    counters: &mut Counters,
+) -> bool {
+    let sent = env.transmit(frame);
+    if sent {
         counters.add(Counter::FramesSent);
         counters.add_n(Counter::ReferencedOut, bytes.into());
     } else {
         counters.add(Counter::DropSendRoom);
     }
+    sent
 }
 
 /// Makes the IP header that of a fragment with `bytes` of payload; `flags`

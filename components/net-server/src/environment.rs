@@ -30,6 +30,9 @@ pub struct Outgoing<'a> {
     pub checksum: Option<PartialChecksum>,
     /// Segments of so many payload bytes are to be made of it.
     pub segment: Option<u16>,
+    /// With that the server is done with the `Send` of the last part, all of
+    /// whose bytes it has sent. Of a frame that takes one entry.
+    pub done: bool,
     /// Frames that the manager makes of it; 0 if it is one, or the device makes
     /// the segments.
     pub frames: u32,
@@ -44,6 +47,7 @@ impl Outgoing<'_> {
             parts: &[],
             checksum: None,
             segment: None,
+            done: false,
             frames: 0,
         }
     }
@@ -95,6 +99,9 @@ impl Outgoing<'_> {
             transmit.checksum_start = checksum.start;
             transmit.checksum_offset = checksum.offset;
         }
+        if self.done {
+            transmit.flags |= packet_flags::DONE;
+        }
         if let Some(bytes) = self.segment {
             transmit.flags |= packet_flags::SEGMENT;
             transmit.segment_bytes = bytes;
@@ -112,6 +119,8 @@ pub enum ManagerFault {
     NotItsSlot(u32),
     /// It named a packet that cannot be, or that we have already.
     Packet(u32),
+    /// It told of receives of a socket that cannot have them.
+    Receives(u32),
     /// The packet's first bytes do not lie in the header region, or its
     /// lengths contradict each other.
     Header(u32),
@@ -124,6 +133,7 @@ impl fmt::Display for ManagerFault {
             Self::Ring(e) => write!(f, "broke a ring: {e}"),
             Self::NotItsSlot(slot) => write!(f, "gave back send slot {slot}, not having it"),
             Self::Packet(id) => write!(f, "handed over packet {id}, which it did not have"),
+            Self::Receives(socket) => write!(f, "has no receives of socket {socket}"),
             Self::Header(id) => write!(f, "stated impossible lengths for packet {id}"),
         }
     }

@@ -132,10 +132,10 @@ impl Server {
         port: u16,
         env: &mut impl Environment,
     ) -> bool {
-        let Some(socket) = self.flows.udp(port) else {
+        let Some(s) = self.flows.udp(port) else {
             return false;
         };
-        let Some(socket) = self.sockets.get_mut(socket as usize) else {
+        let Some(socket) = self.sockets.get(s as usize) else {
             return false;
         };
         let Kind::Udp(Udp { peer, queue, .. }) = socket.kind else {
@@ -148,10 +148,10 @@ impl Server {
         {
             return false;
         }
-        let Some(r) = self.pending.pop_request(&mut socket.recvs) else {
+        let Some(r) = self.take_receive(s) else {
             return false;
         };
-        let mut completion = datagram(r, u32::from(total) - 28, from);
+        let mut completion = datagram(&r, u32::from(total) - 28, from);
         if completion.len != 0 {
             completion.packet = packet;
             completion.offset = HEADERS as u32;
@@ -192,9 +192,13 @@ impl Server {
             token: r.user_data,
             len: r.extent.len,
             sum: summed.then_some(r.arg as u16),
+            done: r.extent.len != 0,
         };
         let ports = (udp.port, to_port);
-        datagram::send_frame(hop, ports, &payload, env, &mut self.counters);
+        if datagram::send_frame(hop, ports, &payload, env, &mut self.counters) && payload.done {
+            self.counters.add(Counter::Completions);
+            return true;
+        }
         let mut completion = r.complete(Status::Ok);
         completion.len = r.extent.len;
         self.finish(r, &completion, env);

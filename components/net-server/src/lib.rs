@@ -28,6 +28,8 @@
 //! | `express`, `train` | the short way of usual datagrams and segments |
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
+//! | `program` | the turns of the real system, in either placement |
+//! | [`Conventional`] | the same with payload by value, to compare with |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -43,6 +45,8 @@ mod checksum;
 mod classify;
 mod close;
 pub mod config;
+mod connection;
+mod conventional;
 pub mod counters;
 mod cut;
 mod datagram;
@@ -59,8 +63,11 @@ mod lists;
 mod outflow;
 mod packets;
 mod pending;
+#[cfg(feature = "program")]
+pub mod program;
 mod random;
 mod reassembly;
+mod receives;
 mod requests;
 mod resolve;
 mod server;
@@ -79,6 +86,8 @@ mod udp_send;
 mod wire;
 
 pub use config::Config;
+pub use connection::Connection;
+pub use conventional::{Conventional, Copied};
 pub use counters::{Counter, Counters};
 pub use environment::Environment;
 pub use server::{Server, Wakeup};

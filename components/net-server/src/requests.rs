@@ -48,7 +48,7 @@ pub(crate) enum Answer {
 pub(crate) type Answered = Result<Answer, Refusal>;
 
 /// Flags that the manager may set.
-const ALLOWED: u16 = flags::REQUEST_ALL | flags::MAY_HOLD | flags::SUMMED;
+const ALLOWED: u16 = (flags::REQUEST_ALL & !flags::REPOST) | flags::MAY_HOLD | flags::SUMMED;
 
 /// The IPv4 address and port of a message.
 pub(crate) fn endpoint(address: &WireAddress) -> Result<(Ipv4Address, u16), Refusal> {
@@ -276,6 +276,9 @@ impl Server {
     fn cancel(&mut self, r: &Request, env: &mut impl Environment) -> Answered {
         let wanted = |w: &Waiting| w.request.user_data == r.arg && w.request.client == r.client;
         if let Ok(s) = self.find(r) {
+            if self.give_back(s, r.arg) {
+                return Ok(Answer::Now(r.complete(Status::Ok)));
+            }
             let socket = &mut self.sockets[s as usize];
             let found = [&mut socket.recvs, &mut socket.sends, &mut socket.control]
                 .into_iter()

@@ -83,6 +83,8 @@ pub struct Server {
     pub(crate) counters: Counters,
     pub(crate) random: Random,
     pub(crate) pending: Pending,
+    /// Receives that wait with the manager.
+    pub(crate) receives: u32,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) sockets_used: u32,
     pub(crate) connections: Vec<Connection>,
@@ -146,6 +148,7 @@ impl Server {
             stack: Stack::new(facts, &mut random),
             counters: Counters::default(),
             pending: Pending::new(),
+            receives: 0,
             sockets: alloc::vec![Socket::FREE; config.max_sockets],
             sockets_used: 0,
             connections: (0..config.max_connections)
@@ -256,6 +259,11 @@ impl Server {
                 }
             }
             kind::NAME => self.name_in(&(*message).into()),
+            kind::RECEIVES => {
+                if let Err(fault) = self.receives_in(message.as_ref(), env) {
+                    self.fault(fault);
+                }
+            }
             op => {
                 self.counters.add(Counter::Requests);
                 let request = Request::from(*message);
@@ -327,7 +335,7 @@ impl Server {
             (Counter::UdpQueuesFree, self.udp_free.len() as u32),
             (Counter::HalfOpen, self.half_open),
             (Counter::TimeWait, self.time_wait.len()),
-            (Counter::RequestsPending, self.pending.len()),
+            (Counter::RequestsPending, self.pending.len() + self.receives),
             (Counter::Reassembling, self.reassembly.active),
             (Counter::PacketsHeld, self.packets.held()),
         ];

@@ -20,6 +20,7 @@ use crate::flows::Flow;
 use crate::inflow::{Inflow, View};
 use crate::lists::List;
 use crate::outflow::{Outflow, distance};
+use crate::receives::Waiting;
 use crate::wire::Emitted;
 
 /// A socket.
@@ -29,6 +30,8 @@ pub(crate) struct Socket {
     pub kind: Kind,
     /// `Recv`s, or on a listener `Accept`s.
     pub recvs: List,
+    /// `Recv`s that wait with the manager.
+    pub waiting: Waiting,
     pub sends: List,
     /// `Connect` or `Close`.
     pub control: List,
@@ -83,6 +86,7 @@ impl Socket {
         client: 0,
         kind: Kind::Free,
         recvs: List::EMPTY,
+        waiting: Waiting::NONE,
         sends: List::EMPTY,
         control: List::EMPTY,
         error: None,

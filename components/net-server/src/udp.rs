@@ -131,12 +131,12 @@ impl Server {
         let io = Io::new(&mut *env, &mut self.counters);
         self.stack.hear((ip.src, ip.src_mac), arrived.frame, io);
         let (at, len) = ((ip.payload_at + UDP_HEADER) as u32, len as u32);
-        let queue = &mut self.udp[udp.queue as usize];
-        if queue.datagrams == 0
-            && let Some(waiting) = self.pending.pop(&mut self.sockets[s as usize].recvs)
+        if self.udp[udp.queue as usize].datagrams == 0
+            && let Some(request) = self.take_receive(s)
         {
-            return self.straight(&waiting.request, (arrived.packet, at, len), from, env);
+            return self.straight(&request, (arrived.packet, at, len), from, env);
         }
+        let queue = &mut self.udp[udp.queue as usize];
         let fits = queue.bytes + len <= self.config.udp_receive_queue as u32;
         if queue.datagrams == UDP_DATAGRAMS || !fits {
             return self.dropped(Counter::DropReceiveQueue);
@@ -293,12 +293,12 @@ impl Server {
     }
 
     /// Fills waiting receives with queued datagrams.
-    fn deliver_udp(&mut self, s: u32, udp: Udp, env: &mut impl Environment) {
-        while self.udp[udp.queue as usize].datagrams != 0 {
-            let Some(waiting) = self.pending.pop(&mut self.sockets[s as usize].recvs) else {
+    pub(crate) fn deliver_udp(&mut self, s: u32, udp: Udp, env: &mut impl Environment) {
+        while udp.port != 0 && self.udp[udp.queue as usize].datagrams != 0 {
+            let Some(request) = self.take_receive(s) else {
                 return;
             };
-            let completion = self.take_datagram(udp, &waiting.request, env);
+            let completion = self.take_datagram(udp, &request, env);
             self.complete(&completion, env);
         }
     }
@@ -362,16 +362,15 @@ impl Server {
         let Some(s) = self.flows.udp(flow.port) else {
             return;
         };
-        let socket = &mut self.sockets[s as usize];
-        let Kind::Udp(udp) = socket.kind else {
+        let Kind::Udp(udp) = self.sockets[s as usize].kind else {
             return;
         };
         if udp.peer != Some((flow.remote, flow.remote_port)) {
             return;
         }
-        match self.pending.pop(&mut socket.recvs) {
-            Some(waiting) => self.answer_waiting(&waiting, status, env),
-            None => socket.error = Some(status),
+        match self.take_receive(s) {
+            Some(request) => self.answer(&request, status, env),
+            None => self.sockets[s as usize].error = Some(status),
         }
     }
 }

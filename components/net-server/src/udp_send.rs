@@ -136,6 +136,7 @@ impl Server {
             token: r.user_data,
             len: r.extent.len,
             sum: (r.flags & flags::SUMMED != 0).then_some(r.arg as u16),
+            done: false,
         };
         let ends = (port, to, to_port);
         let counters = &mut self.counters;

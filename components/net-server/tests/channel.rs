@@ -58,7 +58,7 @@ fn pair() -> (Manager, Channel) {
         headers,
         slots,
     };
-    let channel = Channel::attach(&control, headers, slots, &INFO).unwrap();
+    let channel = Channel::attach(&control, headers, slots, &INFO, false).unwrap();
     (manager, channel)
 }
 
@@ -107,6 +107,7 @@ fn entries_headers_and_frames_pass() {
             offset: 16
         }),
         segment: Some(1460),
+        done: false,
         frames: 0,
     }));
     assert!(channel.transmit(&Outgoing::whole(b"all of it")));
@@ -180,6 +181,7 @@ fn segments_take_frames_that_come_back_with_their_slot() {
         checksum: None,
         segment: Some(1460),
         frames,
+        done: false,
     };
     assert!(!channel.transmit(&segment(most + 1)));
     let (mut left, mut slots) = (SEGMENT_FRAMES, 0);
@@ -248,15 +250,15 @@ fn what_does_not_fit_is_refused_at_the_start() {
     let (headers, slots) = (region(headers_bytes(MTU)), region(send_slots_bytes(MTU)));
     let control = region(SERVER_CONTROL_BYTES);
     for mtu in [9000, 65536, u32::MAX] {
-        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO });
+        let refused = Channel::attach(&control, headers, slots, &NicInfo { mtu, ..INFO }, false);
         assert_eq!(refused.err(), Some(ChannelError::Mtu(mtu)));
     }
-    let unformatted = Channel::attach(&control, headers, slots, &INFO);
+    let unformatted = Channel::attach(&control, headers, slots, &INFO, false);
     assert_eq!(
         unformatted.err(),
         Some(ChannelError::Ring(AttachError::Magic(0)))
     );
-    let small = Channel::attach(&region(64), headers, slots, &INFO);
+    let small = Channel::attach(&region(64), headers, slots, &INFO, false);
     assert_eq!(small.err(), Some(ChannelError::Region));
 }
 

@@ -70,15 +70,18 @@ impl<'a> Keeping<'a> {
     /// # Errors
     /// [`Cause::Rule`] if it is to be its own.
     pub fn of(
-        components: &'a mut [Component],
+        components: &'a mut [Option<Component>],
         index: usize,
         keeper: Option<Keeper>,
     ) -> Result<(&'a mut Component, Option<Self>), Cause> {
+        const NONE: Cause = Cause::Rule("it, or its I/O manager, has no domain of its own");
         let Some(Keeper { manager, client }) = keeper else {
-            return Ok((&mut components[index], None));
+            return Ok((components[index].as_mut().ok_or(NONE)?, None));
         };
         let both = components.get_disjoint_mut([index, usize::from(manager)]);
         let [component, manager] = both.map_err(|_| Cause::Rule("it is its own I/O manager"))?;
+        let manager = manager.as_mut().ok_or(NONE)?;
+        let component = component.as_mut().ok_or(NONE)?;
         Ok((component, Some(Self { manager, client })))
     }
 

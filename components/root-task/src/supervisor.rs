@@ -57,8 +57,8 @@ impl System {
             bytes >> 10,
         ));
         for (index, component) in self.components.iter().enumerate() {
+            self.set_state(index, State::Running)?;
             if let Some(component) = component {
-                self.set_state(index, State::Running)?;
                 component
                     .start()
                     .context(self.plan.components[index].name)?;
@@ -84,8 +84,10 @@ impl System {
         }
     }
 
+    /// Whether the component lives, or its host if it is a guest.
     fn alive(&self, index: usize) -> bool {
-        self.components.get(index).is_some_and(Option::is_some)
+        let domain = self.components.get(self.plan.domain(index));
+        domain.is_some_and(Option::is_some)
     }
 
     fn update_gauges(&self) {
@@ -93,7 +95,9 @@ impl System {
             let (bytes, slots) = self.kernel.free();
             monitor.free_bytes.set(bytes);
             monitor.free_slots.set(slots as u64);
-            let running = self.components.iter().flatten().count();
+            let running = (0..self.components.len())
+                .filter(|n| self.alive(*n))
+                .count();
             monitor.running.set(running as u64);
         }
     }
@@ -132,8 +136,8 @@ impl System {
         found
     }
 
-    /// Reports a fault and reclaims the component, and those whose memory it
-    /// holds: they cannot go on without.
+    /// Reports a fault and reclaims the component, with its guests and those
+    /// whose memory it holds: they cannot go on without.
     fn bury(&mut self, index: usize, thread: usize, report: &Report) -> Result<(), Failure> {
         // Another thread's report of a component that is dead already.
         let Some(component) = self.components.get(index).and_then(Option::as_ref) else {
@@ -153,7 +157,15 @@ impl System {
         for client in self.clients_of(index) {
             self.end(client, name)?;
         }
+        let guests: Vec<usize> = self.plan.guests(index).collect();
+        for guest in &guests {
+            let guest = self.plan.components[*guest].name;
+            self.report(format_args!("ENDED component={guest} with={name}"));
+        }
         self.reclaim(index)?;
+        for guest in guests {
+            self.set_state(guest, State::Dead)?;
+        }
         self.update_gauges();
         self.tell_watchers();
         Ok(())
@@ -188,6 +200,10 @@ impl System {
         }
         self.devices
             .release_pins(&self.plan.components[index].devices);
+        for guest in self.plan.guests(index) {
+            self.devices
+                .release_pins(&self.plan.components[guest].devices);
+        }
         self.release_regions()?;
         self.release_orphans()?;
         self.set_state(index, State::Dead)?;

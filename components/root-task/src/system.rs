@@ -19,7 +19,7 @@ use crate::boot;
 use crate::component::{Component, absolute, fault_badge, forward_badge};
 use crate::device::{Devices, Granted, issue_ports};
 use crate::failure::{Cause, Context, Failure};
-use crate::holding::{Hoard, Keeping, cnode_bits};
+use crate::holding::{Keeping, cnode_bits};
 use crate::kernel::{Kernel, Pool, cap_in, place};
 use crate::region::Region;
 use crate::serial;
@@ -36,7 +36,7 @@ pub struct System {
     pub plan: Plan,
     /// By number; `None` once reclaimed.
     pub regions: Vec<Option<Region>>,
-    /// By number; `None` once dead.
+    /// By number; `None` once dead, and for guests, whose domain is their host's.
     pub components: Vec<Option<Component>>,
     /// The machine's devices.
     pub devices: Devices,
@@ -108,7 +108,7 @@ pub fn build(boot_info: BootInfoPtr) -> Result<System, Failure> {
         kernel,
         plan,
         regions: regions.into_iter().map(Some).collect(),
-        components: components.into_iter().map(Some).collect(),
+        components,
         devices,
         faults,
         monitor,
@@ -118,15 +118,29 @@ pub fn build(boot_info: BootInfoPtr) -> Result<System, Failure> {
     })
 }
 
-fn create(kernel: &mut Kernel, plan: &Plan, images: &[&[u8]]) -> Result<Vec<Component>, Failure> {
+fn create(
+    kernel: &mut Kernel,
+    plan: &Plan,
+    images: &[&[u8]],
+) -> Result<Vec<Option<Component>>, Failure> {
     let mut components = Vec::new();
     for (index, description) in plan.components.iter().enumerate() {
+        if description.host.is_some() {
+            components.push(None);
+            continue;
+        }
         let about = format_args!("component {}", description.name);
         let bits = cnode_bits(plan, index, images).context(about)?;
         let component = Component::create(kernel, description, bits);
-        components.push(component.context(about)?);
+        components.push(Some(component.context(about)?));
     }
     Ok(components)
+}
+
+/// Component `index`, which has a domain of its own.
+fn built(components: &[Option<Component>], index: usize) -> Result<&Component, Cause> {
+    let component = components.get(index).and_then(Option::as_ref);
+    component.ok_or(Cause::Rule("a guest is named where its host should be"))
 }
 
 /// What is at hand while components are built.
@@ -142,35 +156,43 @@ impl Site<'_> {
     /// Gives all components what they are to have, then tells them.
     fn furnish_all(
         &mut self,
-        components: &mut [Component],
+        components: &mut [Option<Component>],
         plan: &Plan,
         images: &[&[u8]],
     ) -> Result<(), Failure> {
         let mut granted = Vec::new();
         for (index, description) in plan.components.iter().enumerate() {
-            let image = images[usize::from(description.image)];
-            let devices = self.furnish(components, index, description, image);
-            granted.push(devices.context(format_args!("component {}", description.name))?);
+            let about = format_args!("component {}", description.name);
+            if description.host.is_none() {
+                let image = images[usize::from(description.image)];
+                self.furnish(components, index, description, image)
+                    .context(about)?;
+            }
+            let domain = &mut components[plan.domain(index)];
+            let domain = domain
+                .as_mut()
+                .ok_or(Cause::Rule("its host has no domain"))?;
+            granted.push(self.grant_devices(domain, description).context(about)?);
         }
         // Last, since a manager is told what it holds of components behind it.
-        for ((component, plan), granted) in
-            components.iter_mut().zip(&plan.components).zip(&granted)
-        {
-            self.introduce(component, plan, granted)
-                .context(format_args!("component {}: start-up page", plan.name))?;
+        for (index, component) in components.iter_mut().enumerate() {
+            if let Some(component) = component {
+                let name = plan.components[index].name;
+                self.introduce(component, plan, index, &granted)
+                    .context(format_args!("component {name}: start-up page"))?;
+            }
         }
         Ok(())
     }
 
-    /// Gives component `index` its program, threads, memory, capabilities and
-    /// devices; the latter are returned.
+    /// Gives component `index` its program, threads, memory and capabilities.
     fn furnish(
         &mut self,
-        components: &mut [Component],
+        components: &mut [Option<Component>],
         index: usize,
         description: &Description<&str, &[u8]>,
         image: &[u8],
-    ) -> Result<Vec<Granted>, Failure> {
+    ) -> Result<(), Failure> {
         self.grant_all(components, index, description)?;
         let (component, mut keeping) = Keeping::of(components, index, description.keeper)?;
         if let Some(keeping) = &mut keeping {
@@ -186,9 +208,18 @@ impl Site<'_> {
                     mapping.region, mapping.vaddr
                 ))?;
         }
+        Ok(())
+    }
+
+    /// Gives a component's devices to its domain.
+    fn grant_devices(
+        &mut self,
+        domain: &mut Component,
+        description: &Description<&str, &[u8]>,
+    ) -> Result<Vec<Granted>, Failure> {
         let mut granted = Vec::new();
         for device in &description.devices {
-            let found = self.devices.grant(self.kernel, component, device);
+            let found = self.devices.grant(self.kernel, domain, device);
             granted.push(found.context(format_args!("device {}", device.name))?);
         }
         Ok(granted)
@@ -197,7 +228,7 @@ impl Site<'_> {
     /// Gives component `index` its capabilities.
     fn grant_all(
         &self,
-        components: &[Component],
+        components: &[Option<Component>],
         index: usize,
         description: &Description<&str, &[u8]>,
     ) -> Result<(), Failure> {
@@ -206,7 +237,7 @@ impl Site<'_> {
                 .context(format_args!("capability {:#x}", cap.slot))?;
         }
         if description.keeps.is_some() {
-            let at = components[index].place(slot::FORWARD)?;
+            let at = built(components, index)?.place(slot::FORWARD)?;
             let badge = forward_badge(index);
             at.mint(&absolute(self.faults), CapRights::write_only(), badge)?;
         }
@@ -239,39 +270,53 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Tells a component about itself.
+    /// Tells component `index` about itself, and about its guests. `granted` are
+    /// the devices of all.
     fn introduce(
         &mut self,
         component: &mut Component,
-        description: &Description<&str, &[u8]>,
-        granted: &[Granted],
+        plan: &Plan,
+        index: usize,
+        granted: &[Vec<Granted>],
     ) -> Result<(), Cause> {
+        let mut records = self.records(&plan.components[index], &granted[index]);
+        if let Some(hoard) = &component.hoard {
+            records.extend(hoard.records());
+        }
+        for guest in plan.guests(index) {
+            records.extend(self.records(&plan.components[guest], &granted[guest]));
+        }
+        component.introduce(self.kernel, self.windows, records)
+    }
+
+    /// What a component is told about itself.
+    fn records<'r>(
+        &self,
+        description: &'r Description<&'r str, &'r [u8]>,
+        granted: &'r [Granted],
+    ) -> Vec<Record<&'r str, &'r [u8]>> {
         let located = description.records.iter().map(|r| self.locate(r.clone()));
         let devices = description.devices.iter().zip(granted);
         let devices = devices.map(|(d, g)| Record::Device(g.record(d.name)));
-        let held = component
-            .hoard
-            .as_ref()
-            .map_or_else(Vec::new, Hoard::records);
-        let records = located.chain(devices).chain(held).collect();
-        component.introduce(self.kernel, self.windows, records)
+        located.chain(devices).collect()
     }
 
     /// Puts a capability into the CSpace of component `index`.
     fn grant(
         &self,
-        components: &[Component],
+        components: &[Option<Component>],
         index: usize,
         GrantedCap { slot, grant }: &GrantedCap,
     ) -> Result<(), Failure> {
-        let at = components[index].place(*slot)?;
+        let own = built(components, index)?;
+        let at = own.place(*slot)?;
         match *grant {
             Grant::Signal { component, badge } => {
-                let peer = components[usize::from(component)].notification;
+                let peer = built(components, component.into())?.notification;
                 at.mint(&absolute(peer), CapRights::write_only(), badge)?;
             }
             Grant::Call { component, badge } => {
-                let peer = components[usize::from(component)].endpoint;
+                let peer = built(components, component.into())?.endpoint;
                 let peer = peer.ok_or(Cause::Rule("the peer has no endpoint to be called on"))?;
                 // On 5.0.0 only the right to grant lets a call be answered.
                 let call = CapRights::new(true, true, false, true);
@@ -280,11 +325,11 @@ impl Site<'_> {
             Grant::Frames { region } => {
                 let frames = &self.regions[usize::from(region)].frames;
                 for (slot, &frame) in (*slot..).zip(frames) {
-                    let at = components[index].place(slot)?;
+                    let at = own.place(slot)?;
                     at.copy(&place(frame), CapRights::all())?;
                 }
             }
-            Grant::IoPorts { first, last } => issue_ports(&components[index], *slot, first, last)?,
+            Grant::IoPorts { first, last } => issue_ports(own, *slot, first, last)?,
         }
         Ok(())
     }
@@ -330,7 +375,7 @@ fn monitor(
     site: &mut Site<'_>,
     own: &mut Pool,
     plan: &Plan,
-    components: &[Component],
+    components: &[Option<Component>],
 ) -> Result<Option<Monitor>, Cause> {
     let Some(place) = plan.root_monitor else {
         return Ok(None);
@@ -343,7 +388,7 @@ fn monitor(
     let console = usize::from(place.console);
     Ok(Some(Monitor {
         log: LogWriter::attach(memory)?,
-        signal: signal(site.kernel, own, &components[console], place.badge)?,
+        signal: signal(site.kernel, own, built(components, console)?, place.badge)?,
         console,
         free_bytes: page.gauge("untyped_free_bytes"),
         free_slots: page.gauge("slots_free"),
@@ -359,7 +404,7 @@ fn watch(
     site: &mut Site<'_>,
     own: &mut Pool,
     plan: &Plan,
-    components: &[Component],
+    components: &[Option<Component>],
 ) -> Result<Watch, Cause> {
     let Some(lifecycle) = &plan.lifecycle else {
         return Ok((None, Vec::new()));
@@ -374,7 +419,7 @@ fn watch(
     let mut watchers = Vec::new();
     for &(component, badge) in &lifecycle.watchers {
         let watcher = usize::from(component);
-        let cap = signal(site.kernel, own, &components[watcher], badge)?;
+        let cap = signal(site.kernel, own, built(components, watcher)?, badge)?;
         watchers.push((watcher, cap));
     }
     Ok((Some(memory), watchers))

@@ -4,11 +4,12 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use spin::Once;
+
 use sel4::cap;
 use shared_ring::{Region, SharedMemory};
 use system_description::fault::Fault;
 use system_description::startup::{HEADER_BYTES, Records, StartupError};
-
 use system_description::{Protocol, Record, Role, ThreadRecord, map};
 
 use crate::link::is_own;
@@ -23,6 +24,9 @@ pub struct Component {
     name: &'static str,
     system: &'static str,
     index: u16,
+    /// Whose records of the start-up page these are: 0 for the component that
+    /// the page is for, then its guests.
+    place: usize,
 }
 
 /// What [`Component::recv`] got.
@@ -46,17 +50,23 @@ pub enum Event {
     Fault(Fault),
 }
 
-/// One bit for each `Memory` record that was taken, in order.
-static TAKEN: AtomicU32 = AtomicU32::new(0);
+/// Components that a start-up page can describe.
+pub(crate) const PLACES: usize = 1 + map::MAX_GUESTS;
+
+/// By place: the component, then its guests.
+static COMPONENTS: [Once<Component>; PLACES] = [const { Once::new() }; PLACES];
+/// By place: one bit for each `Memory` record that was taken, in order.
+static TAKEN: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
 /// The data region was taken.
 static REGION_TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Component {
-    /// Checks the start-up page.
+    /// Checks the start-up page: the component that it is for. Its guests are
+    /// known from then on.
     ///
     /// # Errors
     /// A [`StartupError`] if root task and component do not match.
-    pub(crate) fn from_startup_page() -> Result<Self, StartupError> {
+    pub(crate) fn from_startup_page() -> Result<&'static Self, StartupError> {
         // SAFETY: the root task maps at least one page there, read-only, and
         // never changes it.
         let page = unsafe { slice::from_raw_parts(map::STARTUP as *const u8, map::PAGE as usize) };
@@ -68,7 +78,21 @@ impl Component {
         }
         // SAFETY: as above; it maps as many pages as the header says.
         let page = unsafe { slice::from_raw_parts(map::STARTUP as *const u8, bytes) };
-        let records = Records::new(page)?;
+        let (mut records, mut rest) = Records::new(page)?.split();
+        for (place, at) in COMPONENTS.iter().enumerate() {
+            let component = Self::of(records, place)?;
+            at.call_once(|| component);
+            if rest.is_empty() {
+                return COMPONENTS[0].get().ok_or(StartupError::Malformed);
+            }
+            (records, rest) = rest.split();
+        }
+        // More guests than there are places.
+        Err(StartupError::Malformed)
+    }
+
+    /// The component with these records.
+    fn of(records: Records<'static>, place: usize) -> Result<Self, StartupError> {
         match { records }.next() {
             Some(Record::Component {
                 name,
@@ -79,9 +103,33 @@ impl Component {
                 name,
                 system,
                 index,
+                place,
             }),
             _ => Err(StartupError::Malformed),
         }
+    }
+
+    /// The components that run in this one's protection domain and first
+    /// thread, in order of start. Their capabilities, memory and signals are
+    /// this one's; each knows only its own by name.
+    pub fn guests(&self) -> impl Iterator<Item = &'static Self> + use<> {
+        let behind = match self.place {
+            0 => &COMPONENTS[1..],
+            _ => &[],
+        };
+        behind.iter().map_while(Once::get)
+    }
+
+    /// Badge bits of all signals that are for this component.
+    #[must_use]
+    pub fn hears(&self) -> u64 {
+        let links = self.links().fold(0, |bits, link| bits | link.badge);
+        let irqs = self.devices().filter_map(|device| device.irq);
+        irqs.fold(links, |bits, irq| bits | irq.badge)
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place
     }
 
     pub(crate) fn records(&self) -> Records<'static> {
@@ -188,7 +236,7 @@ impl Component {
             .find(|(_, (n, span))| *n == name && span.paddr == 0)?;
         let base = NonNull::new(span.vaddr as *mut u8)?;
         let bit = 1 << nth;
-        if TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+        if TAKEN[self.place].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return None;
         }
         // SAFETY: the root task maps this span for this component alone and

@@ -3,11 +3,7 @@
 
 use core::panic::PanicInfo;
 
-use spin::Once;
-
 use crate::{Component, logging, threads};
-
-static COMPONENT: Once<Component> = Once::new();
 
 /// What every thread runs; called by what `entry!` defines. The first thread
 /// checks the start-up page, sets up the log and runs `main`; any other waits
@@ -19,7 +15,6 @@ pub fn start(thread: usize, main: fn(&'static Component) -> !) -> ! {
     }
     match Component::from_startup_page() {
         Ok(component) => {
-            let component = COMPONENT.call_once(|| component);
             logging::start(component);
             main(component)
         }

@@ -21,6 +21,8 @@
 //! ```
 #![no_std]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -37,6 +39,7 @@ pub mod heap;
 mod holding;
 mod link;
 mod logging;
+pub mod server;
 pub mod threads;
 mod timer;
 
@@ -48,7 +51,7 @@ pub use entry::{panicked, start};
 pub use holding::{ClientSpace, Holding, Owner, PageError};
 pub use link::Link;
 pub use system_description::fault::{Access, Fault, Kind as FaultKind};
-pub use system_description::{Protocol, Role, quota};
+pub use system_description::{Protocol, Role, message, quota};
 pub use threads::thread_index;
 pub use timer::Timer;
 

@@ -20,6 +20,9 @@ pub struct Link {
     pub peer: &'static str,
     /// Its number in the system, as in the lifecycle region.
     pub peer_index: u16,
+    /// Whether it runs in the same thread as this one: signals to it do
+    /// nothing, since it looks by itself when this one is done.
+    pub near: bool,
     /// What is spoken.
     pub protocol: Protocol,
     /// Which end this is.
@@ -55,6 +58,7 @@ impl Link {
             name: record.name,
             peer: record.peer,
             peer_index: record.peer_index,
+            near: record.near,
             protocol: record.protocol,
             role: record.role,
             index: record.index,
@@ -73,7 +77,8 @@ impl Link {
         }
     }
 
-    /// Wakes the peer. Does nothing if this end may not, or if the peer died.
+    /// Wakes the peer. Does nothing if this end may not, if the peer is near, or
+    /// if it died.
     #[inline]
     pub fn signal(&self) {
         if self.signal != 0 {

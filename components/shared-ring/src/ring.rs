@@ -259,6 +259,10 @@ pub struct Consumer<T, M = SharedRing<T>> {
     head: u32,
     tail: u32,
     capacity: u32,
+    /// What [`Consumer::arm`] asks for.
+    wish: u32,
+    /// What was asked for last, having found nothing after that.
+    asked: u32,
     entry: PhantomData<fn() -> T>,
 }
 
@@ -281,8 +285,18 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
             head: 0,
             tail: 0,
             capacity,
+            wish: LOUD,
+            asked: NEVER,
             entry: PhantomData,
         }
+    }
+
+    /// Has [`Consumer::arm`] ask for nothing, if `near`: the producer runs in
+    /// the thread that calls it, which then looks again by itself.
+    #[must_use]
+    pub fn near(self, near: bool) -> Self {
+        let wish = if near { NEVER } else { LOUD };
+        Self { wish, ..self }
     }
 
     /// Takes the next entry, if there is one.
@@ -331,14 +345,15 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     }
 
     /// Asks for a signal, then looks once more; true if the caller may sleep.
+    /// Whoever has asked before, and was not answered since, need not again.
     ///
-    /// Signalling protocol, steps C1 to C3.
+    /// Signalling protocol, steps C1 to C4.
     ///
     /// # Errors
     /// As [`Consumer::pop`].
     #[inline]
     pub fn arm(&mut self) -> Result<bool, RingError> {
-        self.arm_with(LOUD)
+        self.arm_with(self.wish)
     }
 
     /// As [`Consumer::arm`], asking to be woken for quiet entries too.
@@ -350,20 +365,41 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
         self.arm_with(ANY)
     }
 
-    #[inline]
+    #[inline(always)]
     fn arm_with(&mut self, wish: u32) -> Result<bool, RingError> {
+        // C4: what was asked for stands, so a signal is still to come for what
+        // we have not seen: it follows the clearing.
+        // Who asks for nothing always looks.
+        let stands = wish != NEVER
+            && self.asked == wish
+            && self.head == self.tail
+            && self.memory.load(Word::WantsSignal, Ordering::Relaxed) == wish;
+        match stands {
+            true => Ok(true),
+            false => self.ask(wish),
+        }
+    }
+
+    #[inline(never)]
+    fn ask(&mut self, wish: u32) -> Result<bool, RingError> {
+        self.asked = NEVER;
         // C1: ask.
         self.memory
             .store(Word::WantsSignal, wish, Ordering::Relaxed);
         // C2: the asking must be visible before we look again.
         self.memory.fence();
         // C3: look again; an entry published before the flag was seen is here.
-        Ok(self.head == self.tail && !self.refresh()?)
+        let idle = self.head == self.tail && !self.refresh()?;
+        if idle {
+            self.asked = wish;
+        }
+        Ok(idle)
     }
 
     /// Withdraws the request for a signal, once awake for another reason.
     #[inline]
     pub fn disarm(&mut self) {
+        self.asked = NEVER;
         self.memory
             .store(Word::WantsSignal, NEVER, Ordering::Relaxed);
     }

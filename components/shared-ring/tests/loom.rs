@@ -114,8 +114,9 @@ fn entry(n: u32) -> [u32; 2] {
 }
 
 /// Sends `count` entries, one publish each, to a consumer that sleeps whenever
-/// it may. A lost wake-up is a deadlock, which loom reports.
-fn exchange(count: u32) {
+/// it may, having asked `times` times. A lost wake-up is a deadlock, which loom
+/// reports.
+fn exchange(count: u32, times: u32) {
     let memory = Modelled::new(false);
     let bell = Notification::new();
     let (their_memory, their_bell) = (memory.clone(), bell.clone());
@@ -137,7 +138,7 @@ fn exchange(count: u32) {
                 next += 1;
             }
             None => {
-                if consumer.arm().unwrap() {
+                if (0..times).all(|_| consumer.arm().unwrap()) {
                     bell.wait();
                 }
             }
@@ -152,7 +153,14 @@ fn no_wake_up_is_lost_and_no_entry_is_torn() {
     // every protocol error that has been tried (see below for one).
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
-    model.check(|| exchange(2));
+    model.check(|| exchange(2, 1));
+}
+
+#[test]
+fn what_was_asked_for_stands_until_it_is_answered() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| exchange(2, 2));
 }
 
 #[test]

@@ -128,6 +128,25 @@ fn the_flag_is_answered_once() {
 }
 
 #[test]
+fn asking_again_finds_out_what_was_answered() {
+    let (_, mut producer, mut consumer) = ring();
+    for n in 0..3 {
+        assert_eq!(consumer.arm(), Ok(true));
+        assert_eq!(consumer.arm(), Ok(true), "that stands");
+        producer.push(&[n, n]).unwrap();
+        assert!(producer.publish());
+        assert_eq!(consumer.arm(), Ok(false), "it was answered");
+        assert_eq!(consumer.pop(), Ok(Some([n, n])));
+        assert_eq!(consumer.pop(), Ok(None));
+    }
+    assert_eq!(consumer.arm(), Ok(true));
+    assert_eq!(consumer.arm_for_anything(), Ok(true), "more than stands");
+    assert!(producer.is_asked_for_anything());
+    producer.push_quietly(&[4, 4]).unwrap();
+    assert!(producer.publish());
+}
+
+#[test]
 fn quiet_entries_wake_only_who_asked_for_anything() {
     let (_, mut producer, mut consumer) = ring();
     consumer.arm().unwrap();

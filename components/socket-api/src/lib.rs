@@ -30,6 +30,7 @@ mod account;
 mod address;
 mod layout;
 mod message;
+mod messages;
 pub mod null;
 mod op;
 mod packet;
@@ -45,10 +46,14 @@ pub use layout::{
     send_slots_bytes, whole_slot_bytes,
 };
 pub use message::{Completion, Extent, Request};
+pub use messages::{
+    Inbox, MESSAGE, MESSAGE_BYTES, MessageEnd, MessageSizes, Outbox, SOCKET_BLOCK,
+    SOCKET_HELD_BLOCKS, attach_messages,
+};
 pub use op::{Op, SocketKind, Status, flags};
 pub use packet::{
     DELIVER_MORE, Deliver, Delivery, Further, Message, NAME_BYTES, NO_PACKET, Name, PACKET_BUFFERS,
-    Packet, Part, RELEASE_MOST, Release, Retire, SEGMENT_PARTS, SlotDone, TRANSMIT_PARTS, Transmit,
-    kind, packet_flags,
+    Packet, Part, RELEASE_MOST, Receives, Release, Retire, SEGMENT_PARTS, SlotDone, TRANSMIT_PARTS,
+    Transmit, kind, packet_flags,
 };
 pub use passing::{Passing, Semantics, Technique};

@@ -41,7 +41,8 @@ pub struct Request {
     /// Returned in the completion: the client's word, or the manager's token.
     pub user_data: u64,
     /// The bytes to send, or the room to receive into. On the server's hop
-    /// the address is 0.
+    /// the address is 0, or with conventional IPC, for a `Send`, where its
+    /// message is ([`Outbox`](crate::Outbox)).
     pub extent: Extent,
     /// Destination, or address to bind or connect to.
     pub address: WireAddress,
@@ -78,10 +79,12 @@ pub struct Completion {
     /// Meaning by operation; see [`Op`].
     pub arg: u64,
     /// On the server's hop, for a `Recv`: the packet that the last bytes are
-    /// in, or [`NO_PACKET`](crate::NO_PACKET). 0 on the client's hop.
+    /// in, or [`NO_PACKET`](crate::NO_PACKET); with conventional IPC
+    /// [`MESSAGE`](crate::MESSAGE), if there are bytes. 0 on the client's hop.
     pub packet: u32,
     /// The first of those bytes, counted from the start of the frame; they end
-    /// the `len` bytes of the completion.
+    /// the `len` bytes of the completion. With conventional IPC the position
+    /// of the message that has all of them.
     pub offset: u32,
 }
 

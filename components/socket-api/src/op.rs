@@ -205,8 +205,13 @@ pub mod flags {
     /// `Send`, server's hop: `arg` is the ones' complement sum of the extent,
     /// folded to 16 bits, as two bytes in memory order.
     pub const SUMMED: u16 = 1 << 6;
+    /// `Send` of a socket for datagrams, client's hop: once it is over, `arg`
+    /// bytes from its address on are room to receive into. It becomes a `Recv`
+    /// of the same word, and is answered as that; only if it failed, or cannot
+    /// become one, it is answered as a `Send`, and wakes the client.
+    pub const REPOST: u16 = 1 << 7;
     /// Request flags that clients may use; others are refused.
-    pub const REQUEST_ALL: u16 = NO_WAIT | REUSE_ADDRESS | NO_DELAY | QUIET | BLOCKED;
+    pub const REQUEST_ALL: u16 = NO_WAIT | REUSE_ADDRESS | NO_DELAY | QUIET | BLOCKED | REPOST;
     /// Completion: the datagram was longer than the extent.
     pub const TRUNCATED: u32 = 1 << 0;
     /// Completion of a `Recv`, server's hop: the packet is not needed any more.

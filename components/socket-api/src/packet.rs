@@ -18,6 +18,7 @@
 //! | `DELIVER` | server → manager | bytes of a packet for a `Recv`: [`Deliver`] |
 //! | `RELEASE` | server → manager | packets that are not needed any more: [`Release`] |
 //! | `TRANSMIT` | server → manager | send a frame: [`Transmit`] |
+//! | `RECEIVES` | manager → server | more receives wait: [`Receives`] |
 //! | `RETIRE` | server → manager | a `Send` completed early is done: [`Retire`] |
 
 use zerocopy::{
@@ -40,6 +41,8 @@ pub mod kind {
     pub const RETIRE: u16 = 0x104;
     /// [`Name`](super::Name).
     pub const NAME: u16 = 0x105;
+    /// [`Receives`](super::Receives).
+    pub const RECEIVES: u16 = 0x106;
 }
 
 /// Bits of the `flags` of packets.
@@ -65,6 +68,10 @@ pub mod packet_flags {
     /// `Transmit`: more references of the same frame follow in the next entry,
     /// of which only `flags`, `count` and `parts` count.
     pub const MORE: u16 = 1 << 5;
+    /// `Transmit` of one entry, with parts: the server is done with the `Send` of
+    /// the last one, as a completion with `Ok` and all its bytes right behind
+    /// this entry would say.
+    pub const DONE: u16 = 1 << 6;
 }
 
 /// No packet, in [`Completion::packet`].
@@ -130,7 +137,7 @@ macro_rules! messages {
     )* };
 }
 
-messages!(Request Completion Packet Deliver Release Transmit Retire Name);
+messages!(Request Completion Packet Deliver Release Transmit Retire Name Receives);
 
 /// A packet that arrived. The server owns it until it releases it.
 #[derive(
@@ -154,13 +161,19 @@ pub struct Packet {
     /// end of the IP header to the total length), as two bytes in memory
     /// order; for IPv4 packets that are not `VERIFIED`.
     pub sum: u32,
+    /// Where the bytes behind all headers begin in the frame, and where they
+    /// end; 0 for packets that are `WHOLE`.
+    pub start: u32,
+    /// As `start`.
+    pub end: u32,
     /// Receive buffers that it takes beyond the first, fewer than
     /// [`PACKET_BUFFERS`].
     pub following: u32,
+    /// With conventional IPC, where in the region of payload the bytes from
+    /// `start` on are, but for those that came with the headers; else 0.
+    pub place: u32,
     /// 0.
-    pub reserved2: u32,
-    /// 0.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 /// Most receive buffers of one [`Packet`].
@@ -333,6 +346,32 @@ pub struct Retire {
     pub token: u64,
     /// 0.
     pub reserved2: [u64; 6],
+}
+
+/// More receives of a socket for datagrams wait with the manager, behind those
+/// that do already. The server answers the oldest by naming all of them; how much
+/// room it has is the manager's to know: `len` is the datagram's, and what does
+/// not fit is cut.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Receives {
+    /// [`kind::RECEIVES`].
+    pub kind: u16,
+    /// 0.
+    pub reserved: u16,
+    /// The socket.
+    pub socket: u32,
+    /// What stands for the oldest of them in completions, [`Deliver`] and
+    /// `Cancel`, which takes one back; the same for all of a socket's life.
+    pub token: u64,
+    /// Whose they are.
+    pub client: u32,
+    /// How many more.
+    pub count: u32,
+    /// 0.
+    pub reserved2: [u64; 5],
 }
 
 /// Bytes in one [`Name`].

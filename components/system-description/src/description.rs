@@ -30,7 +30,7 @@ pub struct SystemDescription<S, B> {
     pub root_monitor: Option<RootMonitor>,
 }
 
-/// One protection domain.
+/// One component: a protection domain, or a guest in that of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(
     serialize = "S: Serialize, B: Serialize",
@@ -41,6 +41,10 @@ pub struct Component<S, B> {
     pub name: S,
     /// Which ELF image of the payload it runs.
     pub image: u16,
+    /// The component in whose protection domain and first thread it runs, if it
+    /// has none of its own. It then has neither threads, mappings nor
+    /// capabilities here: what its records name is the host's.
+    pub host: Option<u16>,
     /// log2 of the slots in its CSpace.
     pub cnode_bits: u8,
     /// Whether others may be given the right to call it.
@@ -62,6 +66,17 @@ pub struct Component<S, B> {
     /// manager a `Space` record per client and a `Holding` record for each part
     /// of the clients' memory.
     pub records: Vec<Record<S, B>>,
+}
+
+impl<S, B> Component<S, B> {
+    /// Whether it has nothing that only a protection domain can have.
+    fn owns_nothing(&self) -> bool {
+        self.threads.is_empty()
+            && self.mappings.is_empty()
+            && self.caps.is_empty()
+            && self.keeper.is_none()
+            && self.keeps.is_none()
+    }
 }
 
 /// The I/O manager that holds a component's memory: program, stacks and the
@@ -290,6 +305,24 @@ impl fmt::Display for DescriptionError {
 
 impl core::error::Error for DescriptionError {}
 
+impl<S, B> SystemDescription<S, B> {
+    /// The component in whose protection domain component `index` runs: itself,
+    /// or its host.
+    #[must_use]
+    pub fn domain(&self, index: usize) -> usize {
+        let component = self.components.get(index);
+        let host = component.and_then(|component| component.host);
+        host.map_or(index, usize::from)
+    }
+
+    /// The guests of component `index`, in order.
+    pub fn guests(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        let of = move |c: &Component<S, B>| c.host.map(usize::from) == Some(index);
+        let components = self.components.iter().enumerate();
+        components.filter(move |(_, c)| of(c)).map(|(n, _)| n)
+    }
+}
+
 impl<'a> SystemDescription<&'a str, &'a [u8]> {
     /// Decodes a description for a payload of `images` images, and checks
     /// every index in it.
@@ -335,6 +368,11 @@ impl<'a> SystemDescription<&'a str, &'a [u8]> {
                 Grant::Frames { region } => self.region(region)?,
                 Grant::IoPorts { .. } => {}
             }
+        }
+        if let Some(host) = component.host {
+            let host = self.components.get(usize::from(host));
+            known(host.is_some_and(|h| h.host.is_none()), "host")?;
+            known(component.owns_nothing(), "guest with a domain of its own")?;
         }
         let Some(keeper) = component.keeper else {
             return Ok(());

@@ -36,5 +36,5 @@ pub use description::{
 };
 pub use record::{
     Bar, DeviceRecord, Holding, IrqPin, IrqRecord, LinkRecord, NO_CLIENT, NO_COMPONENT, PAYLOAD,
-    Protocol, Record, Role, Span, ThreadRecord, quota,
+    Protocol, Record, Role, Span, ThreadRecord, message, quota,
 };

@@ -27,6 +27,9 @@ pub const REGIONS: u64 = 0x4000_0000;
 /// Shared regions and devices end before this address.
 pub const REGIONS_END: u64 = 0xf000_0000;
 
+/// Most components that can run in another's protection domain.
+pub const MAX_GUESTS: usize = 7;
+
 /// Most slots of a component's CSpace.
 pub const MOST_SLOTS: u32 = 1 << 16;
 

@@ -19,6 +19,10 @@ pub enum Protocol {
     /// Headers of received packets (`socket-api`): I/O manager writes `data`,
     /// server reads; contiguous. `params[0]` = MTU.
     Headers,
+    /// Messages by value (`socket-api`), with `ipc = "conventional"`: I/O
+    /// manager ↔ server. `control`: payload buffers, at the server only, which
+    /// reads; `data`: messages, both write; contiguous. `params`: [`message`].
+    Messages,
     /// Timer: client calls `call` to arm; expiry arrives as `badge`.
     /// `control`: the clock page, read-only for clients.
     Timer,
@@ -55,6 +59,16 @@ pub mod quota {
     pub const RECEIVE_FRAMES: usize = 4;
     /// Threads of the client: whether it can do anything else while it waits.
     pub const THREADS: usize = 5;
+}
+
+/// Meaning of [`LinkRecord::params`] of a `Messages` link.
+pub mod message {
+    /// Bytes of the half that the manager writes.
+    pub const TO_SERVER: usize = 0;
+    /// Bytes of the half that the server writes.
+    pub const FROM_SERVER: usize = 1;
+    /// Requests that all clients together may have outstanding.
+    pub const REQUESTS: usize = 2;
 }
 
 /// [`Holding::client`] of the manager's reserve, which is no client's.
@@ -99,6 +113,9 @@ pub struct LinkRecord<S> {
     pub control: Span,
     /// The data region.
     pub data: Span,
+    /// Whether the peer runs in the same thread: it needs no signal, and has no
+    /// capability to give one.
+    pub near: bool,
     /// Slot of a capability that signals the peer; 0 if none.
     pub signal: u32,
     /// Slot of a capability to call the peer; 0 if none.
@@ -205,7 +222,8 @@ pub struct Holding {
     deserialize = "S: Deserialize<'de>, B: Deserialize<'de>"
 ))]
 pub enum Record<S, B> {
-    /// Comes first: who this is.
+    /// Comes first: who this is. A further one begins the records of a guest,
+    /// which runs in the same protection domain.
     Component {
         /// Its name.
         name: S,

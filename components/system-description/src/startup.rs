@@ -1,7 +1,9 @@
 //! The start-up page: a header and a sequence of records.
 //!
 //! Written once by the root task, mapped read-only into the component.
-//! Reading needs no heap: [`Records`] decodes one record after the other.
+//! Reading needs no heap: [`Records`] decodes one record after the other. Where
+//! a component hosts others, their records follow its own; each component's
+//! begin with a `Component` record ([`Records::split`]).
 
 use core::fmt;
 
@@ -12,7 +14,7 @@ use crate::record::Record;
 /// `"ioipcsta"`, the first eight bytes of the page.
 pub const MAGIC: [u8; 8] = *b"ioipcsta";
 /// Version of header and records.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes of the header: magic, version, bytes of the records that follow.
 pub const HEADER_BYTES: usize = 16;
 
@@ -80,6 +82,28 @@ impl<'a> Records<'a> {
         }
         Ok(Self { rest })
     }
+
+    /// The records of the first component, and those of the others.
+    #[must_use]
+    pub fn split(self) -> (Self, Self) {
+        let mut rest = self;
+        rest.next();
+        while !rest.rest.is_empty() {
+            let before = rest;
+            if matches!(rest.next(), None | Some(Record::Component { .. })) {
+                rest = before;
+                break;
+            }
+        }
+        let (first, _) = self.rest.split_at(self.rest.len() - rest.rest.len());
+        (Self { rest: first }, rest)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -115,4 +139,46 @@ pub fn write<S: Serialize, B: Serialize>(
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     header[12..].copy_from_slice(&((at - HEADER_BYTES) as u32).to_le_bytes());
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(name: &str, index: u16) -> Record<&str, &[u8]> {
+        let system = "test";
+        Record::Component {
+            name,
+            system,
+            index,
+        }
+    }
+
+    fn config(key: &str) -> Record<&str, &[u8]> {
+        Record::Config { key, value: "1" }
+    }
+
+    #[test]
+    fn guests_records_are_told_from_the_hosts() {
+        let mut page = [0; 512];
+        let all = [
+            component("host", 2),
+            config("a"),
+            component("guest", 0),
+            component("other", 1),
+            config("b"),
+            config("c"),
+        ];
+        let used = write(all.clone(), &mut page).unwrap();
+        let records = Records::new(&page[..used]).unwrap();
+        let (host, rest) = records.split();
+        assert!(host.eq(all[..2].iter().cloned()));
+        let (guest, rest) = rest.split();
+        assert!(guest.eq(all[2..3].iter().cloned()));
+        let (other, rest) = rest.split();
+        assert!(other.eq(all[3..].iter().cloned()));
+        assert!(rest.is_empty());
+        let (nobody, rest) = rest.split();
+        assert!(nobody.is_empty() && rest.is_empty());
+    }
 }

@@ -152,8 +152,8 @@ impl<T: Transport> Nic<T> {
         let rx = make_queue(&mut device, RX, rx_memory, features)?;
         let tx = make_queue(&mut device, TX, tx_memory, features)?;
         let filled = producer(control, RX_FILLED_OFFSET, RX_FILLED)?;
-        let free = consumer(control, RX_FREE_OFFSET, RX_FREE)?;
-        let ready = consumer(control, TX_READY_OFFSET, TX_READY)?;
+        let free = consumer(control, RX_FREE_OFFSET, RX_FREE)?.near(setup.near);
+        let ready = consumer(control, TX_READY_OFFSET, TX_READY)?.near(setup.near);
         let done = producer(control, TX_DONE_OFFSET, TX_DONE)?;
         let limits = Limits::new(info);
         let mut nic = Self {

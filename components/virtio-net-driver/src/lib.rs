@@ -27,6 +27,8 @@ mod gather;
 mod header;
 mod init;
 mod nic;
+#[cfg(feature = "program")]
+pub mod program;
 mod receive;
 mod setup;
 mod stop;

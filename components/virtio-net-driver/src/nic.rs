@@ -72,6 +72,17 @@ impl<T: Transport> Nic<T> {
         outcome
     }
 
+    /// Asks device and manager to wake the driver, as a pass does at its end;
+    /// true if neither has anything. For a manager in the same thread, which may
+    /// have had a turn since.
+    ///
+    /// # Errors
+    /// A [`StopReason`]: so does the next pass.
+    #[inline]
+    pub fn arm(&mut self) -> Result<bool, StopReason> {
+        Ok(self.rx.arm()? & self.tx.arm()?)
+    }
+
     fn pass(&mut self) -> Result<Outcome, StopReason> {
         self.rx.receive(&self.counters)?;
         self.tx.reclaim(&self.counters)?;
@@ -87,7 +98,7 @@ impl<T: Transport> Nic<T> {
         if signal {
             self.counters.signals.add(1);
         }
-        let idle = self.rx.arm()? & self.tx.arm()?;
+        let idle = self.arm()?;
         if idle {
             let (posted, flying) = (self.rx.posted(), self.tx.out.queue.in_flight());
             self.counters.rx_posted.set(posted.into());

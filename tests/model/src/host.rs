@@ -1,14 +1,16 @@
 //! One simulated host: memory, NIC, manager, server, clients.
 
 use data_passing::{Costs, HoldingConfig, Memory, Mutations, Rights};
-use io_manager::{Bells, ClientConfig, Fault, Manager, NicConfig, Quota, Region, ServerConfig};
+use io_manager::{
+    Bells, ClientConfig, Fault, Manager, MessageConfig, NicConfig, Quota, Region, ServerConfig,
+};
 use model_platform::{Allocator, ModelMachine, ModelNic, Physical};
 use monitor_api::{CounterPage, CounterReader};
 use net_server::channel::Channel;
-use net_server::{Config, Server};
+use net_server::{Config, Connection, Conventional, Copied, Server};
 use nic_api::{NicInfo, nic_features, payload_bytes};
 use shared_ring::{RingLayout, SharedMemory};
-use socket_api::{self as api, Account, Extent, SERVER_PACKETS};
+use socket_api::{self as api, Account, Extent, MessageSizes, SERVER_PACKETS};
 
 use crate::arenas;
 use crate::raw::RogueServer;
@@ -25,6 +27,8 @@ pub const HEAP_BYTES: u32 = 4 << 20;
 pub const LARGE: u32 = 0x5000_0000;
 /// Bytes of that.
 pub const LARGE_BYTES: u32 = 4 << 20;
+/// Bytes of messages of clients, as much as tests have on their way.
+const MESSAGES: u64 = 4 << 20;
 /// Frames in the manager's reserve, unless said otherwise.
 pub const RESERVE: u32 = 1024;
 
@@ -45,6 +49,8 @@ pub struct HostConfig {
     pub reserve: u32,
     /// Its address is 10.0.0.`number`.
     pub number: u8,
+    /// Whether manager and servers pass payload by value.
+    pub conventional: bool,
     /// Whether there is a second server with a NIC of its own, which does what
     /// a test says ([`Host::rogue`]).
     pub rogue: bool,
@@ -63,7 +69,17 @@ impl HostConfig {
             mutations: Mutations::default(),
             reserve: RESERVE,
             number,
+            conventional: false,
             rogue: false,
+        }
+    }
+
+    /// The same with payload passed by value.
+    #[must_use]
+    pub fn conventional(number: u8) -> Self {
+        Self {
+            conventional: true,
+            ..Self::stock(number)
         }
     }
 
@@ -95,7 +111,7 @@ pub struct Host {
     pub rogue: Option<RogueServer>,
     /// Signals that each client was sent.
     pub signals: Vec<u64>,
-    channel: Channel,
+    channel: Connection,
     page: SharedMemory,
     physical: Physical,
 }
@@ -132,7 +148,7 @@ impl Host {
             .map(|(n, threads)| client(&mut allocator, &machine, n as u16, *threads))
             .collect();
         let servers: Vec<ServerConfig> = (0..=usize::from(config.rogue))
-            .map(|_| server(&mut allocator, &machine, config.mtu))
+            .map(|_| server(&mut allocator, &machine, config))
             .collect();
         let info = nic_info(config);
         let nics: Vec<ModelNic> = servers
@@ -163,7 +179,8 @@ impl Host {
         manager.turn(&mut Counted(&mut signals));
         let own = &servers[0];
         let (headers, slots) = (own.headers.memory, own.send_slots.memory);
-        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config));
+        let channel = Channel::attach(&own.control, headers, slots, &nic_info(config), false);
+        let channel = connection(channel.expect("rings that were formatted"), own);
         let mut nics = nics.into_iter();
         Self {
             machine,
@@ -174,7 +191,7 @@ impl Host {
             deadline_ns: None,
             rogue: nics.next().map(|nic| RogueServer::new(&servers[1], nic)),
             signals,
-            channel: channel.expect("rings that were formatted"),
+            channel,
             page,
             physical,
         }
@@ -221,6 +238,24 @@ impl Host {
     pub fn account(&mut self, client: u16) -> Account {
         let account = self.manager.memory().account(client);
         account.map(|a| *a).unwrap_or_default()
+    }
+
+    /// Whether payload is passed by value.
+    #[must_use]
+    pub fn is_conventional(&self) -> bool {
+        self.channel.copied().is_some()
+    }
+
+    /// What its server has copied; nothing where payload goes by reference.
+    #[must_use]
+    pub fn copied(&self) -> Copied {
+        self.channel.copied().copied().unwrap_or_default()
+    }
+
+    /// Blocks of its socket buffers for sending that are free.
+    #[must_use]
+    pub fn socket_room(&self) -> u32 {
+        self.channel.socket_room()
     }
 
     /// Memory for the next host.
@@ -341,7 +376,19 @@ pub fn quota() -> Quota {
     }
 }
 
-fn server(allocator: &mut Allocator, machine: &ModelMachine, mtu: u32) -> ServerConfig {
+/// The server's end of all that it shares with the manager.
+fn connection(channel: Channel, own: &ServerConfig) -> Connection {
+    let Some(messages) = own.messages else {
+        return Connection::Reference(channel);
+    };
+    let region = (messages.region.memory, messages.sizes);
+    let (payload, mtu) = (own.nic.payload.memory, own.nic.mtu as usize);
+    let conventional = Conventional::new(channel, region, payload, mtu);
+    Connection::Value(conventional.expect("regions that are large enough"))
+}
+
+fn server(allocator: &mut Allocator, machine: &ModelMachine, config: &HostConfig) -> ServerConfig {
+    let mtu = config.mtu;
     let control = zeroed(allocator, api::SERVER_CONTROL_BYTES).0;
     let server = [
         (api::TO_SERVER_OFFSET, api::TO_SERVER),
@@ -365,14 +412,23 @@ fn server(allocator: &mut Allocator, machine: &ModelMachine, mtu: u32) -> Server
         }
     };
     let mtu_bytes = mtu as usize;
+    let requests = config.threads.len() as u32 * u32::from(quota().requests);
+    let sizes = MessageSizes::of(MESSAGES, requests, mtu_bytes);
+    let messages = config.conventional.then(|| MessageConfig {
+        region: region(sizes.bytes()),
+        sizes,
+    });
     ServerConfig {
         control: rings(control, &server),
         headers: region(api::headers_bytes(mtu_bytes)),
         send_slots: region(api::send_slots_bytes(mtu_bytes)),
+        near: false,
+        messages,
         nic: NicConfig {
             control: rings(nic_control, &nic),
             payload: region(SERVER_PACKETS as usize * payload_bytes(mtu_bytes)),
             mtu,
+            near: false,
         },
     }
 }

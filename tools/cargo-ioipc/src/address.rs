@@ -7,10 +7,9 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::str::FromStr;
 
-use system_toml::{Report, System};
+use system_toml::System;
 use toml::{Table, Value};
 
 use crate::Error;
@@ -43,33 +42,22 @@ impl FromStr for Address {
     }
 }
 
-/// The sound system in the file at `path`, with `address` in place of its
-/// server's; what goes with an address, gateway and name servers, goes too.
+/// Puts `address` in place of that of the server of `system` in its `table`;
+/// what goes with an address, gateway and name servers, goes too.
 ///
 /// # Errors
-/// [`Error::System`] if the address is none for a host, or there is no server.
-pub(crate) fn replace(system: &System, path: &Path, address: Address) -> Result<System, Error> {
+/// [`Error::System`] if there is no server.
+pub(crate) fn replace(table: &mut Table, system: &System, address: Address) -> Result<(), Error> {
     let mut servers = system.model.components.iter();
     let server = servers
         .find(|component| component.network.is_some())
         .ok_or_else(|| Error::System(format!("error: {address}: no component has a network\n")))?;
-    let unreadable = |why: String| Error::System(format!("error: {}: {why}\n", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    let mut table: Table = text
-        .parse()
-        .map_err(|_| unreadable("not TOML".to_owned()))?;
-    if let Some(network) = network(&mut table, &server.name) {
+    if let Some(network) = network(table, &server.name) {
         network.insert("address".to_owned(), Value::String(address.to_string()));
         network.remove("gateway");
         network.remove("dns");
     }
-    let directory = path.parent().unwrap_or(Path::new(""));
-    // The file itself is sound: what is wrong is the address.
-    let mut replaced = system_toml::parse("--address", directory, &table.to_string())
-        .map_err(|report: Report| Error::System(report.render(false)))?;
-    // The warnings that count are about the file, with its lines.
-    replaced.warnings = system.warnings.clone();
-    Ok(replaced)
+    Ok(())
 }
 
 /// The network of the component `server`, made if it is not there.
@@ -85,6 +73,8 @@ fn network<'a>(table: &'a mut Table, server: &str) -> Option<&'a mut Table> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::plan;
 

@@ -15,6 +15,7 @@ mod measure;
 mod passing;
 pub mod placement;
 mod plugin;
+pub mod profile;
 mod report;
 mod results;
 mod tap;
@@ -30,6 +31,7 @@ use crate::running::ECHO_PORT;
 use crate::{Error, Options, Running};
 
 use boot::Counted;
+use profile::{LoadProfile, Profiling};
 
 pub use figures::{Load, Peer, Series, loads};
 pub use measure::{Figure, Idle};
@@ -52,6 +54,8 @@ pub struct Bench {
     pub runs: usize,
     /// A tenth of each load: for a look, not for the record.
     pub quick: bool,
+    /// Also find out where the instructions of each load go.
+    pub profile: bool,
     /// The counter plugin; built from the project's sources if none is given.
     pub plugin: Option<PathBuf>,
 }
@@ -62,6 +66,7 @@ impl Default for Bench {
             options: Options::default(),
             runs: MIN_RUNS,
             quick: false,
+            profile: false,
             plugin: None,
         }
     }
@@ -90,8 +95,17 @@ pub enum BenchError {
     },
     /// The system does not forward its echo ports.
     NoEcho,
+    /// The counter plugin gave no profile, or one that cannot be read.
+    Profile(String),
     /// Fewer runs than a median needs.
     TooFewRuns(usize),
+    /// Bytes of a load were lost or wrong, or the system did not take it.
+    Placement {
+        /// Which case.
+        case: String,
+        /// What went wrong.
+        why: String,
+    },
     /// A client could not measure data passing; its line says why.
     Passing(String),
 }
@@ -112,6 +126,8 @@ impl fmt::Display for BenchError {
                 )
             }
             Self::Passing(line) => f.write_str(line),
+            Self::Placement { case, why } => write!(f, "{case}: {why}"),
+            Self::Profile(why) => write!(f, "profile: {why}"),
             Self::TooFewRuns(runs) => write!(f, "{runs} runs give no median; {MIN_RUNS} at least"),
         }
     }
@@ -145,7 +161,8 @@ pub fn echo(bench: &Bench, mut say: impl FnMut(&str)) -> Result<Report, Error> {
     say("building");
     let counted = Counted::prepare(bench, bench.options.clone())?;
     let (running, counter) = counted.boot()?;
-    let report = measure_all(bench, &running, counter, &mut say)?;
+    let profiling = counted.profiling()?;
+    let report = measure_all(bench, &running, counter, profiling, &mut say)?;
     running.stop();
     Ok(report)
 }
@@ -154,6 +171,7 @@ fn measure_all(
     bench: &Bench,
     running: &Running,
     mut counter: Counter,
+    mut profiling: Option<Profiling>,
     say: &mut impl FnMut(&str),
 ) -> Result<Report, BenchError> {
     let address = |transport| {
@@ -164,7 +182,7 @@ fn measure_all(
     let (udp, tcp) = (address(Transport::Udp)?, address(Transport::Tcp)?);
     say("idle");
     let idle = measure::idle(&mut counter)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut profiles) = (Vec::new(), Vec::new());
     let mut held = None;
     for series in [Series::Plain, Series::BesideIdle] {
         if series == Series::BesideIdle {
@@ -172,9 +190,18 @@ fn measure_all(
             held = Some(opened.map_err(named("idle connections"))?);
         }
         for load in loads(series, bench.quick) {
-            say(&format!("{load}{}", series.suffix()));
+            let name = format!("{load}{}", series.suffix());
+            say(&name);
             let to = if load.is_udp() { udp } else { tcp };
-            let figure = measure::figure(&load, to, bench.runs, &mut counter)?;
+            let (figure, profile) = Profiling::around(profiling.as_mut(), || {
+                measure::figure(&load, to, bench.runs, &mut counter)
+            })?;
+            profiles.extend(profile.map(|attribution| LoadProfile {
+                name,
+                unit: load.unit(),
+                units: figure.units * bench.runs as u64,
+                attribution,
+            }));
             rows.push(Row {
                 series,
                 load,
@@ -190,6 +217,7 @@ fn measure_all(
     Ok(Report {
         idle,
         rows,
+        profiles,
         runs: bench.runs,
         quick: bench.quick,
     })

@@ -20,10 +20,11 @@ use sel4_kernel::{Kernel, PREFIX_VARIABLE, Progress};
 use serde_json::Value;
 
 use crate::elf_check::{self, Program};
+use crate::programs::{self, Offers};
 use crate::{Error, Home, image};
 
 /// The target whose prebuilt `core` and `alloc` are used.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Compiler flags of components.
 const FLAGS: &[&str] = &[
@@ -49,7 +50,7 @@ const PROFILE: &[&str] = &[
 
 /// Feature that components whose library is also tested on the host put their
 /// program behind; switched on where a package has it.
-const PROGRAM: &str = "program";
+pub(crate) const PROGRAM: &str = "program";
 
 /// Where a program's source is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,13 @@ pub enum Source {
         directory: PathBuf,
         /// Its name; without it, the package in that very directory.
         package: Option<String>,
+    },
+    /// An I/O manager together with servers and drivers that run in its thread.
+    Hosting {
+        /// The manager.
+        host: Box<Self>,
+        /// The others, in order of start.
+        guests: Vec<Self>,
     },
 }
 
@@ -78,8 +86,9 @@ pub struct Built {
 
 /// Builds `sources` against `kernel` and returns the programs in that order.
 /// A source that occurs twice is built once. `features` are switched on beside
-/// the usual ones (`PACKAGE/FEATURE`, of the project's workspace). Compiler messages are shown on
-/// standard error in any case.
+/// the usual ones (`PACKAGE/FEATURE`, where the package is a component's or
+/// linked into one as a server). Compiler messages are shown on standard error
+/// in any case.
 ///
 /// # Errors
 /// [`Error::Build`] when cargo fails, having said why; [`Error::Program`] when
@@ -91,8 +100,8 @@ pub fn build(
     home: &Home,
     show_progress: bool,
 ) -> Result<Vec<Built>, Error> {
-    let packages = packages(sources, home)?;
     let _lock = lock(&directory(kernel, home))?;
+    let packages = packages(sources, home)?;
     let mut distinct: Vec<&Package> = packages.iter().collect();
     distinct.sort();
     distinct.dedup();
@@ -101,6 +110,14 @@ pub fn build(
         false => Progress::hidden(),
     };
     progress.step("compiling components");
+    if let Some(feature) = features
+        .iter()
+        .find(|f| !distinct.iter().any(|p| p.contains(f)))
+    {
+        return Err(Error::Build(format!(
+            "no program has the feature {feature}"
+        )));
+    }
     let mut executables = BTreeMap::new();
     let mut workspaces: BTreeMap<&Path, Vec<&Package>> = BTreeMap::new();
     for package in distinct {
@@ -111,13 +128,9 @@ pub fn build(
     }
     for (workspace, packages) in workspaces {
         let mut command = command(workspace, &packages, kernel, home);
-        if workspace == home.workspace.root {
-            command.args(
-                features
-                    .iter()
-                    .map(|feature| format!("--features={feature}")),
-            );
-        }
+        let features = features.iter();
+        let features = features.filter(|f| packages.iter().any(|p| p.contains(f)));
+        command.args(features.map(|feature| format!("--features={feature}")));
         executables.extend(run(&mut command, &progress)?);
     }
     packages
@@ -172,43 +185,88 @@ fn load(path: &Path) -> Result<Built, Error> {
 
 /// A package to build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Package {
-    workspace: PathBuf,
-    manifest: PathBuf,
-    name: String,
-    /// Whether its program is only built with the feature [`PROGRAM`].
-    gated: bool,
+pub(crate) struct Package {
+    pub(crate) workspace: PathBuf,
+    pub(crate) manifest: PathBuf,
+    pub(crate) name: String,
+    /// Whether its program, and what it offers, is only built with the feature
+    /// [`PROGRAM`].
+    pub(crate) gated: bool,
+    /// Whether it has a program.
+    pub(crate) has_program: bool,
+    pub(crate) offers: Offers,
+    /// Of a program that was written here: the packages that it uses.
+    pub(crate) uses: Vec<String>,
 }
 
-/// Asks cargo where the packages of `sources` are.
+impl Package {
+    /// Whether `feature` (`PACKAGE/FEATURE`) is one of the package, or of one
+    /// that was linked into it here.
+    fn contains(&self, feature: &str) -> bool {
+        let of = feature.split_once('/').map(|(package, _)| package);
+        of.is_some_and(|of| self.name == of || self.uses.iter().any(|used| used == of))
+    }
+}
+
+/// Asks cargo where the packages of `sources` are, and writes those that are
+/// missing.
 fn packages(sources: &[Source], home: &Home) -> Result<Vec<Package>, Error> {
-    let mut known: BTreeMap<PathBuf, Vec<Package>> = BTreeMap::new();
-    let mut found = Vec::with_capacity(sources.len());
-    for source in sources {
+    let mut known = Known {
+        home,
+        members: BTreeMap::new(),
+    };
+    sources.iter().map(|source| known.program(source)).collect()
+}
+
+/// The packages of all workspaces that were asked about.
+struct Known<'a> {
+    home: &'a Home,
+    members: BTreeMap<PathBuf, Vec<Package>>,
+}
+
+impl Known<'_> {
+    /// The package whose program `source` is.
+    fn program(&mut self, source: &Source) -> Result<Package, Error> {
+        if let Source::Hosting { host, guests } = source {
+            let host = self.package(host)?;
+            let guests: Result<Vec<_>, _> = guests.iter().map(|g| self.package(g)).collect();
+            return programs::hosting(&host, &guests?, self.home);
+        }
+        let package = self.package(source)?;
+        match !package.has_program && package.offers.is_server() {
+            true => programs::standing(&package, self.home),
+            false => Ok(package),
+        }
+    }
+
+    /// The package that `source` names.
+    fn package(&mut self, source: &Source) -> Result<Package, Error> {
         let (directory, name) = match source {
-            Source::Package(name) => (&home.workspace.root, Some(name)),
+            Source::Package(name) => (&self.home.workspace.root, Some(name)),
             Source::Path { directory, package } => (directory, package.as_ref()),
+            Source::Hosting { .. } => {
+                return Err(Error::Build("a host cannot be a guest".to_owned()));
+            }
         };
         let directory = directory
             .canonicalize()
             .map_err(Error::io("find the component at", directory))?;
-        if !known.contains_key(&directory) {
-            known.insert(directory.clone(), members(&directory)?);
+        if !self.members.contains_key(&directory) {
+            self.members.insert(directory.clone(), members(&directory)?);
         }
         let wanted = |package: &&Package| match name {
             Some(name) => package.name == *name,
             None => package.manifest.parent() == Some(directory.as_path()),
         };
-        let package = known[&directory].iter().find(wanted).ok_or_else(|| {
+        let package = self.members[&directory].iter().find(wanted);
+        package.cloned().ok_or_else(|| {
             let place = directory.display();
             Error::Build(match name {
                 Some(name) => format!("there is no package {name} in the workspace at {place}"),
                 None => format!("{place} is not the directory of a package"),
             })
-        })?;
-        found.push(package.clone());
+        })
     }
-    Ok(found)
 }
 
 /// The members of the workspace that `directory` belongs to.
@@ -240,8 +298,21 @@ fn members(directory: &Path) -> Result<Vec<Package>, Error> {
             manifest: text(&package["manifest_path"]).into(),
             name: text(&package["name"]),
             gated: package["features"].get(PROGRAM).is_some(),
+            has_program: has_program(package),
+            offers: Offers::of(package),
+            uses: Vec::new(),
         })
         .collect())
+}
+
+fn has_program(package: &Value) -> bool {
+    let targets = package["targets"].as_array();
+    let mut targets = targets.into_iter().flatten();
+    targets.any(|target| {
+        target["kind"]
+            .as_array()
+            .is_some_and(|k| k.contains(&"bin".into()))
+    })
 }
 
 /// The invocation of cargo that builds `packages` of one workspace.

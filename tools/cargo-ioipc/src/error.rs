@@ -51,6 +51,8 @@ pub enum Error {
     },
     /// There is no TAP device to use.
     Tap(TapError),
+    /// Two runs cannot be compared.
+    Compare(crate::compare::CompareError),
     /// A benchmark has no figures.
     Bench(Box<crate::bench::BenchError>),
     /// The running system said something that cannot be understood.
@@ -85,6 +87,7 @@ impl fmt::Display for Error {
             }
             Self::Image(error) => error.fmt(f),
             Self::Bench(error) => error.fmt(f),
+            Self::Compare(error) => error.fmt(f),
             Self::Tap(error) => error.fmt(f),
             Self::Emulator { outcome, tail } => {
                 write!(f, "the emulator ended unexpectedly ({outcome})")?;
@@ -119,6 +122,7 @@ impl core::error::Error for Error {
             Self::Host(missing) => Some(missing),
             Self::Image(error) => Some(error),
             Self::Bench(error) => Some(&**error),
+            Self::Compare(error) => Some(error),
             Self::Tap(error) => Some(error),
             Self::Io { source, .. } => Some(source),
             _ => None,
@@ -141,6 +145,12 @@ impl From<MissingPackages> for Error {
 impl From<TapError> for Error {
     fn from(error: TapError) -> Self {
         Self::Tap(error)
+    }
+}
+
+impl From<crate::compare::CompareError> for Error {
+    fn from(error: crate::compare::CompareError) -> Self {
+        Self::Compare(error)
     }
 }
 

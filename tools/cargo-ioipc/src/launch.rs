@@ -11,8 +11,8 @@ use sel4_kernel::{Kernel, Progress, Variant, host_packages};
 use crate::components::{self, Built, Source};
 use crate::image::{self, Image};
 use crate::machine::{Accel, Machine, Net};
-use crate::plan::{self, Plan};
-use crate::{Address, Error, Home, Running};
+use crate::plan::{self, Changes, Plan};
+use crate::{Address, Error, Home, Placement, Running};
 
 /// Images that no run used for this long are removed.
 const KEEP_IMAGES: Duration = Duration::from_secs(24 * 3600);
@@ -30,6 +30,8 @@ pub struct Options {
     pub net: Net,
     /// The system's address, in place of what its description says.
     pub address: Option<Address>,
+    /// Where servers and drivers run, in place of what its description says.
+    pub placement: Option<Placement>,
     /// File that every frame is recorded in.
     pub pcap: Option<PathBuf>,
     /// Further arguments for QEMU.
@@ -50,6 +52,7 @@ impl Default for Options {
             accel: Accel::default(),
             net: Net::default(),
             address: None,
+            placement: None,
             pcap: None,
             qemu_args: Vec::new(),
             features: Vec::new(),
@@ -113,7 +116,11 @@ pub fn launch(options: &Options) -> Result<Running, Error> {
 /// machine.
 pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let home = Home::find()?;
-    let plan = plan::load(&options.system, options.address)?;
+    let changes = Changes {
+        address: options.address,
+        placement: options.placement,
+    };
+    let plan = plan::load_with(&options.system, changes)?;
     if options.progress {
         eprint!(
             "{}",

@@ -23,6 +23,7 @@
 
 mod address;
 pub mod bench;
+pub mod compare;
 pub mod components;
 pub mod control;
 pub mod elf_check;
@@ -34,8 +35,10 @@ pub mod inspect;
 mod launch;
 pub mod machine;
 pub mod offloads;
+mod placement;
 pub mod plan;
 mod ports;
+mod programs;
 mod ready;
 pub mod run;
 mod running;
@@ -47,5 +50,6 @@ pub use error::Error;
 pub use home::Home;
 pub use launch::{Options, Prepared, launch, prepare};
 pub use machine::{Accel, Forward, Machine, Net, Transport};
+pub use placement::Placement;
 pub use running::{Exit, Running};
 pub use serial::{Event, Follower, Input, Serial};

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cargo_ioipc::bench::placement::{self, record};
 use cargo_ioipc::run::{Session, run};
 use cargo_ioipc::{
-    Accel, Address, Error, Home, Net, Options, bench, control, inspect, plan, prepare,
+    Accel, Address, Error, Home, Net, Options, Placement, bench, compare, control, inspect, plan,
+    prepare,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -35,6 +37,31 @@ enum Command {
     /// Measure guest instructions per packet and per byte.
     #[command(subcommand)]
     Bench(Measure),
+    /// Show what became better and worse between two runs of a benchmark.
+    Compare(Compare),
+}
+
+#[derive(Args, Debug)]
+struct Compare {
+    /// What `bench placement` or `bench echo` wrote with --json.
+    #[arg(value_name = "A.json")]
+    before: PathBuf,
+    /// The same of another run.
+    #[arg(value_name = "B.json")]
+    after: PathBuf,
+    /// Exit with status 1 if a figure is worse by more than the spread of the
+    /// runs, or if there is none to compare.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Compare {
+    /// Compares and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let comparison = compare::compare(&self.before, &self.after)?;
+        print!("{}", comparison.render(std::io::stdout().is_terminal()));
+        Ok(u8::from(self.strict && comparison.fails()))
+    }
 }
 
 /// Which system.
@@ -52,6 +79,17 @@ struct Build {
     /// Use the release kernel: no debug output, no assertions.
     #[arg(long)]
     release: bool,
+    #[command(flatten)]
+    placed: Placed,
+}
+
+/// Where servers and drivers run.
+#[derive(Args, Debug)]
+struct Placed {
+    /// Where protocol servers and NIC drivers run, in place of what the
+    /// description says: user, kernel, kernel-server or kernel-driver.
+    #[arg(long, value_name = "PLACE")]
+    placement: Option<Placement>,
 }
 
 #[derive(Args, Debug)]
@@ -105,6 +143,97 @@ enum Measure {
     /// marked; once with page operations as they are, once made ten times as
     /// long.
     DataPassing(MeasurePassing),
+    /// Server and driver inside the I/O manager against components of their own,
+    /// with I/O-oriented IPC and with messages that are copied.
+    Placement(MeasurePlacement),
+}
+
+/// Measures UDP and TCP one way and there and back, 64 B to 60 KiB, in bursts
+/// that begin when the system has nothing left to do, against a peer on the host
+/// that compares every byte.
+#[derive(Args, Debug)]
+struct MeasurePlacement {
+    /// The quick subset: 64 B, 1400 B and 60 KiB over UDP, 60 KiB over TCP, no
+    /// jumbo frames, shorter runs.
+    #[arg(long)]
+    quick: bool,
+    /// Runs of each case; the median and the range are recorded.
+    #[arg(long, default_value_t = bench::MIN_RUNS)]
+    runs: usize,
+    /// Also write the record here, for programs and `cargo ioipc compare`.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// With kvm, time is measured too, on hardware.
+    #[arg(long, value_enum, default_value = "tcg")]
+    accel: Acceleration,
+    /// Only with server and driver here; repeatable.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    placement: Vec<Where>,
+    /// Only with data passed like this; repeatable.
+    #[arg(long, value_enum, value_name = "HOW")]
+    passing: Vec<How>,
+    /// Exit with status 1 if a ratio that the project demands is missed.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Where server and driver run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Where {
+    /// Inside the I/O manager.
+    Kernel,
+    /// Components of their own.
+    User,
+}
+
+/// How data passes between application and server.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum How {
+    /// I/O-oriented, copied in and out.
+    Copy,
+    /// I/O-oriented, plain socket calls: the default.
+    EmulatedCopy,
+    /// I/O-oriented, in place.
+    Share,
+    /// I/O-oriented, in buffers that change hands.
+    EmulatedMove,
+    /// Messages that are copied.
+    Conventional,
+}
+
+impl MeasurePlacement {
+    /// Measures and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let placement = |place: &Where| match place {
+            Where::Kernel => record::Placement::Kernel,
+            Where::User => record::Placement::User,
+        };
+        let passing = |how: &How| match how {
+            How::Copy => record::Passing::Copy,
+            How::EmulatedCopy => record::Passing::EmulatedCopy,
+            How::Share => record::Passing::Share,
+            How::EmulatedMove => record::Passing::EmulatedMove,
+            How::Conventional => record::Passing::Conventional,
+        };
+        let measured = placement::placement(&placement::PlacementBench {
+            runs: self.runs,
+            quick: self.quick,
+            kvm: matches!(self.accel, Acceleration::Kvm),
+            placements: self.placement.iter().map(placement).collect(),
+            passings: self.passing.iter().map(passing).collect(),
+            progress: true,
+            ..Default::default()
+        })?;
+        let record = &measured.record;
+        print!("{measured}");
+        if let Some(file) = &self.json {
+            placement::write_json(record, file)?;
+        }
+        let checks = placement::ratios::checks(record);
+        checks.iter().for_each(|check| println!("{check}"));
+        let missed = checks.is_empty() || checks.iter().any(|check| !check.is_met());
+        Ok(u8::from(self.strict && missed))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -154,6 +283,8 @@ impl MeasurePassing {
 struct MeasureEcho {
     #[command(flatten)]
     system: System,
+    #[command(flatten)]
+    placed: Placed,
     /// Runs of each load; the median and the range are shown.
     #[arg(long, default_value_t = bench::MIN_RUNS)]
     runs: usize,
@@ -163,6 +294,10 @@ struct MeasureEcho {
     /// Also write the figures here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also print where the instructions of each load go, by component and
+    /// function.
+    #[arg(long)]
+    profile: bool,
     /// Only on a TAP device with offloads, and an error if that cannot be: it
     /// needs root. Otherwise that comes after the loads on the user network.
     #[arg(long)]
@@ -184,6 +319,7 @@ impl MeasureEcho {
     fn execute(&self) -> Result<u8, Error> {
         let options = Options {
             system: self.system.system.clone(),
+            placement: self.placed.placement,
             qemu_args: self.qemu_arg.clone(),
             progress: true,
             ..Options::default()
@@ -193,6 +329,7 @@ impl MeasureEcho {
             options,
             runs,
             quick,
+            profile: self.profile,
             plugin: None,
         };
         let mut user = None;
@@ -244,6 +381,7 @@ impl Build {
         Options {
             system: self.system.system.clone(),
             release: self.release,
+            placement: self.placed.placement,
             progress: true,
             ..Options::default()
         }
@@ -310,8 +448,10 @@ fn execute(command: Command) -> Result<u8, Error> {
             eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
             println!("{}: {} is sound", system.system.display(), plan.name);
         }
+        Command::Compare(arguments) => return arguments.execute(),
         Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
         Command::Bench(Measure::DataPassing(arguments)) => return arguments.execute(),
+        Command::Bench(Measure::Placement(arguments)) => return arguments.execute(),
         Command::Inspect(arguments) => match &arguments.live {
             Some(question) => live(&arguments, question)?,
             None => print!(

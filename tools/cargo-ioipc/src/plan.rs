@@ -10,6 +10,7 @@ use crate::Error;
 use crate::address::{self, Address};
 use crate::components::Source;
 use crate::machine::{Forward, Transport};
+use crate::placement::{self, Placement};
 
 /// Hardware address of the network device when the description names none:
 /// locally administered.
@@ -37,17 +38,38 @@ pub struct Plan {
     pub system: System,
 }
 
+/// What whoever boots a system wants otherwise than its description says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The system's address.
+    pub address: Option<Address>,
+    /// Where servers and drivers run.
+    pub placement: Option<Placement>,
+}
+
 /// Reads, checks and reduces a system description; `address` replaces the one
 /// that it gives the system.
 ///
 /// # Errors
 /// [`Error::System`] with every mistake in it.
 pub fn load(path: &Path, address: Option<Address>) -> Result<Plan, Error> {
+    let changes = Changes {
+        address,
+        ..Changes::default()
+    };
+    load_with(path, changes)
+}
+
+/// Reads, checks and reduces a system description, with `changes`.
+///
+/// # Errors
+/// [`Error::System`] with every mistake in it.
+pub fn load_with(path: &Path, changes: Changes) -> Result<Plan, Error> {
     let colours = std::io::stderr().is_terminal();
     let mut system =
         system_toml::load(path).map_err(|report| Error::System(report.render(colours)))?;
-    if let Some(address) = address {
-        system = address::replace(&system, path, address)?;
+    if changes != Changes::default() {
+        system = change(&system, path, changes)?;
     }
     let description = system.describe(|program| program as u16);
     let encoded = description.encode().map_err(|error| {
@@ -72,8 +94,43 @@ pub fn load(path: &Path, address: Option<Address>) -> Result<Plan, Error> {
     })
 }
 
+/// The sound system in the file at `path`, with `changes`.
+fn change(system: &System, path: &Path, changes: Changes) -> Result<System, Error> {
+    let unreadable = |why: String| Error::System(format!("error: {}: {why}\n", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let table: Result<toml::Table, _> = text.parse();
+    let mut table = table.map_err(|_| unreadable("not TOML".to_owned()))?;
+    let mut options = Vec::new();
+    if let Some(address) = changes.address {
+        address::replace(&mut table, system, address)?;
+        options.push("--address");
+    }
+    if let Some(placement) = changes.placement {
+        placement::replace(&mut table, system, placement);
+        options.push("--placement");
+    }
+    let directory = path.parent().unwrap_or(Path::new(""));
+    // The file itself is sound: what is wrong is what was asked for.
+    let mut changed = system_toml::parse(&options.join(" "), directory, &table.to_string())
+        .map_err(|report| Error::System(report.render(false)))?;
+    // The warnings that count are about the file, with its lines.
+    changed.warnings = system.warnings.clone();
+    Ok(changed)
+}
+
 fn source(program: &system_toml::Program) -> Source {
-    match program.source.clone() {
+    let host = simple(&program.source);
+    match program.guests.is_empty() {
+        true => host,
+        false => Source::Hosting {
+            host: Box::new(host),
+            guests: program.guests.iter().map(simple).collect(),
+        },
+    }
+}
+
+fn simple(source: &ProgramSource) -> Source {
+    match source.clone() {
         ProgramSource::Package(name) => Source::Package(name),
         ProgramSource::Path { directory, package } => Source::Path { directory, package },
     }

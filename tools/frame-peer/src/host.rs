@@ -11,7 +11,9 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{
+    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
+};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 
@@ -164,11 +166,31 @@ impl Host {
 
     /// Lets time pass and the stack work.
     pub fn turn(&mut self, now: Instant) {
+        self.ingress(now);
+        self.egress(now);
+    }
+
+    /// Shows the stack what came in; its answers wait for [`Host::egress`].
+    pub fn ingress(&mut self, now: Instant) {
         while let Some(frame) = self.from_guest.due(now) {
             self.accept(frame);
         }
         let time = self.stack_time(now);
-        self.iface.poll(time, &mut self.device, &mut self.sockets);
+        let mut next = || {
+            self.iface
+                .poll_ingress_single(time, &mut self.device, &mut self.sockets)
+        };
+        while !matches!(next(), PollIngressSingleResult::None) {}
+    }
+
+    /// Queues for the link whatever the stack has to send.
+    pub fn egress(&mut self, now: Instant) {
+        let time = self.stack_time(now);
+        let mut next = || {
+            self.iface
+                .poll_egress(time, &mut self.device, &mut self.sockets)
+        };
+        while !matches!(next(), PollResult::None) {}
         while let Some(frame) = self.device.tx.pop_front() {
             for piece in fit(frame, self.mtu) {
                 for frame in self.to_guest.pass(piece, now) {

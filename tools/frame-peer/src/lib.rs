@@ -11,6 +11,7 @@
 //!   [`DnsConfig`]);
 //! - a bad cable, by seed ([`FaultRates`]);
 //! - a source of hostile frames, by name and seed ([`hostile`]);
+//! - a load in bursts, in step with the guest ([`lockstep`]);
 //! - a witness: counts ([`Stats`]), copies ([`Peer::tap`]) and captures
 //!   ([`Pcap`]) of what was really on the link.
 //!
@@ -27,7 +28,9 @@ mod fragment;
 mod host;
 pub mod hostile;
 mod link;
+pub mod lockstep;
 mod options;
+pub mod pattern;
 mod pcap;
 mod peer;
 mod rng;

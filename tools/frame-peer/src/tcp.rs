@@ -15,7 +15,8 @@ use crate::host::Host;
 /// Bytes that wait in each direction of a connection.
 const BUFFER: usize = 256 << 10;
 
-fn socket() -> Socket<'static> {
+/// A socket, as all of the peer's are.
+pub(crate) fn socket() -> Socket<'static> {
     let buffer = || SocketBuffer::new(vec![0; BUFFER]);
     let mut socket = Socket::new(buffer(), buffer());
     // Tests send what they send, when they send it.

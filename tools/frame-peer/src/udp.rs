@@ -16,6 +16,14 @@ use crate::host::Host;
 const DATAGRAMS: usize = 1024;
 const BYTES: usize = 2 << 20;
 
+/// A socket at `port`, as all of the peer's are.
+pub(crate) fn socket(port: u16) -> io::Result<Socket<'static>> {
+    let buffer = || PacketBuffer::new(vec![PacketMetadata::EMPTY; DATAGRAMS], vec![0; BYTES]);
+    let mut socket = Socket::new(buffer(), buffer());
+    socket.bind(port).map_err(|_| ErrorKind::AddrInUse)?;
+    Ok(socket)
+}
+
 /// A bound UDP socket; dropped, it closes.
 pub struct UdpHandle {
     shared: Arc<Shared>,
@@ -24,9 +32,7 @@ pub struct UdpHandle {
 
 impl UdpHandle {
     pub(crate) fn open(shared: Arc<Shared>, port: u16) -> io::Result<Self> {
-        let buffer = || PacketBuffer::new(vec![PacketMetadata::EMPTY; DATAGRAMS], vec![0; BYTES]);
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.bind(port).map_err(|_| ErrorKind::AddrInUse)?;
+        let socket = socket(port)?;
         let handle = shared.with(|host| host.sockets.add(socket));
         Ok(Self { shared, handle })
     }

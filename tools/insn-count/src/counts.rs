@@ -7,6 +7,8 @@
 //! | 2 | `syscall` and `sysenter` instructions executed in user mode |
 //! | 3 | `hlt` instructions executed in the kernel |
 //! | 8 | [`MAGIC`], if words 2 and 3 are counted |
+//! | 9 | how often a profile was asked for; the only word that a reader writes |
+//! | 10 | how many of those requests the plugin has answered |
 //!
 //! The first two words are what simpler counters write too, so their files can
 //! be read; words 2 and 3 are then absent rather than zero.
@@ -30,6 +32,8 @@ pub(crate) const KERNEL: usize = 1;
 pub(crate) const SYSCALLS: usize = 2;
 pub(crate) const HALTS: usize = 3;
 pub(crate) const MAGIC_AT: usize = 8;
+pub(crate) const ASKED: usize = 9;
+pub(crate) const ANSWERED: usize = 10;
 /// Says that words 2 and 3 are counted.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"insnct01");
 

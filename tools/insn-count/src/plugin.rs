@@ -5,25 +5,36 @@
 //! block, so that counting needs no call at run time. Every instruction adds on
 //! its own: a block may be left in the middle by a fault.
 //!
+//! With `profile=`, a thread looks every few milliseconds whether a profile was
+//! asked for, and writes it beside the running guest.
+//!
 //! QEMU's functions are looked up by name when the plugin is installed and not
 //! linked against, so that the reader half links into ordinary programs and a
 //! QEMU that lacks one is refused with its name.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use crate::counts::{FILE_SIZE, HALTS, KERNEL, KERNEL_FLOOR, MAGIC, MAGIC_AT, SYSCALLS, USER};
+use crate::counts::{
+    ANSWERED, ASKED, FILE_SIZE, HALTS, KERNEL, KERNEL_FLOOR, MAGIC, MAGIC_AT, SYSCALLS, USER,
+};
 use crate::profile::{BlockCount, CODE, format_profile};
 
 /// QEMU's opaque types.
 type PluginId = u64;
 type Block = *mut c_void;
 type Insn = *mut c_void;
+/// Bytes of a page of guest memory.
+const PAGE: usize = 4096;
+/// How often the plugin looks whether a profile was asked for.
+const LOOK: Duration = Duration::from_millis(2);
 /// Corresponds to QEMU_PLUGIN_INLINE_ADD_U64.
 const INLINE_ADD_U64: c_int = 0;
 
@@ -42,6 +53,7 @@ struct Qemu {
     insn_address: unsafe extern "C" fn(Insn) -> u64,
     insn_data: unsafe extern "C" fn(Insn) -> *const u8,
     insn_size: unsafe extern "C" fn(Insn) -> usize,
+    insn_memory: unsafe extern "C" fn(Insn) -> *const c_void,
     insn_add: unsafe extern "C" fn(Insn, c_int, *mut c_void, u64),
     block_add: unsafe extern "C" fn(Block, c_int, *mut c_void, u64),
 }
@@ -73,6 +85,7 @@ impl Qemu {
                 insn_address: lookup(c"qemu_plugin_insn_vaddr")?,
                 insn_data: lookup(c"qemu_plugin_insn_data")?,
                 insn_size: lookup(c"qemu_plugin_insn_size")?,
+                insn_memory: lookup(c"qemu_plugin_insn_haddr")?,
                 insn_add: lookup(c"qemu_plugin_register_vcpu_insn_exec_inline")?,
                 block_add: lookup(c"qemu_plugin_register_vcpu_tb_exec_inline")?,
             })
@@ -85,14 +98,30 @@ struct Profiled {
     start: u64,
     instructions: u64,
     code: Vec<u8>,
+    page: Option<u32>,
     executions: &'static AtomicU64,
+}
+
+/// The blocks translated so far, and the pages that they were found in.
+#[derive(Default)]
+struct Blocks {
+    list: Vec<Profiled>,
+    /// Numbers by the place of the page in QEMU's own memory.
+    pages: HashMap<usize, u32>,
 }
 
 struct Plugin {
     qemu: Qemu,
     counters: &'static [AtomicU64; FILE_SIZE / 8],
     profile: Option<PathBuf>,
-    blocks: Mutex<Vec<Profiled>>,
+    blocks: Mutex<Blocks>,
+}
+
+impl Plugin {
+    /// A panic cannot leave the list half changed.
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 static PLUGIN: OnceLock<Plugin> = OnceLock::new();
@@ -154,6 +183,9 @@ fn install<'a>(id: PluginId, arguments: impl Iterator<Item = &'a [u8]>) -> Resul
             (plugin.qemu.at_exit)(id, on_exit, std::ptr::null_mut());
         }
     }
+    if plugin.profile.is_some() {
+        answer_in_background(plugin).map_err(|e| format!("no thread: {e}"))?;
+    }
     Ok(())
 }
 
@@ -211,7 +243,11 @@ unsafe extern "C" fn on_translate(_id: PluginId, block: Block) {
     }
     if plugin.profile.is_some() {
         let listed: Vec<_> = insns().map(|insn| inspect(qemu, insn)).collect();
-        let executions = record(plugin, &listed);
+        let memory = insns().next().map_or(0, |insn| {
+            // SAFETY: `insn` is of this block.
+            unsafe { (qemu.insn_memory)(insn) }.addr()
+        });
+        let executions = record(plugin, &listed, memory);
         // SAFETY: as for `insn_add`; the word is leaked, so it stays.
         unsafe { (qemu.block_add)(block, INLINE_ADD_U64, executions.as_ptr().cast(), 1) };
     }
@@ -232,36 +268,74 @@ fn inspect<'a>(qemu: &Qemu, insn: Insn) -> (u64, &'a [u8]) {
     }
 }
 
-fn record(plugin: &Plugin, insns: &[(u64, &[u8])]) -> &'static AtomicU64 {
+/// Lists a block whose first instruction QEMU has at `memory` in its own
+/// memory, 0 if nowhere; returns the word that counts its runs.
+fn record(plugin: &Plugin, insns: &[(u64, &[u8])], memory: usize) -> &'static AtomicU64 {
     let executions: &'static AtomicU64 = Box::leak(Box::default());
     let code = insns
         .iter()
         .flat_map(|(_, code)| code.iter().copied())
         .take(CODE)
         .collect();
-    plugin
-        .blocks
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Profiled {
-            start: insns.first().map_or(0, |(address, _)| *address),
-            instructions: insns.len() as u64,
-            code,
-            executions,
-        });
+    let mut blocks = plugin.blocks();
+    let next = blocks.pages.len() as u32;
+    let page = (memory != 0).then(|| *blocks.pages.entry(memory / PAGE).or_insert(next));
+    blocks.list.push(Profiled {
+        start: insns.first().map_or(0, |(address, _)| *address),
+        instructions: insns.len() as u64,
+        code,
+        page,
+        executions,
+    });
     executions
+}
+
+/// Writes a profile whenever a reader has asked for one. The thread takes no
+/// signals: they are QEMU's.
+fn answer_in_background(plugin: &'static Plugin) -> std::io::Result<()> {
+    let look = move || {
+        block_signals();
+        loop {
+            // Acquire and Release: who sees the answer sees the file.
+            let asked = plugin.counters[ASKED].load(Ordering::Acquire);
+            if asked != plugin.counters[ANSWERED].load(Ordering::Relaxed) {
+                write_profile(plugin);
+                plugin.counters[ANSWERED].store(asked, Ordering::Release);
+            }
+            std::thread::sleep(LOOK);
+        }
+    };
+    let thread = std::thread::Builder::new().name("insn-count".to_owned());
+    thread.spawn(look).map(drop)
+}
+
+fn block_signals() {
+    // SAFETY: the set is initialised by `sigfillset`, and is this thread's own.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
 }
 
 /// Writes the profile when QEMU ends.
 unsafe extern "C" fn on_exit(_id: PluginId, _data: *mut c_void) {
-    let Some(plugin) = PLUGIN.get() else { return };
+    if let Some(plugin) = PLUGIN.get() {
+        write_profile(plugin);
+    }
+}
+
+/// Writes what was executed up to now. The list is held meanwhile, so that the
+/// file is one writer's; the guest goes on as far as it is translated.
+fn write_profile(plugin: &Plugin) {
     let Some(path) = &plugin.profile else { return };
-    let blocks = plugin.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-    let counts = blocks.iter().map(|block| BlockCount {
+    let blocks = plugin.blocks();
+    let counts = blocks.list.iter().map(|block| BlockCount {
         start: block.start,
         instructions: block.instructions,
         executions: block.executions.load(Ordering::Relaxed),
         code: block.code.clone(),
+        page: block.page,
     });
     if let Err(error) = std::fs::write(path, format_profile(counts)) {
         eprintln!("insn-count: {}: {error}", path.display());

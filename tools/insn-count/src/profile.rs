@@ -1,10 +1,12 @@
 //! The block profile: how often each translation block ran, by address.
 //!
-//! One line a block, hexadecimal except for the counts:
-//! `start instructions executions first-bytes`. Components may share virtual
-//! addresses; the first bytes of the block (at most 16) tell them apart when
-//! they are looked up in the components' program files. Blocks that were
-//! translated again, with the same bytes at the same address, are added up.
+//! One line a block: `start instructions executions first-bytes page`, the
+//! first and the fourth hexadecimal. Components may share virtual addresses.
+//! The first bytes of the block (at most 16) tell them apart when they are
+//! looked up in the components' program files, and the page of memory says
+//! which blocks belong together: those of one page are one component's. Pages
+//! are numbered as they are first seen. Blocks that were translated again, with
+//! the same bytes at the same address in the same page, are added up.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +25,9 @@ pub struct BlockCount {
     pub executions: u64,
     /// Its first bytes of code, at most 16.
     pub code: Vec<u8>,
+    /// Number of the page of guest memory that it starts in, where the
+    /// emulator knows one.
+    pub page: Option<u32>,
 }
 
 /// A line that is not one of a profile.
@@ -57,6 +62,10 @@ fn parse_line(line: &str) -> Option<BlockCount> {
     let instructions = fields.next()?.parse().ok()?;
     let executions = fields.next()?.parse().ok()?;
     let hex = fields.next()?;
+    let page = match fields.next()? {
+        "-" => None,
+        number => Some(number.parse().ok()?),
+    };
     if hex.len() % 2 != 0 || fields.next().is_some() {
         return None;
     }
@@ -67,23 +76,24 @@ fn parse_line(line: &str) -> Option<BlockCount> {
         instructions,
         executions,
         code,
+        page,
     })
 }
 
 /// Adds up blocks that are the same code at the same address, drops those that
 /// never ran, and gives the lines, by address.
 pub(crate) fn format_profile(blocks: impl IntoIterator<Item = BlockCount>) -> String {
-    let mut sums: BTreeMap<(u64, u64, Vec<u8>), u64> = BTreeMap::new();
+    let mut sums = BTreeMap::new();
     for block in blocks {
-        *sums
-            .entry((block.start, block.instructions, block.code))
-            .or_default() += block.executions;
+        let key = (block.start, block.instructions, block.code, block.page);
+        *sums.entry(key).or_insert(0) += block.executions;
     }
     let mut text = String::new();
-    for ((start, instructions, code), executions) in sums {
+    for ((start, instructions, code, page), executions) in sums {
         if executions > 0 {
             let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-            text += &format!("{start:x} {instructions} {executions} {hex}\n");
+            let page = page.map_or("-".to_owned(), |page| page.to_string());
+            text += &format!("{start:x} {instructions} {executions} {hex} {page}\n");
         }
     }
     text
@@ -99,6 +109,7 @@ mod tests {
             instructions: 2,
             executions,
             code: code.to_vec(),
+            page: Some(3),
         }
     }
 
@@ -109,21 +120,38 @@ mod tests {
             block(0x40_0000, 4, &[0x0f, 5]),
             block(0x40_0000, 1, &[0x90]),
             block(0x50_0000, 0, &[0x90]),
+            BlockCount {
+                page: None,
+                ..block(0x60_0000, 5, &[0x90])
+            },
         ]);
         let read = parse_profile(&text).unwrap();
         assert_eq!(
             read,
             [
                 block(0x40_0000, 7, &[0x0f, 5]),
-                block(0x40_0000, 1, &[0x90])
+                block(0x40_0000, 1, &[0x90]),
+                BlockCount {
+                    page: None,
+                    ..block(0x60_0000, 5, &[0x90])
+                },
             ]
         );
     }
 
     #[test]
     fn a_bad_line_is_named() {
-        for bad in ["", "x 1 1 90", "1 1 1", "1 1 1 9", "1 1 1 90 1", "1 1 1 zz"] {
-            let text = format!("400000 1 1 90\n{bad}\n");
+        for bad in [
+            "",
+            "x 1 1 90 0",
+            "1 1 1",
+            "1 1 1 90",
+            "1 1 1 9 0",
+            "1 1 1 90 1 1",
+            "1 1 1 zz 0",
+            "1 1 1 90 x",
+        ] {
+            let text = format!("400000 1 1 90 -\n{bad}\n");
             assert_eq!(
                 parse_profile(&text),
                 Err(ProfileError { line: 2 }),

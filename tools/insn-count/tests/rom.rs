@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use insn_count::{Counter, PLUGIN_FILE, parse_profile};
+use insn_count::{Counter, PLUGIN_FILE, Profiler, parse_profile};
 
 /// Rounds of the loop; each is two instructions.
 const ROUNDS: u32 = 1_000_000;
@@ -37,47 +37,62 @@ fn rom() -> Vec<u8> {
     rom
 }
 
+/// QEMU with the plugin, on a firmware image of its own; killed when dropped.
+struct Guest {
+    qemu: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Guest {
+    fn start(rom: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("rom.bin"), rom).unwrap();
+        let arguments = format!(
+            "{},counts={},profile={}",
+            plugin().display(),
+            at("insn.bin").display(),
+            at("blocks.txt").display()
+        );
+        let fixed = "-accel tcg -nodefaults -display none -m 16 \
+                     -device isa-debug-exit,iobase=0x501";
+        let qemu = Command::new("qemu-system-x86_64")
+            .args(fixed.split_ascii_whitespace())
+            .args(["-plugin", &arguments, "-bios"])
+            .arg(at("rom.bin"))
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { qemu, dir }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Waits until `done`.
+    fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "the guest did not {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _gone = self.qemu.kill();
+        let _status = self.qemu.wait();
+    }
+}
+
 #[test]
 fn every_instruction_counts_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    std::fs::write(at("rom.bin"), rom()).unwrap();
-    let arguments = format!(
-        "{},counts={},profile={}",
-        plugin().display(),
-        at("insn.bin").display(),
-        at("blocks.txt").display()
-    );
-    let mut qemu = Command::new("qemu-system-x86_64")
-        .args([
-            "-accel",
-            "tcg",
-            "-nodefaults",
-            "-display",
-            "none",
-            "-m",
-            "16",
-        ])
-        .args([
-            "-device",
-            "isa-debug-exit,iobase=0x501",
-            "-plugin",
-            &arguments,
-            "-bios",
-        ])
-        .arg(at("rom.bin"))
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while qemu.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            qemu.kill().unwrap();
-            qemu.wait().unwrap();
-            panic!("the guest did not end");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let mut guest = Guest::start(&rom());
+    guest.wait("end", |guest| guest.qemu.try_wait().unwrap().is_some());
+    let at = |name: &str| guest.file(name);
     let counts = Counter::open(at("insn.bin")).unwrap().read().unwrap();
     // jmp, mov, the loop, two movs, syscall, mov, out
     assert_eq!(counts.user, 2 * u64::from(ROUNDS) + 7);
@@ -96,4 +111,26 @@ fn every_instruction_counts_once() {
     let hottest = profile.iter().max_by_key(|b| b.executions).unwrap();
     assert_eq!((hottest.start, hottest.instructions), (0xffff_0006, 2));
     assert!(hottest.code.starts_with(&[0x66, 0x49, 0x75, 0xfc]));
+}
+
+#[test]
+fn a_profile_can_be_asked_for_while_the_guest_runs() {
+    let mut endless = vec![0xf4; 0x1_0000];
+    endless[0xfff0..0xfff2].copy_from_slice(&[0xeb, 0xfe]); // jmp to itself
+    let mut guest = Guest::start(&endless);
+    let running = |guest: &mut Guest| Counter::open(guest.file("insn.bin")).is_ok();
+    guest.wait("start", running);
+    let mut profiler = Profiler::open(guest.file("insn.bin"), guest.file("blocks.txt")).unwrap();
+    let mut counter = Counter::open(guest.file("insn.bin")).unwrap();
+    let mut last = 0;
+    for _ in 0..3 {
+        let before = counter.read().unwrap().user;
+        guest.wait("go on", |_| counter.read().unwrap().user > before + 1000);
+        let blocks = profiler.snapshot(Duration::from_secs(10)).unwrap();
+        let executed: u64 = blocks.iter().map(|b| b.instructions * b.executions).sum();
+        let now = counter.read().unwrap().user;
+        assert!(blocks.iter().all(|block| block.start == 0xffff_fff0));
+        assert!(executed > last && (before..=now).contains(&executed));
+        last = executed;
+    }
 }

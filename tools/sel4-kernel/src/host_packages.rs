@@ -72,6 +72,9 @@ pub const EMULATOR: &[Need] = &[program("qemu-system-x86", "qemu-system-x86_64")
 /// What making a network namespace with a TAP device needs.
 pub const NAMESPACE: &[Need] = &[program("iproute2", "ip")];
 
+/// What looking at a page, as the tests do, needs.
+pub const BROWSER: &[Need] = &[program("chromium", "chromium")];
+
 /// Packages that are missing and could not be installed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MissingPackages {

@@ -10,6 +10,7 @@ use system_description::SystemDescription;
 use crate::keys;
 use crate::layout::LayoutError;
 use crate::model::{Client, Component, Device, Model, Network};
+use crate::placement;
 use crate::raw::{RawComponent, RawSystem};
 use crate::report::{Diagnostic, Span};
 use crate::resolve::MAX_COMPONENTS;
@@ -32,6 +33,7 @@ pub(crate) fn check(log: &mut Log, raw: &RawSystem<'_>, model: &Model, layout: &
     quotas(log, raw, model);
     windows(log, raw, model);
     priorities(log, raw, model);
+    placement::check(log, raw, model);
     match layout {
         Ok(description) => total_memory(log, raw, model, &memory(model, description)),
         Err(errors) => layout_errors(log, raw, errors),
@@ -308,7 +310,8 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
         };
         let connections = u64::from(network.connections);
         let windows = connections * (2 * network.window_bytes + BESIDE);
-        let need = windows + server_base(network);
+        let messages = model.message_heap(index);
+        let need = windows + server_base(network) + messages;
         if need <= server.heap_bytes {
             continue;
         }
@@ -319,8 +322,13 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
         let message = format!("the connections of `{}` do not fit its heap", server.name);
         let mib = |bytes: u64| show_size(bytes.next_multiple_of(1 << 20));
         let window = show_size(network.window_bytes);
+        let mut diagnostic = Diagnostic::error(Rule::WindowsExceedHeap, &span, message);
+        if messages != 0 {
+            let by_value = "socket buffers, with `ipc = \"conventional\"`";
+            diagnostic = diagnostic.note(format!("{by_value}: {}", mib(messages)));
+        }
         log.push(
-            Diagnostic::error(Rule::WindowsExceedHeap, &span, message)
+            diagnostic
                 .label(format!("{} of heap, {} needed", show_size(server.heap_bytes), mib(need)))
                 .note(format!("{connections} connections × 2 windows of {window}: {}", mib(windows)))
                 .note(format!(
@@ -337,7 +345,7 @@ fn windows(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
 fn priorities(log: &mut Log, raw: &RawSystem<'_>, model: &Model) {
     for client in (0..model.components.len()).filter(|i| model.components[*i].client.is_some()) {
         let main = |i: usize| {
-            model.components[i]
+            model.components[model.domain(i)]
                 .threads
                 .first()
                 .map_or(0, |t| t.priority)

@@ -103,7 +103,7 @@ const fn only(roles: &'static [Role], key: Key) -> Key {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const PAGE: u64 = system_description::map::PAGE;
-const STACK_MAX: u64 = system_description::map::THREAD_STRIDE - 4 * PAGE;
+pub(crate) const STACK_MAX: u64 = system_description::map::THREAD_STRIDE - 4 * PAGE;
 const HEAP_MAX: u64 = system_description::map::REGIONS - system_description::map::HEAP;
 const APPLICATION: &[Role] = &[Role::Application];
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -164,11 +164,15 @@ pub(crate) static COMPONENT: Table = Table {
             may("frames", Kind::Size(64 * KIB, 256 * MIB, PAGE), "2 MiB"),
         ),
         only(
+            &[Role::IoManager],
+            may("ipc", Kind::Word(&["io", "conventional"]), "io"),
+        ),
+        only(
             &[Role::NetServer],
             may("nic", Kind::Component, "the only nic-driver"),
         ),
         only(
-            &[Role::NetServer],
+            &[Role::NetServer, Role::NicDriver],
             may("placement", Kind::Word(&["user", "kernel"]), "user"),
         ),
         only(

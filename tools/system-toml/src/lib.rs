@@ -23,6 +23,7 @@ mod model;
 mod names;
 mod network;
 mod number;
+mod placement;
 mod raw;
 mod report;
 mod resolve;

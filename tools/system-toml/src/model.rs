@@ -7,6 +7,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use socket_api::MessageSizes;
 use system_description::{DeviceKind, PageSize};
 
 use crate::report::Span;
@@ -40,8 +41,14 @@ pub struct Component {
     pub span: Span,
     /// What it is in the system.
     pub role: Role,
-    /// Index of its program in [`Model::programs`].
+    /// Where it comes from.
+    pub source: ProgramSource,
+    /// Index of its program in [`Model::programs`]; that of its host, if it has
+    /// one.
     pub program: usize,
+    /// The I/O manager in whose protection domain and thread it runs:
+    /// `placement = "kernel"`.
+    pub host: Option<usize>,
     /// Priority, 1 to 254.
     pub priority: u8,
     /// Threads; the first runs `main`.
@@ -64,10 +71,22 @@ pub struct Component {
     pub server: Option<usize>,
     /// An I/O manager's reserve of frames for copies, in bytes; else 0.
     pub reserve_bytes: u64,
+    /// How an I/O manager and its server pass payload.
+    pub ipc: Ipc,
     /// A protocol server's NIC driver.
     pub nic: Option<usize>,
     /// A protocol server's network.
     pub network: Option<Network>,
+}
+
+/// How payload gets from an I/O manager's clients to its server and back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipc {
+    /// By reference: the server never has it.
+    #[default]
+    Io,
+    /// In messages, by value.
+    Conventional,
 }
 
 /// A thread.
@@ -128,7 +147,10 @@ pub struct Network {
 pub struct Program {
     /// Where it comes from.
     pub source: ProgramSource,
-    /// The components that run it.
+    /// Where the servers and drivers come from that are linked into it, in
+    /// order of start.
+    pub guests: Vec<ProgramSource>,
+    /// The components that run it, guests included.
     pub components: Vec<usize>,
 }
 
@@ -280,11 +302,57 @@ impl Model {
         pairs
     }
 
+    /// The component in whose protection domain component `index` runs: itself,
+    /// or its host.
+    #[must_use]
+    pub fn domain(&self, index: usize) -> usize {
+        self.components[index].host.unwrap_or(index)
+    }
+
+    /// The components inside component `index`, in order of start.
+    pub fn guests(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.components.len()).filter(move |i| self.components[*i].host == Some(index))
+    }
+
+    /// Bytes of heap in the protection domain of component `index`, guests
+    /// included: there is one allocator.
+    #[must_use]
+    pub fn heap_bytes(&self, index: usize) -> u64 {
+        let guests = self.guests(index).map(|g| self.components[g].heap_bytes);
+        self.components[index].heap_bytes + guests.sum::<u64>()
+    }
+
     /// The I/O manager of a component with the right to use sockets.
     #[must_use]
     pub fn manager_of(&self, client: usize) -> Option<usize> {
         let client = self.components[client].client.as_ref();
         client.map(|c| c.manager)
+    }
+
+    /// Sizes of the messages between a protocol server and its I/O manager, if
+    /// they pass payload by value.
+    #[must_use]
+    pub fn messages_of(&self, server: usize) -> Option<MessageSizes> {
+        let is_its = |c: &Component| c.server == Some(server) && c.ipc == Ipc::Conventional;
+        let manager = self.components.iter().position(is_its)?;
+        let network = self.components[server].network.as_ref()?;
+        let clients = self.components.iter().filter_map(|c| c.client.as_ref());
+        let clients = clients.filter(|c| c.manager == manager);
+        let (bytes, requests) = clients.fold((0, 0), |(bytes, requests), client| {
+            let queued = u64::from(client.queued_bytes);
+            (bytes + queued, requests + client.requests)
+        });
+        let requests = requests.min(socket_api::SERVER_REQUESTS);
+        Some(MessageSizes::of(bytes, requests, network.mtu as usize))
+    }
+
+    /// Bytes of heap that a protocol server needs to pass payload by value.
+    #[must_use]
+    pub fn message_heap(&self, server: usize) -> u64 {
+        let network = self.components[server].network.as_ref();
+        let mtu = network.map_or(0, |n| n.mtu as usize);
+        let sizes = self.messages_of(server);
+        sizes.map_or(0, |sizes| sizes.socket_bytes(mtu) as u64)
     }
 
     /// Sockets that all clients behind a protocol server may have open.

@@ -10,20 +10,8 @@ use crate::rule::Rule;
 use crate::section::{Log, Section, size_of, u32_of};
 use crate::value::At;
 
-/// Reads and checks `placement` and `[component.NAME.network]`.
+/// Reads and checks `[component.NAME.network]`.
 pub(crate) fn read(log: &mut Log, raw: &RawComponent<'_>) -> Network {
-    if let Some(placement) = raw
-        .section
-        .text("placement")
-        .filter(|p| p.value == "kernel")
-    {
-        let message = "`placement = \"kernel\"` is not available yet";
-        log.push(
-            Diagnostic::error(Rule::KernelPlacement, &placement.span, message)
-                .label("only \"user\" works in this release")
-                .note("it will link the server into the I/O manager: one crossing less, and no isolation between the two"),
-        );
-    }
     let empty = Section::empty();
     let (section, span) = match &raw.network {
         Some(at) => (&at.value, &at.span),

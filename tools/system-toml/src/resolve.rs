@@ -5,11 +5,13 @@
 //! that everything behind it is still checked.
 
 use system_description::PageSize;
+use system_description::map::LARGE_PAGE;
 
 use crate::keys::{self, Table};
-use crate::model::{Client, Component, Model, Program, ProgramSource, Thread};
+use crate::model::{Client, Component, Ipc, Model, ProgramSource, Thread};
 use crate::names::Names;
 use crate::network;
+use crate::placement;
 use crate::raw::{RawComponent, RawSystem};
 use crate::report::Diagnostic;
 use crate::role::Role;
@@ -26,56 +28,41 @@ pub(crate) fn resolve(log: &mut Log, raw: &mut RawSystem<'_>) -> Model {
     let rank = |c: &RawComponent<'_>| c.role.unwrap_or(Role::Application);
     raw.components.sort_by_key(rank);
     let devices = crate::device::read(log, &raw.devices);
-    let mut programs = Programs::default();
     let names = Names {
         components: &raw.components,
     };
     let empty = Section::empty();
     let system = raw.system.as_ref().unwrap_or(&empty);
     let system_log = text_of(system, &keys::SYSTEM, "log");
-    let components = raw
+    let mut components = raw
         .components
         .iter()
-        .enumerate()
-        .map(|(index, c)| component(log, &names, &devices, &mut programs, index, c, &system_log))
+        .map(|c| component(log, &names, &devices, c, &system_log))
         .collect::<Vec<_>>();
-    Model {
+    placement::find_hosts(&mut components, &raw.components);
+    let programs = placement::programs(&mut components);
+    let mut model = Model {
         name: system.text("name").map_or_else(String::new, |n| n.value),
         memory_bytes: size_of(system, &keys::SYSTEM, "memory"),
         forwards: forwards(log, &names, raw),
         channels: channels(log, &names, raw),
         components,
-        programs: programs.list,
+        programs,
         devices,
+    };
+    for index in 0..model.components.len() {
+        if raw.components[index].section.key_span("heap").is_none() {
+            let more = model.message_heap(index).next_multiple_of(LARGE_PAGE);
+            model.components[index].heap_bytes += more;
+        }
     }
-}
-
-#[derive(Default)]
-struct Programs {
-    list: Vec<Program>,
-}
-
-impl Programs {
-    fn add(&mut self, component: usize, source: &Option<ProgramSource>) -> usize {
-        let unknown = || ProgramSource::Package(String::new());
-        let source = source.clone().unwrap_or_else(unknown);
-        let found = self.list.iter().position(|p| p.source == source);
-        let index = found.unwrap_or_else(|| {
-            let components = Vec::new();
-            self.list.push(Program { source, components });
-            self.list.len() - 1
-        });
-        self.list[index].components.push(component);
-        index
-    }
+    model
 }
 
 fn component(
     log: &mut Log,
     names: &Names<'_, '_>,
     devices: &[crate::model::Device],
-    programs: &mut Programs,
-    index: usize,
     raw: &RawComponent<'_>,
     system_log: &str,
 ) -> Component {
@@ -95,7 +82,12 @@ fn component(
         name: raw.name.value.clone(),
         span: raw.name.span.clone(),
         role,
-        program: programs.add(index, &raw.program),
+        source: raw
+            .program
+            .clone()
+            .unwrap_or_else(|| ProgramSource::Package(String::new())),
+        program: 0,
+        host: None,
         priority: u32_of(section, &keys::COMPONENT, "priority") as u8,
         threads: threads(raw),
         heap_bytes: section
@@ -115,6 +107,10 @@ fn component(
             size_of(section, &keys::COMPONENT, "frames")
         } else {
             0
+        },
+        ipc: match text_of(section, &keys::COMPONENT, "ipc").as_str() {
+            "conventional" if is(Role::IoManager) => Ipc::Conventional,
+            _ => Ipc::Io,
         },
         nic: is(Role::NetServer)
             .then(|| names.or_only(log, raw, "nic", Role::NicDriver))

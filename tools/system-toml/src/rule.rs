@@ -101,8 +101,10 @@ rules! {
     GatewayOutside = "gateway-outside",
     /// Without a gateway only the own network can be reached.
     NoGateway = "no-gateway",
-    /// Placement that this release does not have.
+    /// A component that cannot run inside an I/O manager.
     KernelPlacement = "kernel-placement",
+    /// A key that says nothing about a component inside an I/O manager.
+    NoEffect = "no-effect",
     /// A forward to a component without the right to use sockets.
     ForwardTarget = "forward-target",
     /// A port forwarded twice.

@@ -160,7 +160,7 @@ impl System {
     }
 
     fn component_view(&self, component: &Component, made: &Made<String, Vec<u8>>) -> ComponentView {
-        let program = match &self.model.programs[component.program].source {
+        let program = match &component.source {
             ProgramSource::Package(package) => package.clone(),
             ProgramSource::Path { directory, package } => {
                 let directory = directory.display();
@@ -329,7 +329,7 @@ fn device_line(device: &system_description::DeviceGrant<String>) -> String {
 /// What must be trusted, and why.
 fn trust(model: &Model) -> Vec<String> {
     let mut notes = vec!["the kernel and the root task are trusted by everybody".to_owned()];
-    for component in &model.components {
+    for (index, component) in model.components.iter().enumerate() {
         let name = &component.name;
         let dma = component
             .devices
@@ -343,6 +343,9 @@ fn trust(model: &Model) -> Vec<String> {
         match component.role {
             Role::IoManager => notes.push(format!(
                 "{name} is trusted by its clients: it sees and changes all of their memory, resolves their faults, and they end with it"
+            )),
+            Role::NetServer if model.messages_of(index).is_some() => notes.push(format!(
+                "{name} is trusted by the clients of its I/O manager with all that they send and receive: ipc = \"conventional\" copies it into messages, and the server reads whatever arrives"
             )),
             Role::NetServer => notes.push(format!(
                 "{name} is trusted by the clients of its I/O manager for where data comes from and goes to; it sees the headers of packets, and the whole of ARP, ICMP, DHCP and DNS, not what the clients send and receive"

@@ -27,13 +27,8 @@ devices = ["hpet"]
 [component.entropy]
 program = "virtio-rng-driver"
 devices = ["virtio-rng"]
-[component.nic]
-program = "virtio-net-driver"
-devices = ["virtio-net"]
 [component.io]
 program = "io-manager"
-[component.net]
-program = "net-server"
 "#;
 
 #[derive(Clone, Debug)]
@@ -89,9 +84,28 @@ fn channel() -> impl Strategy<Value = Channel> {
         })
 }
 
-fn text(mtu: u32, applications: &[Application], channels: &[Channel]) -> String {
+/// Where server and driver run.
+type Placements = [&'static str; 2];
+
+fn placements() -> impl Strategy<Value = Placements> {
+    let place = || prop::sample::select(vec!["user", "kernel"]);
+    [place(), place()]
+}
+
+fn text(
+    mtu: u32,
+    [server, driver]: Placements,
+    applications: &[Application],
+    channels: &[Channel],
+) -> String {
     let mut text = INFRASTRUCTURE.to_owned();
-    writeln!(text, "[component.net.network]\nmtu = {mtu}").unwrap();
+    writeln!(
+        text,
+        "[component.nic]\nprogram = \"virtio-net-driver\"\ndevices = [\"virtio-net\"]\nplacement = \"{driver}\"\n\
+         [component.net]\nprogram = \"net-server\"\nplacement = \"{server}\"\n\
+         [component.net.network]\nmtu = {mtu}"
+    )
+    .unwrap();
     for (n, a) in applications.iter().enumerate() {
         writeln!(text, "[component.a{n}]\nprogram = \"app\"").unwrap();
         writeln!(
@@ -138,6 +152,21 @@ fn links(component: &Component<String, Vec<u8>>) -> Vec<&LinkRecord<String>> {
             _ => None,
         })
         .collect()
+}
+
+/// Component `index` with all that is in its protection domain: devices and
+/// records of its guests too. `None` for a guest.
+fn domain(description: &Description, index: usize) -> Option<Component<String, Vec<u8>>> {
+    let mut all = description.components[index].clone();
+    if all.host.is_some() {
+        return None;
+    }
+    for guest in description.guests(index) {
+        let guest = &description.components[guest];
+        all.devices.extend(guest.devices.iter().cloned());
+        all.records.extend(guest.records.iter().cloned());
+    }
+    Some(all)
 }
 
 /// Slots are unique, and inside the CSpace.
@@ -280,21 +309,27 @@ fn check_space(description: &Description, component: &Component<String, Vec<u8>>
 fn check_links(description: &Description, component: &Component<String, Vec<u8>>) {
     let names: BTreeSet<&str> = links(component).iter().map(|l| l.name.as_str()).collect();
     assert_eq!(names.len(), links(component).len(), "names are unique");
+    let home = |c: &Component<String, Vec<u8>>| {
+        let index = description.components.iter().position(|o| o.name == c.name);
+        description.domain(index.unwrap())
+    };
+    let own = &description.components[home(component)];
     for link in links(component) {
         for span in [link.control, link.data].iter().filter(|s| s.vaddr != 0) {
-            let mapping = component.mappings.iter().find(|m| m.region == span.region);
+            let mapping = own.mappings.iter().find(|m| m.region == span.region);
             assert_eq!(mapping.unwrap().vaddr, span.vaddr);
             let region = &description.regions[span.region as usize];
             assert_eq!(region.bytes, span.bytes);
         }
-        let grant = |slot| {
-            component
-                .caps
-                .iter()
-                .find(|c| c.slot == slot)
-                .unwrap()
-                .grant
-        };
+        let grant = |slot| own.caps.iter().find(|c| c.slot == slot).unwrap().grant;
+        let peer = description.components.get(usize::from(link.peer_index));
+        let near = peer.is_some_and(|peer| home(peer) == home(component));
+        assert_eq!(link.near, near, "{}", link.name);
+        assert!(
+            !near || (link.signal, link.badge) == (0, 0),
+            "{}",
+            link.name
+        );
         if link.signal != 0 {
             let Grant::Signal {
                 component: to,
@@ -303,8 +338,9 @@ fn check_links(description: &Description, component: &Component<String, Vec<u8>>
             else {
                 panic!("{} cannot signal", link.name);
             };
-            let peer = &description.components[to as usize];
+            let peer = peer.unwrap();
             assert_eq!(peer.name, link.peer);
+            assert_eq!(home(peer), to as usize);
             let expects = links(peer).into_iter().any(|l| {
                 l.badge == badge && l.protocol == link.protocol && l.peer == component.name
             });
@@ -357,29 +393,91 @@ proptest! {
     #[test]
     fn nothing_overlaps_and_ends_agree(
         mtu in 576..=9000u32,
+        placements in placements(),
         applications in prop::collection::vec(application(), 1..45),
         channels in prop::collection::vec(channel(), 0..20),
     ) {
-        let text = text(mtu, &applications, &channels);
+        let text = text(mtu, placements, &applications, &channels);
         let system = parse("random.toml", Path::new("."), &text);
         let system = system.unwrap_or_else(|report| panic!("{report}"));
         let description = system.describe(|program| program as u16);
-        for component in &description.components {
-            check_slots(&description, component);
-            check_badges(component);
-            check_space(&description, component);
+        for (index, component) in description.components.iter().enumerate() {
             check_links(&description, component);
-            check_holdings(&description, component);
+            let Some(domain) = domain(&description, index) else {
+                continue;
+            };
+            check_slots(&description, &domain);
+            check_badges(&domain);
+            check_space(&description, &domain);
+            check_holdings(&description, &domain);
             let mut page = vec![0; map::STARTUP_MAX as usize];
-            startup::write(component.records.iter().cloned(), &mut page).unwrap();
-            prop_assert_eq!(
-                startup::Records::new(&page).unwrap().count(),
-                component.records.len()
-            );
+            startup::write(domain.records.iter().cloned(), &mut page).unwrap();
+            let records = startup::Records::new(&page).unwrap();
+            prop_assert_eq!(records.count(), domain.records.len());
+            let (own, _) = records.split();
+            prop_assert_eq!(own.count(), component.records.len());
         }
         check_callers(&description);
         check_rings(&description);
         let bytes = description.encode().unwrap();
         prop_assert!(SystemDescription::decode(&bytes, system.programs.len()).is_ok());
     }
+}
+
+/// A guest has nothing but records and devices; what it needs is its host's.
+#[test]
+fn a_guest_lives_in_its_host() {
+    let application = Application {
+        sockets: true,
+        large: false,
+        data_pages: 64,
+        heap_pages: 0,
+        stack_pages: 4,
+        threads: 1,
+    };
+    let describe = |placements| {
+        let text = text(1500, placements, std::slice::from_ref(&application), &[]);
+        let system = parse("guests.toml", Path::new("."), &text);
+        let system = system.unwrap_or_else(|report| panic!("{report}"));
+        (system.describe(|program| program as u16), system)
+    };
+    let (apart, _) = describe(["user", "user"]);
+    let (inside, system) = describe(["kernel", "kernel"]);
+    let find =
+        |d: &Description, name: &str| d.components.iter().position(|c| c.name == name).unwrap();
+    let io = find(&inside, "io");
+    let host = &inside.components[io];
+    for name in ["net", "nic"] {
+        let guest = &inside.components[find(&inside, name)];
+        assert_eq!(guest.host, Some(io as u16));
+        assert_eq!(guest.image, host.image);
+        assert!(guest.threads.is_empty() && guest.caps.is_empty() && guest.mappings.is_empty());
+    }
+    assert_eq!(inside.guests(io).count(), 2);
+    assert_eq!(inside.components[find(&inside, "nic")].devices.len(), 1);
+    // One allocator has the memory of both, one stack that of the deeper.
+    let heap = |d: &Description, component: &str| {
+        let name = format!("{component}.heap");
+        d.regions
+            .iter()
+            .find(|r| r.name == name)
+            .map_or(0, |r| r.bytes)
+    };
+    assert_eq!(
+        heap(&inside, "io"),
+        heap(&apart, "io") + heap(&apart, "net")
+    );
+    assert_eq!(heap(&inside, "net"), 0);
+    assert_eq!(host.threads[0].stack_bytes, 128 << 10);
+    // A program for all three, and fewer capabilities than apart.
+    assert_eq!(
+        system
+            .programs
+            .iter()
+            .filter(|p| !p.guests.is_empty())
+            .count(),
+        1
+    );
+    let caps = |d: &Description| d.components.iter().map(|c| c.caps.len()).sum::<usize>();
+    assert!(caps(&inside) < caps(&apart));
 }

@@ -97,6 +97,7 @@ fn set_up() -> Result<Surroundings> {
         host_packages::KERNEL_BUILD,
         host_packages::EMULATOR,
         host_packages::NAMESPACE,
+        host_packages::BROWSER,
     ]
     .concat();
     host_packages::ensure(&needs, &logs, &progress)?;

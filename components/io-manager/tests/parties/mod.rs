@@ -11,13 +11,17 @@ pub mod sending;
 pub mod server;
 
 use data_passing::{Costs, HoldingConfig, Memory, Rights};
-use io_manager::{Bells, ClientConfig, Manager, NicConfig, Quota, Region, ServerConfig};
+use io_manager::{
+    Bells, ClientConfig, Manager, MessageConfig, NicConfig, Quota, Region, ServerConfig,
+};
 use model_platform::{Allocator, ModelMachine, Physical};
 use monitor_api::{CounterPage, CounterReader};
 use nic_api::{NicInfo, payload_bytes};
 use shared_ring::{Consumer, Producer, RingLayout, SharedMemory};
 use socket_api as api;
-use socket_api::{Completion, Extent, Op, Request, SERVER_PACKETS, SocketKind, Status};
+use socket_api::{
+    Completion, Extent, MessageSizes, Op, Request, SERVER_PACKETS, SocketKind, Status,
+};
 
 use driver::Driver;
 use server::Server;
@@ -33,6 +37,12 @@ pub const TEXT_BYTES: u32 = 8 << 10;
 /// Frames in the reserve.
 pub const RESERVE: u32 = 64;
 pub const MTU: u32 = 1500;
+/// Of regions of messages: as small as they can be.
+pub const MESSAGES: MessageSizes = MessageSizes {
+    to_server: 64 << 10,
+    from_server: 64 << 10,
+    requests: 16,
+};
 pub const QUOTA: Quota = Quota {
     sockets: 4,
     requests: 16,
@@ -77,6 +87,8 @@ pub struct Setup {
     pub features: u32,
     /// Whether drivers have said what they know before the test begins.
     pub ready: bool,
+    /// Payload is passed by value.
+    pub by_value: bool,
 }
 
 impl Setup {
@@ -87,6 +99,7 @@ impl Setup {
         threads: 1,
         features: 0,
         ready: true,
+        by_value: false,
     };
 }
 
@@ -217,16 +230,23 @@ impl Parties {
             let send_slots = region(&machine, &mut allocator, api::send_slots_bytes(mtu));
             let bytes = payload_bytes(mtu) * SERVER_PACKETS as usize;
             let payload = region(&machine, &mut allocator, bytes);
-            let server = Server::new(&mut allocator, headers, send_slots);
+            let mut server = Server::new(&mut allocator, headers, send_slots);
+            server.messages = setup.by_value.then(|| MessageConfig {
+                region: region(&machine, &mut allocator, MESSAGES.bytes()),
+                sizes: MESSAGES,
+            });
             let driver = Driver::new(physical, &mut allocator);
             server_configs.push(ServerConfig {
                 control: server.control,
                 headers,
                 send_slots,
+                near: false,
+                messages: server.messages,
                 nic: NicConfig {
                     control: driver.control,
                     payload,
                     mtu: MTU,
+                    near: false,
                 },
             });
             servers.push(server);
@@ -399,6 +419,14 @@ impl Parties {
         }
         self.run();
         frames
+    }
+
+    /// So many receives of a client wait, and that is all that it has on its way.
+    pub fn assert_receives_waiting(&self, client: usize, count: usize) {
+        let books = self.manager.books();
+        let client = &books.clients[client];
+        let left = (usize::from(client.unanswered), client.slots);
+        assert_eq!(left, (count, count), "{books:?}");
     }
 
     /// Nothing is lost: every buffer is with a driver, every slot free, every

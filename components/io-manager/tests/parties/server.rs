@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
-use io_manager::Region;
+use io_manager::{MessageConfig, Region};
 use model_platform::Allocator;
 use shared_ring::{Consumer, Producer, SharedMemory};
 use socket_api as api;
-use socket_api::{Message, Name, Packet, Part, Request, SlotDone, Transmit, kind, packet_flags};
+use socket_api::{
+    Inbox, Message, MessageEnd, Name, Outbox, Packet, Part, Receives, Request, SlotDone, Transmit,
+    attach_messages, kind, packet_flags,
+};
 
 use super::{MTU, format};
 
@@ -17,9 +20,12 @@ pub struct Server {
     pub slots_done: Consumer<SlotDone>,
     pub headers: Region,
     pub send_slots: Region,
+    /// With payload by value.
+    pub messages: Option<MessageConfig>,
     /// What came and was not looked at.
     pub requests: VecDeque<Request>,
     pub packets: VecDeque<Packet>,
+    pub receives: VecDeque<Receives>,
     /// The names asked for, one behind the other.
     pub name: Vec<u8>,
     /// Slots that are free.
@@ -40,8 +46,10 @@ impl Server {
             slots_done: Consumer::attach(done, api::SLOTS_DONE).unwrap(),
             headers,
             send_slots,
+            messages: None,
             requests: VecDeque::new(),
             packets: VecDeque::new(),
+            receives: VecDeque::new(),
             name: Vec::new(),
             slots: (0..api::SEND_SLOTS as u16).collect(),
         }
@@ -52,6 +60,7 @@ impl Server {
         while let Some(message) = self.to.pop().unwrap() {
             match message.kind() {
                 kind::PACKET => self.packets.push_back(message.into()),
+                kind::RECEIVES => self.receives.push_back(message.into()),
                 kind::NAME => {
                     let part = Name::from(message);
                     self.name.extend(&part.bytes[..usize::from(part.len)]);
@@ -67,6 +76,14 @@ impl Server {
     pub fn say(&mut self, message: impl Into<Message>) {
         self.from.push(&message.into()).unwrap();
         let _ = self.from.publish();
+    }
+
+    /// Its ends of the messages.
+    pub fn boxes(&self) -> (SharedMemory, Outbox, Inbox) {
+        let config = self.messages.expect("payload by value");
+        let memory = config.region.memory;
+        let (out, inbox) = attach_messages(&memory, config.sizes, MessageEnd::Server).unwrap();
+        (memory, out, inbox)
     }
 
     /// The bytes of a packet that the server can read.

@@ -153,7 +153,9 @@ impl UdpSocket {
             *first = Some(self.recv_buffer()?);
             return Ok(1);
         }
-        stack.block(wait, false, |core| {
+        let mut core = stack.lock();
+        core.top_up(index);
+        stack.block_with(core, wait, false, |core| {
             let mut count = 0;
             for place in into.iter_mut().filter(|place| place.is_none()) {
                 match core.receive_block::<false>(index) {

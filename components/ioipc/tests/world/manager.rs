@@ -27,6 +27,8 @@ pub struct Switches {
     pub refuse_arena: AtomicBool,
     /// The server is gone.
     pub kill_server: AtomicBool,
+    /// No `Send` becomes a `Recv`.
+    pub no_reposts: AtomicBool,
     /// Requests on their way, by client and its word.
     pub outstanding: Mutex<HashMap<(usize, u64), Request>>,
 }
@@ -198,10 +200,35 @@ impl Manager {
             if ok {
                 c.memory.depart(request.extent, passing.semantics);
             }
+            if ok && self.repost(client, &request) {
+                return;
+            }
         } else if request.op == Op::Recv as u16 {
             c.account.copied_in += u64::from(completion.len);
         }
         self.answer(client, &request, completion);
+    }
+
+    /// Has a `Send` that is over become the `Recv` that it asked to be.
+    fn repost(&mut self, client: usize, send: &Request) -> bool {
+        let recv = Request {
+            op: Op::Recv as u16,
+            flags: 0,
+            extent: api::Extent {
+                len: send.arg as u32,
+                ..send.extent
+            },
+            arg: 0,
+            address: api::WireAddress::NONE,
+            ..*send
+        };
+        let wanted = send.flags & flags::REPOST != 0;
+        let may = wanted && !self.switches.no_reposts.load(Ordering::Relaxed);
+        let becomes = may && self.check(client, &recv).is_ok();
+        if becomes {
+            self.take(client, recv);
+        }
+        becomes
     }
 
     fn answer(&mut self, client: usize, request: &Request, completion: Completion) {

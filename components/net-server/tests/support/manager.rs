@@ -319,6 +319,20 @@ impl Fake {
         frame
     }
 
+    /// Completes the send that a frame says is done with it.
+    fn sent_last(&mut self, entries: &[Transmit]) {
+        let Some(entry) = entries.iter().find(|e| e.flags & packet_flags::DONE != 0) else {
+            return;
+        };
+        assert!(entries.len() == 1 && entry.count != 0);
+        let token = entry.parts[usize::from(entry.count) - 1].token;
+        let send = self.outstanding.remove(&token).expect("a send that waits");
+        assert_eq!(send.request.op, Op::Send as u16);
+        let mut completion = send.request.complete(Status::Ok);
+        completion.len = send.request.extent.len;
+        self.completions.push_back(completion);
+    }
+
     /// What a device does to a checksum (virtio 1.2, 5.1.6.2).
     fn checksum(&mut self, frame: &mut [u8], transmit: &Transmit) {
         let start = usize::from(transmit.checksum_start);
@@ -409,6 +423,7 @@ impl Environment for Fake {
         self.most_parts = self.most_parts.max(outgoing.parts.len());
         let mut frame = self.assemble(outgoing.header, &entries);
         assert_eq!(frame.len(), outgoing.len());
+        self.sent_last(&entries);
         let first = entries[0];
         if first.flags & packet_flags::SEGMENT != 0 {
             let segments = self.segments(&frame, &first, outgoing.frames);

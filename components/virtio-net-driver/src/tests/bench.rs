@@ -95,6 +95,7 @@ pub(super) fn start(
     let setup = Setup {
         memory,
         mtu: MTU,
+        near: false,
         counters: None,
     };
     Nic::new(transport.clone(), setup)

@@ -47,6 +47,7 @@ fn long_frames_are_for_buffers_that_are_made_for_them() {
             memory: memory(),
             mtu,
             counters: None,
+            near: false,
         };
         let nic = Nic::new(transport.clone(), setup).unwrap();
         let told = nic.info().features & nic_features::LONG_RECEIVE != 0;

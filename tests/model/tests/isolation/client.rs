@@ -6,7 +6,7 @@ use ioipc::{Passing, Semantics, Technique};
 use model_tests::raw::RawClient;
 use model_tests::{HEAP, HEAP_BYTES, LARGE_BYTES, World};
 use shared_ring::SharedMemory;
-use socket_api::{Extent, Op, Request, SocketKind, Status, WireAddress};
+use socket_api::{Extent, Op, Request, SocketKind, Status, WireAddress, flags};
 
 use crate::honest::{HOST, Honest, OTHER, hosts};
 
@@ -88,8 +88,24 @@ fn wrong(r: Request) -> Vec<(Request, Status, usize)> {
     for op in [0, 13, 16, u16::MAX] {
         field(Request { op, ..r }, offset_of!(Request, op));
     }
-    for bit in [5, 6, 7, 15] {
+    for bit in [5, 6, 15] {
         let flags = r.flags | 1 << bit;
+        field(Request { flags, ..r }, offset_of!(Request, flags));
+    }
+    let flags = r.flags | flags::REPOST;
+    if r.op == Op::Send as u16 {
+        // No room, and room that ends where there are no addresses.
+        for arg in [0, 1 << 32, u64::MAX] {
+            field(Request { flags, arg, ..r }, offset_of!(Request, arg));
+        }
+        let flags = flags | flags::BLOCKED;
+        let waits = Request {
+            flags,
+            arg: 100,
+            ..r
+        };
+        field(waits, offset_of!(Request, flags));
+    } else {
         field(Request { flags, ..r }, offset_of!(Request, flags));
     }
     for client in [1, u32::MAX] {

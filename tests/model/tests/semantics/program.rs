@@ -89,6 +89,8 @@ pub struct Program {
     pub steering: bool,
     /// The NICs fill in checksums.
     pub checksum: bool,
+    /// Payload is passed by value.
+    pub conventional: bool,
     /// How much dearer page operations are than measured, in percent.
     pub mapping: u32,
     /// One frame in so many is lost, or overtakes another (streams only).
@@ -133,6 +135,14 @@ fn room() -> impl Strategy<Value = usize> {
         3 => Just(65_507usize),
         3 => select(vec![8192usize, 9000, 4096]),
     ]
+}
+
+/// The same where payload is passed by value.
+pub fn conventional(stream: bool) -> impl Strategy<Value = Program> {
+    program(stream).prop_map(|program| Program {
+        conventional: true,
+        ..program
+    })
 }
 
 fn passing(semantics: &[Semantics], techniques: &[Technique]) -> BoxedStrategy<Option<Passing>> {
@@ -255,6 +265,7 @@ pub fn program(stream: bool) -> impl Strategy<Value = Program> {
             ahead,
             steering,
             checksum,
+            conventional: false,
             mapping,
             wire: if stream { wire } else { (0, 0) },
             ops,

@@ -14,7 +14,12 @@ use crate::state::{PORT, State};
 /// Two hosts as the program wants them.
 pub fn hosts(program: &Program) -> [HostConfig; 2] {
     let host = |number| HostConfig {
-        mtu: if program.steering { 9000 } else { 1500 },
+        conventional: program.conventional,
+        mtu: if program.steering && !program.conventional {
+            9000
+        } else {
+            1500
+        },
         costs: costs(program.mapping),
         features: (nic_features::STEERING * u32::from(program.steering))
             | (nic_features::CHECKSUM * u32::from(program.checksum)),

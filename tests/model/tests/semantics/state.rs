@@ -164,9 +164,12 @@ impl State {
         if let Err(error) = result {
             self.done.refused += 1;
             let kind = error.kind();
+            // Nothing is named to a server that gets it by value.
+            let by_value = self.world.lock().hosts[0].is_conventional();
+            let named = |p: Passing| by_value && p.forced == Some(Technique::Reference);
             let always = p
                 .passing
-                .is_none_or(|p| always_legal(p.semantics, p.forced));
+                .is_none_or(|p| always_legal(p.semantics, p.forced) && !named(p));
             let apart = is_apart(p.at, p.len);
             let legal = match kind {
                 ErrorKind::WouldBlock | ErrorKind::QuotaExceeded => true,

@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use insn_count::Counter;
+use insn_count::{Counter, Profiler};
 use tempfile::TempDir;
 
+use super::profile::{Profiling, Programs};
 use super::{Bench, BenchError, plugin};
 use crate::{Error, Home, Options, Prepared, Running, prepare};
 
@@ -14,12 +16,16 @@ use crate::{Error, Home, Options, Prepared, Running, prepare};
 const BOOT: Duration = Duration::from_secs(120);
 /// The counter's file among the scratch files.
 const COUNTS: &str = "insn.bin";
+/// The profile's.
+const PROFILE: &str = "blocks.txt";
 
 /// A system that is built, and where its counter will count.
 pub(super) struct Counted {
     /// The release image.
     pub prepared: Prepared,
     scratch: TempDir,
+    /// The programs, if profiles were asked for.
+    programs: Option<Arc<Programs>>,
 }
 
 impl Counted {
@@ -33,11 +39,21 @@ impl Counted {
         let mut argument = OsString::from(plugin);
         argument.push(",counts=");
         argument.push(scratch.path().join(COUNTS));
+        if bench.profile {
+            argument.push(",profile=");
+            argument.push(scratch.path().join(PROFILE));
+        }
         options.release = true;
         options.qemu_args.extend(["-plugin".into(), argument]);
+        let prepared = prepare(&options)?;
+        let programs = match bench.profile {
+            true => Some(Arc::new(Programs::of(&prepared)?)),
+            false => None,
+        };
         Ok(Self {
-            prepared: prepare(&options)?,
+            prepared,
             scratch,
+            programs,
         })
     }
 
@@ -53,5 +69,16 @@ impl Counted {
         let counts = self.scratch().join(COUNTS);
         let counter = Counter::open(&counts).map_err(BenchError::Counter)?;
         Ok((running, counter))
+    }
+
+    /// What takes profiles of the booted system, if they were asked for.
+    pub fn profiling(&self) -> Result<Option<Profiling>, Error> {
+        let Some(programs) = &self.programs else {
+            return Ok(None);
+        };
+        let at = |name| self.scratch().join(name);
+        let profiler = Profiler::open(at(COUNTS), at(PROFILE))
+            .map_err(|error| BenchError::Profile(error.to_string()))?;
+        Ok(Some(Profiling::new(Arc::clone(programs), profiler)))
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::profile::LoadProfile;
 use super::{Figure, Idle, Load, Series};
 
 /// How much idle connections may change the figure of a load.
@@ -31,6 +32,8 @@ pub struct Report {
     pub idle: Idle,
     /// The loads, in order.
     pub rows: Vec<Row>,
+    /// Where the instructions of each load go, if that was asked for.
+    pub profiles: Vec<LoadProfile>,
     /// Runs of each.
     pub runs: usize,
     /// Whether the loads were a tenth of the usual.
@@ -96,6 +99,7 @@ impl Report {
             "quick": self.quick,
             "idle_instructions_per_second": self.idle.json(),
             "rows": self.rows.iter().map(|row| row.json(&self.idle)).collect::<Vec<_>>(),
+            "profiles": self.profiles.iter().map(LoadProfile::json).collect::<Vec<_>>(),
             "excesses": self.excesses(),
         })
     }
@@ -146,7 +150,9 @@ impl fmt::Display for Report {
         )?;
         self.excesses()
             .iter()
-            .try_for_each(|excess| writeln!(f, "over the limit: {excess}"))
+            .try_for_each(|excess| writeln!(f, "over the limit: {excess}"))?;
+        let mut profiles = self.profiles.iter();
+        profiles.try_for_each(|profile| write!(f, "\n{profile}"))
     }
 }
 
@@ -190,6 +196,7 @@ mod tests {
         Report {
             idle,
             rows,
+            profiles: Vec::new(),
             runs: 5,
             quick: false,
         }

@@ -13,6 +13,7 @@ use sel4_kernel::{Progress, host_packages};
 use serde_json::{Value, json};
 
 use super::boot::Counted;
+use super::profile::{LoadProfile, Profiling};
 use super::report::{NOTE, amount};
 use super::{Bench, BenchError, Figure, Idle, Load, figures, measure};
 use crate::machine::Transport;
@@ -41,6 +42,8 @@ pub struct TapReport {
     pub idle: Idle,
     /// The loads, in order.
     pub rows: Vec<TapRow>,
+    /// Where the instructions of each load go, if that was asked for.
+    pub profiles: Vec<LoadProfile>,
     /// Runs of each.
     pub runs: usize,
     /// Whether the loads were a tenth of the usual.
@@ -73,7 +76,9 @@ pub fn echo_on_tap(bench: &Bench, mut say: impl FnMut(&str) + Send) -> Result<Ta
     tap::in_own_network(|| {
         let (running, mut counter) = counted.boot()?;
         let offloads = Offloads::ask(&door)?;
-        let report = measure_all(bench, &running, &mut counter, offloads, &mut say);
+        let mut profiling = counted.profiling()?;
+        let meters = (&mut counter, profiling.as_mut());
+        let report = measure_all(bench, &running, meters, offloads, &mut say);
         running.stop();
         report
     })?
@@ -82,7 +87,7 @@ pub fn echo_on_tap(bench: &Bench, mut say: impl FnMut(&str) + Send) -> Result<Ta
 fn measure_all(
     bench: &Bench,
     running: &Running,
-    counter: &mut Counter,
+    (counter, mut profiling): (&mut Counter, Option<&mut Profiling>),
     offloads: Offloads,
     say: &mut impl FnMut(&str),
 ) -> Result<TapReport, Error> {
@@ -93,12 +98,20 @@ fn measure_all(
     let (udp, tcp) = (address(Transport::Udp)?, address(Transport::Tcp)?);
     say("TAP, idle");
     let idle = measure::idle(counter)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut profiles) = (Vec::new(), Vec::new());
     for load in figures::tap_loads(bench.quick) {
         say(&format!("TAP, {load}"));
         let to = if load.is_udp() { udp } else { tcp };
         let before = traffic()?;
-        let figure = measure::figure(&load, to, bench.runs, counter)?;
+        let (figure, profile) = Profiling::around(profiling.as_deref_mut(), || {
+            measure::figure(&load, to, bench.runs, counter)
+        })?;
+        profiles.extend(profile.map(|attribution| LoadProfile {
+            name: format!("TAP, {load}"),
+            unit: load.unit(),
+            units: figure.units * bench.runs as u64,
+            attribution,
+        }));
         rows.push(TapRow {
             load,
             figure,
@@ -109,6 +122,7 @@ fn measure_all(
         offloads,
         idle,
         rows,
+        profiles,
         runs: bench.runs,
         quick: bench.quick,
     })
@@ -170,6 +184,7 @@ impl TapReport {
             },
             "idle_instructions_per_second": self.idle.json(),
             "rows": self.rows.iter().map(|row| row.json(&self.idle)).collect::<Vec<_>>(),
+            "profiles": self.profiles.iter().map(LoadProfile::json).collect::<Vec<_>>(),
             "excesses": self.excesses(),
         })
     }
@@ -229,7 +244,9 @@ impl fmt::Display for TapReport {
         writeln!(f, "{NOTE}")?;
         self.excesses()
             .iter()
-            .try_for_each(|excess| writeln!(f, "over the limit: {excess}"))
+            .try_for_each(|excess| writeln!(f, "over the limit: {excess}"))?;
+        let mut profiles = self.profiles.iter();
+        profiles.try_for_each(|profile| write!(f, "\n{profile}"))
     }
 }
 
@@ -272,6 +289,7 @@ mod tests {
                 range: (39_000.0, 41_000.0),
             },
             rows: vec![row],
+            profiles: Vec::new(),
             runs: 5,
             quick: false,
         }

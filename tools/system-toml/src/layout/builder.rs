@@ -18,7 +18,8 @@ pub(crate) struct Bits {
     pub(crate) shared: u32,
 }
 
-/// One component in the making.
+/// One component in the making. Of a guest only `memory`, `links` and
+/// `devices` are its own: everything else is its host's.
 pub(crate) struct Draft {
     pub(crate) slots: Slots,
     pub(super) space: Space,
@@ -164,6 +165,11 @@ impl<'m> Builder<'m> {
         (self.drafts, self.regions)
     }
 
+    /// The component in whose protection domain this one runs.
+    pub(super) fn domain(&self, component: usize) -> usize {
+        self.model.domain(component)
+    }
+
     /// The name of a component.
     pub(crate) fn name(&self, component: usize) -> String {
         self.model.components[component].name.clone()
@@ -209,10 +215,11 @@ impl<'m> Builder<'m> {
                 _ => PageSize::Small,
             },
             contiguous,
-            owner: Some(manager.unwrap_or(component) as u16),
+            owner: Some(manager.unwrap_or(self.domain(component)) as u16),
             rings: Vec::new(),
         });
-        let draft = &mut self.drafts[component];
+        let domain = self.domain(component);
+        let draft = &mut self.drafts[domain];
         let vaddr = at.unwrap_or_else(|| draft.space.take(bytes, map::PAGE));
         draft.mappings.push(Mapping {
             region,
@@ -220,7 +227,7 @@ impl<'m> Builder<'m> {
             writable: true,
             held: manager.is_some(),
         });
-        draft.memory.push(Record::Memory {
+        self.drafts[component].memory.push(Record::Memory {
             name: name.to_owned(),
             span: Span {
                 region,
@@ -233,8 +240,9 @@ impl<'m> Builder<'m> {
 
     /// A badge bit on the component's notification; 0 if it hears nothing.
     pub(crate) fn badge(&mut self, component: usize, hears: Hears) -> u64 {
-        let needed = self.counted.as_ref().map(|c| c[component]);
-        let bits = &mut self.drafts[component].bits;
+        let domain = self.domain(component);
+        let needed = self.counted.as_ref().map(|c| c[domain]);
+        let bits = &mut self.drafts[domain].bits;
         let last = map::NOTIFICATION_BITS - 1;
         let bit = match hears {
             Hears::Never => return 0,
@@ -254,13 +262,15 @@ impl<'m> Builder<'m> {
     }
 
     fn grant(&mut self, component: usize, grant: Grant) -> u32 {
-        let draft = &mut self.drafts[component];
+        let domain = self.domain(component);
+        let draft = &mut self.drafts[domain];
         let slot = draft.slots.take();
         draft.caps.push(GrantedCap { slot, grant });
         slot
     }
 
-    /// Maps what the component may see; a region is mapped once.
+    /// Maps what the component may see; a region is mapped once in a protection
+    /// domain.
     pub(super) fn see(&mut self, component: usize, sees: Sees) -> Span {
         let (region, writable) = match sees {
             Sees::Nothing => return Span::default(),
@@ -281,7 +291,8 @@ impl<'m> Builder<'m> {
 
     fn map(&mut self, component: usize, region: u16, (writable, held): (bool, bool)) -> u64 {
         let Region { bytes, page, .. } = self.regions[region as usize];
-        let draft = &mut self.drafts[component];
+        let domain = self.domain(component);
+        let draft = &mut self.drafts[domain];
         if let Some(known) = draft.mappings.iter_mut().find(|m| m.region == region) {
             known.writable |= writable;
             return known.vaddr;
@@ -296,17 +307,23 @@ impl<'m> Builder<'m> {
         vaddr
     }
 
-    /// Makes a link between two components.
-    pub(crate) fn connect(&mut self, client: End, server: End, wire: Wire) {
+    /// Makes a link between two components. Within a protection domain nobody
+    /// signals: there is one thread, and it looks.
+    pub(crate) fn connect(&mut self, mut client: End, mut server: End, wire: Wire) {
         let (c, s) = (client.component, server.component);
+        let near = self.domain(c) == self.domain(s);
+        if near {
+            (client.hears, server.hears) = (Hears::Never, Hears::Never);
+        }
         let (c_badge, s_badge) = (self.badge(c, client.hears), self.badge(s, server.hears));
         let c_signal = self.signal(c, s, s_badge);
         let s_signal = self.signal(s, c, c_badge);
         let (call, index) = if wire.calls {
-            let caller = self.drafts[s].callers;
-            self.drafts[s].callers += 1;
+            let called = self.domain(s);
+            let caller = self.drafts[called].callers;
+            self.drafts[called].callers += 1;
             let badge = CALL_BADGE | u64::from(caller);
-            let component = s as u16;
+            let component = called as u16;
             (self.grant(c, Grant::Call { component, badge }), caller)
         } else {
             (0, wire.index)
@@ -319,6 +336,7 @@ impl<'m> Builder<'m> {
             let link = LinkRecord {
                 peer,
                 peer_index: peer_index as u16,
+                near,
                 protocol: wire.protocol,
                 role,
                 index,
@@ -339,7 +357,7 @@ impl<'m> Builder<'m> {
         if badge == 0 {
             return 0;
         }
-        let component = to as u16;
+        let component = self.domain(to) as u16;
         self.grant(from, Grant::Signal { component, badge })
     }
 
@@ -350,6 +368,7 @@ impl<'m> Builder<'m> {
         let link = LinkRecord {
             peer: peer.0.to_owned(),
             peer_index: peer.1,
+            near: false,
             protocol: wire.protocol,
             role,
             index: wire.index,
@@ -372,7 +391,8 @@ impl<'m> Builder<'m> {
             true => self.badge(component, Hears::Own),
             false => 0,
         };
-        let draft = &mut self.drafts[component];
+        let domain = self.domain(component);
+        let draft = &mut self.drafts[domain];
         let irq = device.irq.then(|| IrqRecord {
             slot: draft.slots.take(),
             badge,
@@ -383,7 +403,7 @@ impl<'m> Builder<'m> {
             0 => 0,
             bytes => draft.space.take(bytes, map::PAGE),
         };
-        draft.devices.push(DeviceGrant {
+        self.drafts[component].devices.push(DeviceGrant {
             name: device.name.clone(),
             kind: device.kind.clone(),
             vaddr,

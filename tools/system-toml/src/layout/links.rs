@@ -1,8 +1,9 @@
 //! Which links there are: the tool's own, and those that the file asks for.
 
+use socket_api::MessageSizes;
 use system_description::{
     Keeper, Lifecycle, PAYLOAD, PageSize, Protocol, Region, RingFormat, Role as Side, RootMonitor,
-    map, quota,
+    map, message, quota,
 };
 
 use super::builder::{Builder, End, Hears, Sees, Wire};
@@ -24,8 +25,9 @@ pub(crate) fn build(builder: &mut Builder<'_>) -> (Lifecycle, Option<RootMonitor
         {
             builder.dma(index);
         }
-        if component.heap_bytes > 0 {
-            builder.private(index, "heap", component.heap_bytes, Some(map::HEAP));
+        let heap = model.heap_bytes(index);
+        if heap > 0 && component.host.is_none() {
+            builder.private(index, "heap", heap, Some(map::HEAP));
         }
         if let Some(client) = &component.client {
             builder.private(index, "sockets", socket_memory(client), None);
@@ -166,7 +168,10 @@ fn networks(builder: &mut Builder<'_>) {
         requests(builder, index, server, network.mtu);
         headers(builder, index, server, network.mtu);
         if let Some(nic) = below.nic {
-            frames(builder, index, nic, network.mtu);
+            let payload = frames(builder, index, nic, network.mtu);
+            if let Some(sizes) = model.messages_of(server) {
+                messages(builder, (index, server), payload, sizes);
+            }
         }
     }
 }
@@ -189,7 +194,8 @@ fn wire_with_mtu(protocol: Protocol, mtu: u32) -> Wire {
     wire
 }
 
-fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, mtu: u32) {
+/// The number of the region of payload buffers.
+fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, mtu: u32) -> u16 {
     let rings = vec![
         ring(nic_api::RX_FREE_OFFSET, nic_api::RX_FREE),
         ring(nic_api::RX_FILLED_OFFSET, nic_api::RX_FILLED),
@@ -207,6 +213,31 @@ fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, mtu: u32) {
     let at_driver = format!("frames.{manager_name}");
     let server = end(nic, at_driver, Sees::Writes(control), Hears::Own);
     builder.connect(client, server, wire_with_mtu(Protocol::Frames, mtu));
+    payload
+}
+
+/// Messages by value, and received payload for the server to read.
+fn messages(
+    builder: &mut Builder<'_>,
+    (manager, server): (usize, usize),
+    payload: u16,
+    sizes: MessageSizes,
+) {
+    let name = builder.name(manager);
+    let region = for_devices(builder, format!("{name}.messages"), sizes.bytes());
+    let side = |component, name: String, control| End {
+        data: Sees::Writes(region),
+        ..end(component, name, control, Hears::Never)
+    };
+    let mut wire = Wire::new(Protocol::Messages, 0);
+    wire.params[message::TO_SERVER] = sizes.to_server;
+    wire.params[message::FROM_SERVER] = sizes.from_server;
+    wire.params[message::REQUESTS] = sizes.requests;
+    builder.connect(
+        side(manager, "messages".to_owned(), Sees::Nothing),
+        side(server, format!("messages.{name}"), Sees::Reads(payload)),
+        wire,
+    );
 }
 
 fn requests(builder: &mut Builder<'_>, manager: usize, server: usize, mtu: u32) {
@@ -353,7 +384,7 @@ fn lifecycle(builder: &mut Builder<'_>) -> Lifecycle {
             let watcher = end(index, "lifecycle", Sees::Reads(region), Hears::Own);
             let wire = Wire::new(Protocol::Lifecycle, 0);
             let badge = builder.attach(watcher, ROOT, Side::Client, wire);
-            watchers.push((index as u16, badge));
+            watchers.push((builder.domain(index) as u16, badge));
         }
     }
     Lifecycle { region, watchers }

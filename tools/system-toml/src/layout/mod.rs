@@ -65,6 +65,7 @@ pub(crate) fn lay_out(
     let mut builder = Builder::new(model, Some(bits));
     let (lifecycle, root_monitor) = links::build(&mut builder);
     errors.extend(builder.too_large().map(LayoutError::Space));
+    errors.extend(too_much_heap(model).map(LayoutError::Space));
     let slots = builder
         .too_many()
         .map(|(index, n)| LayoutError::Slots(index, n));
@@ -86,12 +87,20 @@ fn over_full(bits: &[Bits]) -> Vec<LayoutError> {
     bits.iter().enumerate().filter_map(over).collect()
 }
 
+/// Components whose heap, with those of their guests, does not fit the range
+/// for it.
+fn too_much_heap(model: &Model) -> impl Iterator<Item = usize> + '_ {
+    let most = map::REGIONS - map::HEAP;
+    (0..model.components.len()).filter(move |index| model.heap_bytes(*index) > most)
+}
+
 fn too_long(description: &SystemDescription<String, Vec<u8>>) -> impl Iterator<Item = LayoutError> {
     let mut page = vec![0; map::STARTUP_MAX as usize];
     description
         .components
         .iter()
         .enumerate()
+        .filter(|(_, component)| component.host.is_none())
         .filter_map(move |(index, component)| {
             // The root task adds a record with the configuration space for
             // each device, and some for each client.
@@ -99,8 +108,13 @@ fn too_long(description: &SystemDescription<String, Vec<u8>>) -> impl Iterator<I
             let clients = description.components.iter();
             let clients = clients.filter(|c| c.keeper.map(|k| k.manager) == index16);
             let parts: usize = clients.map(parts).sum();
-            let room = page.len() - 512 * component.devices.len() - 32 * parts;
-            let written = startup::write(component.records.iter().cloned(), &mut page[..room]);
+            let guests = description.guests(index);
+            let all = guests.map(|guest| &description.components[guest]);
+            let all: Vec<_> = all.chain([component]).collect();
+            let devices: usize = all.iter().map(|c| c.devices.len()).sum();
+            let room = page.len() - 512 * devices - 32 * parts;
+            let records = all.iter().flat_map(|c| c.records.iter().cloned());
+            let written = startup::write(records, &mut page[..room]);
             written.is_err().then_some(LayoutError::Records(index))
         })
 }
@@ -124,7 +138,10 @@ fn finish(
         .zip(drafts)
         .enumerate()
         .map(|(index, (component, draft))| {
-            let threads = threads(component);
+            let threads = match component.host {
+                None => threads(component),
+                Some(_) => Vec::new(),
+            };
             let mut records = vec![Record::Component {
                 name: component.name.clone(),
                 system: model.name.clone(),
@@ -137,6 +154,7 @@ fn finish(
             Component {
                 name: component.name.clone(),
                 image: component.program as u16,
+                host: component.host.map(|host| host as u16),
                 cnode_bits: draft.slots.cnode_bits(),
                 endpoint: draft.callers > 0,
                 threads,

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use component_runtime::clock::tsc;
 use component_runtime::{ClientSpace, Component, Holding, Owner, PageError};
 use data_passing::{FrameId, HoldingConfig, Machine, MachineError, Place, Rights};
-use io_manager::Windows;
 use shared_ring::SharedMemory;
+
+use crate::Windows;
 
 /// Bytes of a frame of the smaller kind.
 const SMALL: u64 = 4096;

@@ -1,0 +1,121 @@
+//! The virtio-net driver as the runtime knows it, wherever it runs.
+//!
+//! A turn is a pass. The interrupt is let through again only before a sleep, so
+//! one wake-up serves a whole batch.
+
+use core::fmt;
+use core::mem;
+
+use component_runtime::server::Server;
+use component_runtime::{Component, Irq, Link, Protocol, Role};
+use nic_api::NicInfo;
+use virtio_queue::{DmaSpan, PciError, PciTransport};
+
+use crate::{Memory, Nic, NicError, Setup, StopReason};
+
+/// Why the driver cannot run.
+#[derive(Debug)]
+pub enum Failure {
+    /// system.toml did not give it this.
+    Lacks(&'static str),
+    /// The device's PCI structures are not usable.
+    Pci(PciError),
+    /// It could not be started.
+    Nic(NicError),
+    /// Something went wrong beyond repair.
+    Stopped(StopReason),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lacks(what) => write!(f, "system.toml gives the driver no {what}"),
+            Self::Pci(e) => write!(f, "{e}"),
+            Self::Nic(e) => write!(f, "{e}"),
+            Self::Stopped(reason) => write!(f, "stopped: {reason}"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// A running driver.
+pub struct Driver {
+    nic: Nic<PciTransport>,
+    manager: Link,
+    irq: Irq,
+    /// The kernel keeps the line masked from an interrupt to its being let
+    /// through, and from the start.
+    masked: bool,
+}
+
+impl Server for Driver {
+    type Failure = Failure;
+
+    fn new(component: &'static Component) -> Result<Self, Failure> {
+        let device = component.devices().next().ok_or(Failure::Lacks("device"))?;
+        let irq = device.irq.ok_or(Failure::Lacks("interrupt"))?;
+        let manager = component.link(Protocol::Frames, Role::Server);
+        let manager = manager.ok_or(Failure::Lacks("I/O manager"))?;
+        let (private, paddr) = component.dma("dma").ok_or(Failure::Lacks("dma memory"))?;
+        let window = |bar| device.bar(bar).and_then(|w| w.memory());
+        let transport = PciTransport::new(device.config_space, window).map_err(Failure::Pci)?;
+        let private = DmaSpan {
+            memory: private,
+            paddr,
+        };
+        let control = manager.control.ok_or(Failure::Lacks("rings"))?;
+        let [mtu, ..] = manager.params;
+        let setup = Setup {
+            memory: Memory { private, control },
+            mtu,
+            near: manager.near,
+            counters: component_runtime::counters(component),
+        };
+        let nic = Nic::new(transport, setup).map_err(Failure::Nic)?;
+        announce(&nic.info());
+        manager.signal();
+        Ok(Self {
+            nic,
+            manager,
+            irq,
+            masked: true,
+        })
+    }
+
+    #[inline]
+    fn turn(&mut self, signals: u64) -> Result<bool, Failure> {
+        if signals & self.irq.badge != 0 {
+            self.masked = true;
+            self.nic.interrupt().map_err(Failure::Stopped)?;
+        }
+        let outcome = self.nic.poll().map_err(Failure::Stopped)?;
+        if outcome.signal {
+            self.manager.signal();
+        }
+        Ok(!outcome.idle)
+    }
+
+    #[inline]
+    fn arm(&mut self) -> bool {
+        // A pass has asked everybody. Those in the same thread may have done
+        // something since; what is wrong with it is said in the next turn.
+        !self.manager.near || self.nic.arm().unwrap_or(false)
+    }
+
+    #[inline]
+    fn settle(&mut self) {
+        if mem::take(&mut self.masked) {
+            self.irq.ack();
+        }
+    }
+}
+
+fn announce(info: &NicInfo) {
+    let [a, b, c, d, e, f] = info.mac;
+    log::info!(
+        "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, mtu {}, features {:#x}",
+        info.mtu,
+        info.features
+    );
+}

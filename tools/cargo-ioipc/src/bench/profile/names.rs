@@ -1,0 +1,75 @@
+//! What a symbol says: a function's name for people, and its crate.
+//!
+//! Problem: a generic function of the standard library is compiled for the
+//! crate that uses it, and does that crate's work. Invariant: the crate of a
+//! function is the first that its name mentions and that is not the standard
+//! library's; if there is none, the function has no crate.
+
+use rustc_demangle::demangle;
+
+/// Crates that do others' work.
+const STANDARD: &[&str] = &["core", "alloc", "std", "compiler_builtins", "__rustc"];
+
+/// A symbol's name for people, without hashes.
+pub(super) fn readable(symbol: &str) -> String {
+    format!("{:#}", demangle(symbol))
+}
+
+/// The crate of a function, by its readable name.
+pub(super) fn crate_of(readable: &str) -> Option<&str> {
+    roots(readable).find(|root| !STANDARD.contains(root))
+}
+
+/// Where paths begin in a name: what stands before a `::` and not behind one.
+fn roots(name: &str) -> impl Iterator<Item = &str> {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    name.match_indices("::").filter_map(move |(end, _)| {
+        let before = &name[..end];
+        let start = before.rfind(|c| !word(c)).map_or(0, |at| at + 1);
+        let root = &before[start..];
+        // Behind a `::` it is not the first; behind `}` or `>` nothing is left.
+        (!root.is_empty() && !before[..start].ends_with("::")).then_some(root)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_crate_that_is_not_the_standard_librarys() {
+        for (name, expected) in [
+            ("net_server::train::Train::file", Some("net_server")),
+            (
+                "<io_manager::Turn as core::ops::drop::Drop>::drop",
+                Some("io_manager"),
+            ),
+            (
+                "core::iter::traits::iterator::Iterator::fold::<smoltcp::wire::Repr, \
+                 net_server::poll::{closure#0}>",
+                Some("smoltcp"),
+            ),
+            ("<[u8] as virtio_queue::Bytes>::len", Some("virtio_queue")),
+            ("<&mut (shared_ring::A, u8)>::next", Some("shared_ring")),
+            (
+                "net_server::x::<impl net_server::y::Server>::pump",
+                Some("net_server"),
+            ),
+            ("core::fmt::write", None),
+            ("__rustc::__rust_alloc", None),
+            ("memcpy", None),
+            ("", None),
+        ] {
+            assert_eq!(crate_of(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn both_manglings_are_read() {
+        let legacy = "_ZN10net_server5train5Train4file17h0123456789abcdefE";
+        let v0 = "_RNvMNtCsgEmfK2I1SDS_10net_server5trainNtB2_5Train4file";
+        assert_eq!(readable(legacy), "net_server::train::Train::file");
+        assert_eq!(crate_of(&readable(v0)), Some("net_server"));
+        assert_eq!(readable("_start"), "_start");
+    }
+}
