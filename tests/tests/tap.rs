@@ -88,6 +88,8 @@ fn with_offloads_checksums_are_left_to_the_device_and_every_byte_comes_back() {
         let offloads = tapped.offloads();
         assert!(offloads.has("CSUM"), "{offloads}");
         assert!(offloads.has("GUEST_CSUM"), "{offloads}");
+        assert!(offloads.has("GUEST_TSO4"), "{offloads}");
+        assert!(offloads.has("MRG_RXBUF"), "{offloads}");
         exercise(&mut tapped);
         let seen = look(&tapped);
         for tally in [seen.udp_in, seen.udp_out, seen.tcp_in, seen.tcp_out] {

@@ -37,7 +37,7 @@ const ENDS: u8 = 0x09;
 const MOST: u32 = 65535 - (HEADERS as u32 - ETHERNET);
 
 // A frame has its header and a piece of each part and page.
-const _: () = assert!(1 + SEGMENT_PARTS + 65536 / 4096 + 1 <= MOST_SPANS);
+const _: () = assert!(1 + SEGMENT_PARTS + 65536 / 4096 < MOST_SPANS);
 const _: () = assert!(HEADERS <= SEGMENT_HEADER);
 
 type Headers = [u8; HEADERS];
@@ -127,7 +127,7 @@ impl<M: Machine> Core<M> {
                 return Err(Refused::Size);
             }
             bytes += part.len;
-            waited_for |= request.open;
+            waited_for |= request.is_waited_for();
         }
         match bytes {
             0 => Err(Refused::Part),

@@ -234,6 +234,8 @@ impl<M: Machine> Manager<M> {
             anything |= client.completions.is_asked_for_anything();
             stalled |= client.stalled;
             if client.standing == Standing::Served {
+                // Its `Close` may wait for frames of which nobody else is told.
+                stalled |= client.sockets.holds_close();
                 // A client without room is looked at when it signals again.
                 idle &= client.requests.arm().unwrap_or(false) || client.stalled;
             }
@@ -246,7 +248,7 @@ impl<M: Machine> Manager<M> {
                 }
                 .unwrap_or(false);
             }
-            let wanted = stalled || server.slots_done.is_asked_for_anything();
+            let wanted = anything || stalled || server.slots_done.is_asked_for_anything();
             if server.nic.arm(wanted, &mut idle) {
                 let signals = u64::from(!server.nic.near);
                 self.core.counters.signals_driver.add(signals);

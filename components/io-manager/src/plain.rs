@@ -6,9 +6,11 @@
 //! which also knows what to do about it. So no check is missing here that the
 //! general way makes.
 
-use data_passing::{Machine, Memory, Place, Sum};
+use data_passing::{Input, Machine, Memory, Place, Sum};
 use nic_api::{SendFrame, Span, frame_flags, nic_features};
-use socket_api::{Completion, Deliver, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
+use socket_api::{
+    Completion, Deliver, Delivery, NO_PACKET, Part, Status, Transmit, flags, packet_flags,
+};
 
 use crate::answer::legal;
 use crate::client::{Client, Standing, client_at};
@@ -69,34 +71,24 @@ impl<M: Machine> Core<M> {
         Some(())
     }
 
-    /// Delivers bytes of a packet ahead of the completion, as `recv_answered`
-    /// those that come with it; `None` if nothing was done.
+    /// Delivers bytes of packets ahead of the completion, as `recv_answered`
+    /// those that come with it: those of the first packets. How many these were,
+    /// if not all.
     #[inline(never)]
-    pub(crate) fn deliver_plain(&mut self, server: &mut Server, entry: &Deliver) -> Option<()> {
+    pub(crate) fn deliver_plain(&mut self, server: &mut Server, entry: &Deliver) -> Option<usize> {
         let Self {
             memory, clients, ..
         } = self;
-        let client = client_at(clients, client_of(entry.token))?;
-        let (_, request) = client.tokens.named(entry.token, server.index)?;
-        if client.standing != Standing::Served || !is_plain_recv(request) {
-            return None;
-        }
-        let Data::Input(input) = &mut request.data else {
-            return None;
+        let Some(input) = plain_input(clients, entry.token, server.index) else {
+            return Some(0);
         };
         let nic = &mut server.nic;
-        let id = nic.packets.find(entry.packet, entry.offset, entry.len)?;
-        let from = piece(nic, id, entry.offset, entry.len)?;
-        if entry.flags & !packet_flags::RELEASE != 0
-            || !input.leaves_nothing()
-            || !memory.deliver_short(input, from, entry.len)
-        {
-            return None;
+        for (done, delivery) in entry.all().enumerate() {
+            if deliver_piece(memory, nic, input, &delivery).is_none() {
+                return Some(done);
+            }
         }
-        if entry.flags & packet_flags::RELEASE != 0 {
-            nic.recycle(id);
-        }
-        Some(())
+        None
     }
 
     /// A server is done with a `Send` that it does not hold; `None` if nothing
@@ -201,13 +193,10 @@ impl<M: Machine> Core<M> {
         let mut references = References::default();
         if self.add_all(&mut frame, server.index, entry, &mut references, most - len) {
             let nic = &mut server.nic;
-            let last = references.last();
             frame.submit(nic, entry);
             nic.sends.send(entry.slot, references, 0);
             self.counters.packets_out.add(1);
-            if frame.tells
-                && let Some(Reference { client, index }) = last
-            {
+            if let Some(Reference { client, index }) = frame.tells {
                 self.conclude_now(usize::from(client), index, true);
             }
             return Some(());
@@ -280,7 +269,7 @@ impl<M: Machine> Core<M> {
                 (there && fits).then_some(())?;
             }
         }
-        frame.waited_for |= request.open;
+        frame.waited_for |= request.is_waited_for();
         let reference = Reference {
             client: number as u16,
             index,
@@ -290,7 +279,9 @@ impl<M: Machine> Core<M> {
         }
         if done {
             let answer = Answer::all_of(request);
-            frame.tells = end_at_server(request, &mut client.sockets, true, answer);
+            if end_at_server(request, &mut client.sockets, true, answer) {
+                frame.tells = Some(reference);
+            }
         }
         Some(())
     }
@@ -398,6 +389,39 @@ fn conclude_send<M: Machine>(
     }
 }
 
+/// The room of a plain `Recv` ([`is_plain_recv`]) of a client that is served.
+#[inline(always)]
+fn plain_input(clients: &mut [Option<Client>], token: u64, server: u8) -> Option<&mut Input> {
+    let client = client_at(clients, client_of(token))?;
+    let (_, request) = client.tokens.named(token, server)?;
+    if client.standing != Standing::Served || !is_plain_recv(request) {
+        return None;
+    }
+    match &mut request.data {
+        Data::Input(input) if input.leaves_nothing() => Some(input),
+        _ => None,
+    }
+}
+
+/// Delivers bytes of one packet to such a room; `None` if nothing was done.
+#[inline(always)]
+fn deliver_piece<M: Machine>(
+    memory: &mut Memory<M>,
+    nic: &mut Nic,
+    input: &mut Input,
+    entry: &Delivery,
+) -> Option<()> {
+    let id = nic.packets.find(entry.packet, entry.offset, entry.len)?;
+    let from = piece(nic, id, entry.offset, entry.len)?;
+    if entry.flags & !packet_flags::RELEASE != 0 || !memory.deliver_short(input, from, entry.len) {
+        return None;
+    }
+    if entry.flags & packet_flags::RELEASE != 0 {
+        nic.recycle(id);
+    }
+    Some(())
+}
+
 /// Tells a client the completion of a `Recv`, of whose bytes nothing is left to
 /// end; false if it has no room.
 #[inline(always)]
@@ -448,8 +472,8 @@ struct Frame {
     sum: Option<Sum>,
     /// A client waits for the device to let go.
     waited_for: bool,
-    /// A client is told of a `Send` once it is submitted.
-    tells: bool,
+    /// The `Send` of which a client is told once it is submitted.
+    tells: Option<Reference>,
 }
 
 impl Frame {
@@ -471,7 +495,7 @@ impl Frame {
             },
             sum: None,
             waited_for: false,
-            tells: false,
+            tells: None,
         };
         if first.flags & packet_flags::CHECKSUM != 0 {
             if !is_in_header(first) {

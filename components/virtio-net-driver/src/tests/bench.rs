@@ -103,6 +103,7 @@ fn start_near(
     let setup = Setup {
         memory,
         mtu: MTU,
+        long: true,
         near,
         counters: None,
     };
