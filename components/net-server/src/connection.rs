@@ -13,7 +13,7 @@ use crate::environment::{Environment, ManagerFault, Outgoing};
 /// The channel to the I/O manager, with payload by reference or by value.
 #[allow(
     clippy::large_enum_variant,
-    reason = "there is one of it, for as long as the server runs"
+    reason = "there is one, and it is looked into for every entry"
 )]
 pub enum Connection {
     /// By reference.

@@ -108,7 +108,7 @@ const ALL: [Passing; 5] = [
 
 fn chosen<T: Copy + PartialEq>(all: &[T], some: &[T]) -> impl Iterator<Item = T> {
     let some = some.to_vec();
-    let all = all.to_vec().into_iter();
+    let all = all.iter().copied();
     all.filter(move |one| some.is_empty() || some.contains(one))
 }
 
