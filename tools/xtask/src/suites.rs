@@ -58,6 +58,7 @@ const PROGRAMS: &[&str] = &[
     "pair",
     "passer",
     "passing-bench",
+    "placement-bench",
 ];
 /// Programs behind the feature `program` of a package with a library.
 const PROGRAMS_WITH_LIBRARY: &[&str] = &[
