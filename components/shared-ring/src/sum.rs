@@ -54,7 +54,7 @@ pub unsafe fn sum_bytes(src: *const u8, len: usize) -> u16 {
         // SAFETY: the whole words of the bytes that are left.
         (sum, at) = unsafe { sum_words(sum, at, words) };
     }
-    if len % 8 != 0 {
+    if !len.is_multiple_of(8) {
         // SAFETY: the bytes that are left.
         sum = carried(sum, unsafe { last_word(at, len % 8) });
     }
