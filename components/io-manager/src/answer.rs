@@ -68,7 +68,7 @@ impl<M: Machine> Core<M> {
                 RECV => self.recv_answered(server, transmute_mut!(message)),
                 kind::TRANSMIT => self.transmit_plain(server, transmute_ref!(message)),
                 kind::DELIVER if server.messages.is_none() => {
-                    self.deliver_plain(server, transmute_ref!(message))
+                    return self.deliver_all(server, transmute_ref!(message));
                 }
                 _ => None,
             };
@@ -93,7 +93,8 @@ impl<M: Machine> Core<M> {
             & match number {
                 // Bytes that come by value are not delivered by name.
                 kind::DELIVER => {
-                    server.messages.is_none() && self.deliver(server, transmute_ref!(message))
+                    server.messages.is_none()
+                        && self.deliver_from(server, transmute_ref!(message), 0)
                 }
                 kind::RELEASE => self.release(server, transmute_ref!(message)),
                 kind::RETIRE => self.retire(server, transmute_ref!(message)),

@@ -6,7 +6,8 @@
 
 use data_passing::{Machine, PassingError};
 use socket_api::{
-    Completion, Deliver, NO_PACKET, RELEASE_MOST, Release, Status, WireAddress, flags, packet_flags,
+    Completion, Deliver, Delivery, NO_PACKET, RELEASE_MOST, Release, Status, WireAddress, flags,
+    packet_flags,
 };
 
 use crate::check::Refusal;
@@ -125,9 +126,30 @@ impl<M: Machine> Core<M> {
         true
     }
 
-    /// Delivers bytes ahead of the completion; false if they are not legal.
-    pub(crate) fn deliver(&mut self, server: &mut Server, entry: &Deliver) -> bool {
-        let Some((number, index)) = self.named(entry.token, server) else {
+    /// Delivers bytes ahead of the completion; false if some are not legal, and
+    /// are not delivered then, nor what is behind.
+    #[inline]
+    pub(crate) fn deliver_all(&mut self, server: &mut Server, entry: &Deliver) -> bool {
+        match self.deliver_plain(server, entry) {
+            None => true,
+            Some(rest) => self.deliver_from(server, entry, rest),
+        }
+    }
+
+    /// As `deliver_all`, of all packets but so many.
+    pub(crate) fn deliver_from(
+        &mut self,
+        server: &mut Server,
+        entry: &Deliver,
+        done: usize,
+    ) -> bool {
+        let mut rest = entry.all().skip(done);
+        rest.all(|delivery| self.deliver(server, entry.token, &delivery))
+    }
+
+    /// Delivers bytes of one packet; false if they are not legal.
+    fn deliver(&mut self, server: &mut Server, token: u64, entry: &Delivery) -> bool {
+        let Some((number, index)) = self.named(token, server) else {
             return false;
         };
         let Some(request) = self.request(number, index) else {
@@ -140,7 +162,7 @@ impl<M: Machine> Core<M> {
             return false;
         }
         let mut entry = *entry;
-        if is_oldest(entry.token) {
+        if is_oldest(token) {
             // What there is no room for is cut.
             let filled = match &request.data {
                 Data::Input(input) => input.filled(),
@@ -159,7 +181,7 @@ impl<M: Machine> Core<M> {
         &mut self,
         server: &mut Server,
         place: (usize, u16),
-        entry: &Deliver,
+        entry: &Delivery,
     ) -> bool {
         let (packet, bytes) = (entry.packet, (entry.offset, entry.len));
         if !self.take_failed(server, place, packet, bytes) {

@@ -162,7 +162,8 @@ impl<M: Machine> Manager<M> {
             if let Some(info) = server.nic.info
                 && info.publish(&server.control).is_ok()
             {
-                self.core.counters.signals_server.add(1);
+                let signals = u64::from(!server.near);
+                self.core.counters.signals_server.add(signals);
                 bells.server(index);
             }
         }
@@ -249,7 +250,8 @@ impl<M: Machine> Manager<M> {
             }
             let wanted = anything || stalled || server.slots_done.is_asked_for_anything();
             if server.nic.arm(wanted, &mut idle) {
-                self.core.counters.signals_driver.add(1);
+                let signals = u64::from(!server.nic.near);
+                self.core.counters.signals_driver.add(signals);
                 bells.driver(index);
             }
         }

@@ -42,7 +42,7 @@ pub(crate) struct Nic {
     pub info: Option<NicInfo>,
     pub alive: bool,
     /// Its driver runs in this thread.
-    near: bool,
+    pub near: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
     /// Which of that is made use of.
@@ -144,6 +144,8 @@ impl Nic {
             ..info
         });
         self.longest = self.mtu + ETHERNET;
+        // As the server has it, which is told the same MTU.
+        self.slot_stride = whole_slot_bytes(self.mtu as usize) as u32;
         if self.steers() {
             self.buffers = STEERED_FIRST;
         } else if self.joins {
@@ -178,7 +180,7 @@ impl Nic {
     }
 
     /// Whether frames lie in their payload buffers whole, headers included:
-    /// where those are shorter than pages, which could change places with a
+    /// where no payload fills a page, which could change places with a
     /// client's.
     #[inline(always)]
     pub const fn joined(&self) -> bool {

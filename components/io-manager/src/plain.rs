@@ -6,9 +6,11 @@
 //! which also knows what to do about it. So no check is missing here that the
 //! general way makes.
 
-use data_passing::{Machine, Memory, Place, Sum};
+use data_passing::{Input, Machine, Memory, Place, Sum};
 use nic_api::{SendFrame, Span, frame_flags, nic_features};
-use socket_api::{Completion, Deliver, NO_PACKET, Part, Status, Transmit, flags, packet_flags};
+use socket_api::{
+    Completion, Deliver, Delivery, NO_PACKET, Part, Status, Transmit, flags, packet_flags,
+};
 
 use crate::answer::legal;
 use crate::client::{Client, Standing, client_at};
@@ -69,34 +71,24 @@ impl<M: Machine> Core<M> {
         Some(())
     }
 
-    /// Delivers bytes of a packet ahead of the completion, as `recv_answered`
-    /// those that come with it; `None` if nothing was done.
+    /// Delivers bytes of packets ahead of the completion, as `recv_answered`
+    /// those that come with it: those of the first packets. How many these were,
+    /// if not all.
     #[inline(never)]
-    pub(crate) fn deliver_plain(&mut self, server: &mut Server, entry: &Deliver) -> Option<()> {
+    pub(crate) fn deliver_plain(&mut self, server: &mut Server, entry: &Deliver) -> Option<usize> {
         let Self {
             memory, clients, ..
         } = self;
-        let client = client_at(clients, client_of(entry.token))?;
-        let (_, request) = client.tokens.named(entry.token, server.index)?;
-        if client.standing != Standing::Served || !is_plain_recv(request) {
-            return None;
-        }
-        let Data::Input(input) = &mut request.data else {
-            return None;
+        let Some(input) = plain_input(clients, entry.token, server.index) else {
+            return Some(0);
         };
         let nic = &mut server.nic;
-        let id = nic.packets.find(entry.packet, entry.offset, entry.len)?;
-        let from = piece(nic, id, entry.offset, entry.len)?;
-        if entry.flags & !packet_flags::RELEASE != 0
-            || !input.leaves_nothing()
-            || !memory.deliver_short(input, from, entry.len)
-        {
-            return None;
+        for (done, delivery) in entry.all().enumerate() {
+            if deliver_piece(memory, nic, input, &delivery).is_none() {
+                return Some(done);
+            }
         }
-        if entry.flags & packet_flags::RELEASE != 0 {
-            nic.recycle(id);
-        }
-        Some(())
+        None
     }
 
     /// A server is done with a `Send` that it does not hold; `None` if nothing
@@ -395,6 +387,39 @@ fn conclude_send<M: Machine>(
         (Ok(()), Some(close)) => Concluded::Closed(socket, close),
         (Ok(()), None) => Concluded::Done,
     }
+}
+
+/// The room of a plain `Recv` ([`is_plain_recv`]) of a client that is served.
+#[inline(always)]
+fn plain_input(clients: &mut [Option<Client>], token: u64, server: u8) -> Option<&mut Input> {
+    let client = client_at(clients, client_of(token))?;
+    let (_, request) = client.tokens.named(token, server)?;
+    if client.standing != Standing::Served || !is_plain_recv(request) {
+        return None;
+    }
+    match &mut request.data {
+        Data::Input(input) if input.leaves_nothing() => Some(input),
+        _ => None,
+    }
+}
+
+/// Delivers bytes of one packet to such a room; `None` if nothing was done.
+#[inline(always)]
+fn deliver_piece<M: Machine>(
+    memory: &mut Memory<M>,
+    nic: &mut Nic,
+    input: &mut Input,
+    entry: &Delivery,
+) -> Option<()> {
+    let id = nic.packets.find(entry.packet, entry.offset, entry.len)?;
+    let from = piece(nic, id, entry.offset, entry.len)?;
+    if entry.flags & !packet_flags::RELEASE != 0 || !memory.deliver_short(input, from, entry.len) {
+        return None;
+    }
+    if entry.flags & packet_flags::RELEASE != 0 {
+        nic.recycle(id);
+    }
+    Some(())
 }
 
 /// Tells a client the completion of a `Recv`, of whose bytes nothing is left to

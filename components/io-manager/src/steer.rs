@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use data_passing::{Input, Machine, Memory};
 use nic_api::{HEADER_SPLIT, MORE_PAYLOAD, ReceiveBuffer, Received, frame_flags, udp_flow};
-use socket_api::{Completion, Deliver, Request, SERVER_PACKETS, Status, flags};
+use socket_api::{Completion, Delivery, Request, SERVER_PACKETS, Status, flags};
 
 use crate::client::{Client, client_at};
 use crate::forward::passing;
@@ -73,7 +73,7 @@ pub(crate) struct Steering {
     buffers: Box<[Buffer]>,
     free: Vec<u16>,
     /// Deliveries that wait for a buffer to be back, in order.
-    late: Vec<(u16, Deliver)>,
+    late: Vec<(u16, Delivery)>,
 }
 
 impl Steering {
@@ -343,7 +343,7 @@ impl<M: Machine> Core<M> {
         &mut self,
         nic: &mut Nic,
         (number, index): (usize, u16),
-        entry: &Deliver,
+        entry: &Delivery,
     ) -> bool {
         let Some(request) = self.request(number, index) else {
             return false;

@@ -345,20 +345,31 @@ pub(crate) fn write_sum(nic: &Nic, first: &Transmit, sum: Sum) {
 pub(crate) fn submit(nic: &mut Nic, mut entry: SendFrame, spans: &[Span]) {
     let entries = spans.len().div_ceil(SEND_SPANS);
     let room = nic.backlog.is_empty() && matches!(nic.ready.has_room(entries as u32), Ok(true));
-    for (n, part) in spans.chunks(SEND_SPANS).enumerate() {
-        if n + 1 < entries {
-            entry.flags |= frame_flags::MORE;
-        } else {
-            entry.flags &= !frame_flags::MORE;
-        }
-        entry.count = part.len() as u16;
-        entry.spans[..part.len()].copy_from_slice(part);
+    let mut chunks = spans.chunks(SEND_SPANS).peekable();
+    while let Some(chunk) = chunks.next() {
+        let more = chunks.peek().map_or(0, |_| frame_flags::MORE);
+        entry.flags = entry.flags & !frame_flags::MORE | more;
+        fill(&mut entry, chunk);
         match room {
             // There is room.
             true => drop(nic.ready.push(&entry)),
             false => nic.backlog.push_back(entry),
         }
     }
+}
+
+/// Writes the pieces that one entry has place for; the compiler knows their
+/// number in each case.
+#[inline(always)]
+fn fill(entry: &mut SendFrame, chunk: &[Span]) {
+    let [first, second, third] = &mut entry.spans;
+    match *chunk {
+        [a] => *first = a,
+        [a, b] => (*first, *second) = (a, b),
+        [a, b, c] => (*first, *second, *third) = (a, b, c),
+        _ => {}
+    }
+    entry.count = chunk.len() as u16;
 }
 
 /// The fields of a frame's entries but for the pieces.

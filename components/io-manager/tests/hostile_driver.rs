@@ -56,8 +56,8 @@ fn each_lie_about_a_long_frame_is_counted_and_passes_nothing() {
         (|e| e[0].following = 64, 4),
         (|e| e[0].following = u32::MAX, 4),
         (|e| e[0].len = 13, 1),
-        (|e| e[0].len = 2032 + 2044, 1),
-        (|e| e[0].len = 2032 + 2 * 2044 + 1, 1),
+        (|e| e[0].len = 4080 + 4092, 1),
+        (|e| e[0].len = 4080 + 2 * 4092 + 1, 1),
         (|e| e[0].len = u32::MAX, 1),
         (|e| e[0].flags = 1 << 5, 1),
         (|e| e[1].id = e[0].id, 1),
@@ -71,7 +71,7 @@ fn each_lie_about_a_long_frame_is_counted_and_passes_nothing() {
                 features: long,
                 ..Setup::ONE
             });
-            let (_, mut entries) = parties.drivers[0].long(&tcp(0, &[0; 5000]), 0);
+            let (_, mut entries) = parties.drivers[0].long(&tcp(0, &[0; 9000]), 0);
             if long != 0 {
                 lie(&mut entries);
             }
@@ -260,4 +260,26 @@ fn what_the_nic_can_do_is_told_once_it_is_known() {
     assert_eq!(parties.rung.servers, [0]);
     assert_eq!(parties.drivers[0].buffers.len(), 1024);
     parties.assert_settled();
+}
+
+#[test]
+fn slots_are_where_the_server_has_them_with_a_smaller_mtu() {
+    let mut parties = Parties::with(Setup {
+        ready: false,
+        ..Setup::ONE
+    });
+    let info = NicInfo {
+        mac: [2, 0, 0, 7, 7, 7],
+        mtu: 576,
+        features: 0,
+    };
+    info.publish(&parties.drivers[0].control).unwrap();
+    parties.run();
+    let mut entry = parties.servers[0].transmit(&[0; 42], &[]);
+    entry.slot = 5;
+    let at = 5 * socket_api::whole_slot_bytes(576);
+    let slots = parties.servers[0].send_slots.memory;
+    slots.write(at, &HEADER).unwrap();
+    parties.say(0, entry);
+    assert_eq!(parties.drain(), [HEADER]);
 }

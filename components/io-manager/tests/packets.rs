@@ -10,8 +10,8 @@ use nic_api::{frame_flags, nic_features};
 use parties::frames::{sum, tcp, udp};
 use parties::{DATA, MTU, Parties, QUOTA, Setup};
 use socket_api::{
-    Completion, Deliver, Op, Packet, RELEASE_MOST, Release, Request, SocketKind, Status, flags,
-    kind, packet_flags,
+    Completion, Deliver, Further, Op, Packet, RELEASE_MOST, Release, Request, SocketKind, Status,
+    flags, kind, packet_flags,
 };
 
 const GONE: u16 = Status::ServerGone as u16;
@@ -247,6 +247,92 @@ fn each_lie_about_a_delivery_delivers_nothing() {
     }
 }
 
+/// Packets with 10 bytes each, and one message that delivers all of them.
+fn train(parties: &mut Parties, request: &Request) -> (Vec<Packet>, Deliver) {
+    let packets: Vec<_> = (0..6)
+        .map(|n| arrive(parties, &udp(5, 6, &[n; 10])))
+        .collect();
+    let mut entry = deliver(request, &packets[0], (42, 10));
+    entry.flags = packet_flags::RELEASE;
+    for (further, packet) in entry.more.iter_mut().zip(&packets[1..]) {
+        *further = Further {
+            packet: packet.id as u16,
+            offset: 42,
+            len: 10,
+            flags: packet_flags::RELEASE,
+        };
+    }
+    (packets, entry)
+}
+
+#[test]
+fn bytes_of_six_packets_come_in_one_message() {
+    // Into one page, where the straight way is taken, and across two.
+    for address in [DATA + 100, DATA + 4096 - 25] {
+        let mut parties = Parties::one();
+        let (handle, _) = parties.open(0, SocketKind::Tcp);
+        let recv = Request::new(Op::Recv, handle, 7);
+        let request = parties.pass(0, recv, (address, 100));
+        let (_, entry) = train(&mut parties, &request);
+        let mut short = entry;
+        short.more[2] = Further::default();
+        // What is behind one that names none is not looked at.
+        short.more[4].packet = u16::MAX;
+        parties.say(0, short);
+        assert_eq!(parties.manager.books().nics[0].with_server, 3);
+        for further in &entry.more[2..] {
+            let mut rest = entry;
+            rest.packet = further.packet.into();
+            rest.more = [Further::default(); 5];
+            parties.say(0, rest);
+        }
+        assert_eq!(parties.count("server.faults"), 0);
+        let done = Completion {
+            len: 60,
+            ..request.complete(Status::Ok)
+        };
+        parties.complete(0, done);
+        assert_eq!(parties.answer(0).len, 60);
+        let expected: Vec<u8> = (0..60).map(|n| n / 10).collect();
+        assert_eq!(parties.load(0, address, 60), expected);
+        parties.assert_settled();
+    }
+}
+
+#[test]
+fn a_lie_about_a_further_packet_delivers_nothing_from_there_on() {
+    type Lie = fn(&mut Further);
+    let lies: [Lie; 8] = [
+        |f| f.packet = 1025,
+        |f| f.packet = u16::MAX,
+        |f| f.packet -= 1,
+        |f| f.offset = 43,
+        |f| f.offset = u16::MAX,
+        |f| f.len = 0,
+        |f| f.len = 11,
+        |f| f.flags = 1,
+    ];
+    for (n, lie) in lies.into_iter().enumerate() {
+        let mut parties = Parties::one();
+        let request = receiving(&mut parties, 0, 100);
+        let (packets, mut entry) = train(&mut parties, &request);
+        lie(&mut entry.more[2]);
+        parties.say(0, entry);
+        assert_eq!(parties.count("server.faults"), 1, "lie {n}");
+        assert_eq!(parties.count("copied.in"), 30, "lie {n}");
+        let rest: Vec<_> = packets[3..].iter().map(|p| p.id).collect();
+        release(&mut parties, &rest);
+        assert_eq!(parties.count("server.faults"), 1, "lie {n}");
+        let done = Completion {
+            len: 30,
+            ..request.complete(Status::Ok)
+        };
+        parties.complete(0, done);
+        assert_eq!(parties.answer(0).len, 30, "lie {n}");
+        parties.assert_settled();
+    }
+}
+
 #[test]
 fn each_lie_about_the_last_bytes_fails_the_request() {
     type Lie = fn(&mut Completion);
@@ -474,7 +560,7 @@ fn with_long_frames() -> Parties {
 }
 
 /// Bytes of a frame in its first buffer, and in each that follows.
-const FIRST: usize = 2048 - 16;
+const FIRST: usize = 4096 - 16;
 const NEXT: usize = FIRST + 12;
 
 #[test]
@@ -485,7 +571,7 @@ fn a_long_segment_is_one_packet_in_several_buffers() {
         (FIRST + 1, 2),
         (FIRST + NEXT, 2),
         (FIRST + NEXT + 1, 3),
-        (65549, 33),
+        (65549, 17),
     ] {
         for (flags, verified) in [(frame_flags::NEEDS_CHECKSUM, true), (0, false)] {
             let mut parties = with_long_frames();
@@ -540,7 +626,7 @@ fn a_long_segment_is_one_packet_in_several_buffers() {
 
 #[test]
 fn nothing_but_segments_is_longer_than_the_link_takes() {
-    for len in [1600, 5000] {
+    for len in [1600, 9000] {
         let mut parties = with_long_frames();
         let mut arp = udp(1, 2, &vec![0; len]);
         arp[13] = 6;
@@ -558,14 +644,14 @@ fn nothing_but_segments_is_longer_than_the_link_takes() {
 #[test]
 fn bytes_beyond_a_long_packet_are_not_delivered() {
     let mut parties = with_long_frames();
-    let frame = tcp(0, &[7; 5000]);
+    let frame = tcp(0, &[7; 9000]);
     let ids = parties.drivers[0].receive_long(&frame, frame_flags::NEEDS_CHECKSUM);
     parties.run();
     let packet = parties.servers[0].packets.pop_front().unwrap();
     let request = receiving(&mut parties, 0, 9000);
     for (id, offset, len) in [
-        (packet.id, 54, 5001),
-        (packet.id, 5054, 1),
+        (packet.id, 54, 9001),
+        (packet.id, 9054, 1),
         (packet.id, u32::MAX, 2),
         // A buffer that the packet goes on in is none by itself.
         (ids[1] + 1, 0, 10),

@@ -79,9 +79,10 @@ impl Environment for Bench {
                 }
             }
         } else if message.kind() == kind::DELIVER {
-            let deliver = socket_api::Deliver::from(*message);
-            if deliver.flags & packet_flags::RELEASE != 0 {
-                self.free.push(deliver.packet);
+            for deliver in socket_api::Deliver::from(*message).all() {
+                if deliver.flags & packet_flags::RELEASE != 0 {
+                    self.free.push(deliver.packet);
+                }
             }
         }
         true

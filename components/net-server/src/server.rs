@@ -9,7 +9,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use socket_api::{Completion, Message, Op, Packet, Request, Retire, Status, flags, kind};
+use socket_api::{Completion, Message, Op, Request, Retire, Status, flags, kind};
 
 use crate::address::Dhcp;
 use crate::bucket::Bucket;
@@ -263,7 +263,7 @@ impl Server {
         match message.kind() {
             kind::PACKET => {
                 self.counters.add(Counter::FramesReceived);
-                if let Err(fault) = self.packet_in(&Packet::from(*message), env) {
+                if let Err(fault) = self.packet_in(message.as_ref(), env) {
                     self.fault(fault);
                 }
             }

@@ -16,9 +16,10 @@
 //! | `TX_DONE` | driver → manager | the device has let go of it: [`Sent`] |
 //!
 //! A received frame is scattered: its first [`HEADER_SPLIT`] bytes go to the
-//! header address, the rest to the payload address. So a datagram without IP
-//! options has its payload at the start of the payload buffer (42 = Ethernet,
-//! IPv4 and UDP headers), page-aligned if the buffer is.
+//! header address, the rest to the payload address, which may be the next byte.
+//! If it is not, a datagram without IP options has its payload at the start of
+//! the payload buffer (42 = Ethernet, IPv4 and UDP headers), page-aligned if the
+//! buffer is.
 //!
 //! With [`nic_features::LONG_RECEIVE`] a frame may be longer than the MTU, and
 //! then go on in further buffers, each filled before the next. Its entry says in
@@ -82,23 +83,18 @@ pub const TX_DONE_OFFSET: usize = TX_READY_OFFSET + TX_READY.bytes();
 pub const CONTROL_BYTES: usize = TX_DONE_OFFSET + TX_DONE.bytes();
 
 /// Bytes of one payload buffer for an MTU: what does not go to the header
-/// slot, rounded up to 2 KiB, or to pages if it is more than one.
+/// slot, in whole pages. The fewer buffers a long frame takes, the better.
 #[must_use]
 pub const fn payload_bytes(mtu: usize) -> usize {
-    let bytes = mtu + 14 - HEADER_SPLIT as usize;
-    if bytes <= 2048 {
-        2048
-    } else {
-        bytes.next_multiple_of(4096)
-    }
+    (mtu + 14 - HEADER_SPLIT as usize).next_multiple_of(4096)
 }
 
 /// Whether long frames may be received with the payload buffers for an MTU:
-/// those are shorter than a page, so that nothing is lost when headers come to
-/// lie in front of the payload, and hold any other frame whole.
+/// those are one page, so that no payload fills a page of its own, which could
+/// change places with another; and hold any other frame whole.
 #[must_use]
 pub const fn joins(mtu: usize) -> bool {
-    mtu + 14 + JOINED_LEAD as usize <= 2048
+    mtu + 14 + JOINED_LEAD as usize <= 4096
 }
 
 /// Memory to receive a frame into. 32 bytes.
@@ -326,8 +322,8 @@ mod tests {
 
     #[test]
     fn payload_buffers_hold_what_the_split_leaves() {
-        assert_eq!(payload_bytes(576), 2048);
-        assert_eq!(payload_bytes(1500), 2048);
+        assert_eq!(payload_bytes(576), 4096);
+        assert_eq!(payload_bytes(1500), 4096);
         assert_eq!(payload_bytes(9000), 12288);
         for mtu in 576..=9216 {
             assert!(payload_bytes(mtu) >= mtu + 14 - HEADER_SPLIT as usize);
@@ -346,7 +342,7 @@ mod tests {
         for mtu in 68..=9216 {
             let room = payload_bytes(mtu);
             let whole = mtu + 14 + JOINED_LEAD as usize <= room;
-            assert_eq!(joins(mtu), whole && room < 4096, "{mtu}");
+            assert_eq!(joins(mtu), whole && room == 4096, "{mtu}");
         }
         assert!(joins(1500) && JOINED_LEAD >= HEADER_ROOM);
     }

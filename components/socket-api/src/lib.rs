@@ -52,8 +52,8 @@ pub use messages::{
 };
 pub use op::{Op, SocketKind, Status, flags};
 pub use packet::{
-    Deliver, Message, NAME_BYTES, NO_PACKET, Name, PACKET_BUFFERS, Packet, Part, RELEASE_MOST,
-    Receives, Release, Retire, SEGMENT_PARTS, SlotDone, TRANSMIT_PARTS, Transmit, kind,
-    packet_flags,
+    DELIVER_MORE, Deliver, Delivery, Further, Message, NAME_BYTES, NO_PACKET, Name, PACKET_BUFFERS,
+    Packet, Part, RELEASE_MOST, Receives, Release, Retire, SEGMENT_PARTS, SlotDone, TRANSMIT_PARTS,
+    Transmit, kind, packet_flags,
 };
 pub use passing::{Passing, Semantics, Technique};

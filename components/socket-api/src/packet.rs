@@ -179,7 +179,10 @@ pub struct Packet {
 /// Most receive buffers of one [`Packet`].
 pub const PACKET_BUFFERS: u32 = 64;
 
-/// Bytes of a packet that go to a `Recv`, behind those that it got before.
+/// Further pieces in one [`Deliver`], at most.
+pub const DELIVER_MORE: usize = 5;
+
+/// Bytes of packets that go to a `Recv`, behind those that it got before.
 /// More follow; the last ones come with the completion.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -198,8 +201,65 @@ pub struct Deliver {
     pub offset: u32,
     /// Bytes.
     pub len: u32,
-    /// 0.
-    pub reserved: [u64; 5],
+    /// Bytes of other packets that go behind, up to the first that names none.
+    pub more: [Further; DELIVER_MORE],
+}
+
+/// What a [`Deliver`] says of a further packet, if the numbers are not larger.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct Further {
+    /// The packet, or [`NO_PACKET`].
+    pub packet: u16,
+    /// First byte.
+    pub offset: u16,
+    /// Bytes.
+    pub len: u16,
+    /// `RELEASE` or 0.
+    pub flags: u16,
+}
+
+/// What a [`Deliver`] says of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The packet.
+    pub packet: u32,
+    /// First byte.
+    pub offset: u32,
+    /// Bytes.
+    pub len: u32,
+    /// `RELEASE` or 0.
+    pub flags: u16,
+}
+
+impl Deliver {
+    /// What it says of the first packet.
+    #[inline]
+    #[must_use]
+    pub const fn first(&self) -> Delivery {
+        Delivery {
+            packet: self.packet,
+            offset: self.offset,
+            len: self.len,
+            flags: self.flags,
+        }
+    }
+
+    /// What it says of each packet, in order.
+    #[inline]
+    pub fn all(&self) -> impl Iterator<Item = Delivery> {
+        let named = self.more.iter();
+        let named = named.take_while(|further| u32::from(further.packet) != NO_PACKET);
+        let further = named.map(|further| Delivery {
+            packet: further.packet.into(),
+            offset: further.offset.into(),
+            len: further.len.into(),
+            flags: further.flags,
+        });
+        core::iter::once(self.first()).chain(further)
+    }
 }
 
 /// Most packets in one [`Release`].

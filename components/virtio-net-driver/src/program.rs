@@ -65,10 +65,11 @@ impl Server for Driver {
             paddr,
         };
         let control = manager.control.ok_or(Failure::Lacks("rings"))?;
-        let [mtu, ..] = manager.params;
+        let [mtu, short, ..] = manager.params;
         let setup = Setup {
             memory: Memory { private, control },
             mtu,
+            long: short == 0,
             near: manager.near,
             counters: component_runtime::counters(component),
         };
@@ -98,9 +99,9 @@ impl Server for Driver {
 
     #[inline]
     fn arm(&mut self) -> bool {
-        // A pass has asked everybody. Those in the same thread may have done
-        // something since; what is wrong with it is said in the next turn.
-        !self.manager.near || self.nic.arm().unwrap_or(false)
+        // A pass has asked everybody. Only who is in the same thread may have
+        // done something since without a signal.
+        !self.manager.near || !self.nic.hears_manager()
     }
 
     #[inline]

@@ -103,7 +103,7 @@ fn links_come_in_pairs() {
     assert_eq!(data("echo", "sockets"), (true, 4 << 20));
     // The manager finds it among what it holds.
     assert_eq!(data("io", "sockets.echo"), (false, 4 << 20));
-    let payload = 1024 * 2048;
+    let payload = 1024 * 4096;
     assert_eq!(data("io", "frames"), (true, payload));
     assert_eq!(data("nic", "frames.io"), (false, 0));
     let headers = socket_api::headers_bytes(1500) as u64;
@@ -127,7 +127,7 @@ fn the_manager_holds_what_it_is_to_pass() {
         Record::Holding(holding) => Some((holding.client, holding.bytes)),
         _ => None,
     });
-    let expected = [(NO_CLIENT, 2 << 20), (PAYLOAD, 1024 * 2048)];
+    let expected = [(NO_CLIENT, 2 << 20), (PAYLOAD, 1024 * 4096)];
     assert_eq!(holdings.collect::<Vec<_>>(), expected);
     let mut names = Vec::new();
     for mapping in echo.mappings.iter().filter(|m| m.held) {

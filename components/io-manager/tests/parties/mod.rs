@@ -7,6 +7,7 @@
 pub mod driver;
 pub mod frames;
 mod pool;
+pub mod sending;
 pub mod server;
 
 use data_passing::{Costs, HoldingConfig, Memory, Rights};

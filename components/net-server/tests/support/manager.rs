@@ -21,10 +21,10 @@ use socket_api::{
 /// Bytes of a packet that the server sees.
 const HEADERS_MOST: usize = 134;
 const HEADER_SLOT: usize = socket_api::HEADER_SLOT_BYTES;
-/// What stands for the oldest receive of a socket, with the socket's number.
-const OLDEST: u64 = 1 << 63;
 /// Frames that are made of one segment.
 const SEGMENT_ROOM: u32 = 24;
+/// What stands for the oldest receive of a socket, with the socket's number.
+const OLDEST: u64 = 1 << 63;
 const WHOLE_AT: usize = SERVER_PACKETS as usize * HEADER_SLOT;
 
 /// A request that is not answered, with the client's extent.
@@ -550,11 +550,13 @@ impl Environment for Fake {
     fn tell(&mut self, message: &Message) -> bool {
         match message.kind() {
             kind::DELIVER => {
-                let deliver = Deliver::from(*message);
-                let len = deliver.len as usize;
-                self.place(deliver.token, deliver.packet, deliver.offset, len);
-                if deliver.flags & packet_flags::RELEASE != 0 {
-                    self.free_packet(deliver.packet);
+                let entry = Deliver::from(*message);
+                for deliver in entry.all() {
+                    let len = deliver.len as usize;
+                    self.place(entry.token, deliver.packet, deliver.offset, len);
+                    if deliver.flags & packet_flags::RELEASE != 0 {
+                        self.free_packet(deliver.packet);
+                    }
                 }
             }
             kind::RETIRE => {

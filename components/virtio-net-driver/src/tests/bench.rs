@@ -95,6 +95,7 @@ pub(super) fn start(
     let setup = Setup {
         memory,
         mtu: MTU,
+        long: true,
         near: false,
         counters: None,
     };

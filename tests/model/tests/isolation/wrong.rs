@@ -1,8 +1,8 @@
 //! What a server may say of what it was given, and what it may not.
 
 use socket_api::{
-    Completion, Deliver, Message, Op, Part, RELEASE_MOST, Release, Retire, Status, Transmit,
-    WireAddress, flags, kind, packet_flags,
+    Completion, Deliver, Further, Message, Op, Part, RELEASE_MOST, Release, Retire, Status,
+    Transmit, WireAddress, flags, kind, packet_flags,
 };
 
 use crate::server::{BYTES, Given, HEADERS};
@@ -102,6 +102,35 @@ pub fn wrong(given: &Given) -> Vec<(&'static str, Message)> {
     }
     for len in [0, BYTES + 1, u32::MAX] {
         say("deliver bytes", Deliver { len, ..deliver });
+    }
+    let further = Further {
+        packet: deliver.packet as u16,
+        offset: deliver.offset as u16,
+        len: 60,
+        flags: 0,
+    };
+    let wrongs = [
+        Further {
+            packet: further.packet + 1,
+            ..further
+        },
+        Further {
+            packet: 1025,
+            ..further
+        },
+        Further {
+            offset: further.offset + 41,
+            ..further
+        },
+        Further { len: 0, ..further },
+        Further {
+            flags: 1,
+            ..further
+        },
+    ];
+    for wrong in wrongs {
+        let more = deliver.more.map(|_| wrong);
+        say("deliver more", Deliver { more, ..deliver });
     }
     say(
         "deliver flags",
