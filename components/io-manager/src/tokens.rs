@@ -468,6 +468,15 @@ impl Tokens {
         self.enqueue(index, socket);
     }
 
+    /// Takes the oldest receive that waits out of its socket's order, since the
+    /// server is told of it by itself; its token and room.
+    pub fn pass_on_oldest(&mut self, socket: u16) -> Option<(u64, u32)> {
+        let oldest = self.oldest(socket)?;
+        self.dequeue(oldest);
+        let slot = self.slots.get(usize::from(oldest))?;
+        Some((slot.token, slot.request.len))
+    }
+
     /// Takes the receive in a slot out of its socket's order.
     #[inline(always)]
     fn dequeue(&mut self, index: u16) {
