@@ -68,8 +68,7 @@ pub(crate) fn tell_of_receives(server: &mut Server, client: &mut Client, number:
         count: count.into(),
         ..Receives::default()
     };
-    // Who has a datagram for one asked for anything.
-    server.overrun |= server.to.push_quietly(&receives.into()).is_err();
+    server.overrun |= server.to.push(&receives.into()).is_err();
 }
 
 /// Cuts an answer to the oldest receive, which has `room`: how much that is the
