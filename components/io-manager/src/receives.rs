@@ -75,8 +75,7 @@ pub(crate) fn tell_of_receives(server: &mut Server, client: &mut Client, number:
         count: count.into(),
         ..Receives::default()
     };
-    // Who has a datagram for one asked for anything.
-    server.overrun |= server.to.push_quietly(&receives.into()).is_err();
+    server.overrun |= server.to.push(&receives.into()).is_err();
 }
 
 /// Passes a socket's receives on, each by a request of its own.
