@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod passer;
+pub mod placed;
 pub mod tap;
 pub mod wire;
 
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use cargo_ioipc::{Event, Net, Options, Running, Transport};
 use serde_json::Value;
+
+pub use cargo_ioipc::Placement;
 
 /// How long a system may take until it answers; generous, since instructions
 /// are emulated and other suites may run beside.
@@ -36,12 +39,14 @@ pub fn system(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("systems/{name}.toml"))
 }
 
-/// Options to boot the system at `path` on the release kernel.
+/// Options to boot the system at `path` on the release kernel, in the placement
+/// that the test runs in.
 #[must_use]
 pub fn options(path: PathBuf) -> Options {
     Options {
         system: path,
         release: true,
+        placement: placed::placement(),
         ..Options::default()
     }
 }

@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, eth, recv, 
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use crate::{Booted, options, system};
+use crate::{Booted, options, placed, system};
 
 /// The address of the system `tap`.
 pub const GUEST: Ipv4Addr = tap::GUEST.own;
@@ -32,6 +32,12 @@ const UDP: u8 = 17;
 /// # Panics
 /// If it could have run: as root, where there are TAP devices.
 pub fn on_tap(test: impl FnOnce() + Send) {
+    // The network is a thread's, and so is the placement.
+    let placement = placed::placement();
+    let test = || match placement {
+        Some(placement) => placed::placed(placement, test),
+        None => test(),
+    };
     let why = match tap::in_own_network(test) {
         Ok(()) => return,
         Err(TapError::Failed(why)) => panic!("{why}"),

@@ -47,11 +47,21 @@ fn pass_all_sizes(solo: &Passer<'_>) {
 
 #[test]
 fn each_byte_is_copied_three_times_each_way() {
+    three_copies_in("conventional");
+}
+
+/// Where the server runs makes no difference to what is copied.
+#[test]
+fn a_server_inside_the_manager_copies_as_much() {
+    three_copies_in("conventional-kernel");
+}
+
+fn three_copies_in(name: &str) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("capture");
     let recorded = cargo_ioipc::Options {
         pcap: Some(file.clone()),
-        ..options(system("conventional"))
+        ..options(system(name))
     };
     let mut wired = Wired::boot(recorded, &Options::default().with_dhcp(GUEST));
     let solo = Passer::new(&wired.peer, SOLO);

@@ -1,4 +1,5 @@
 //! UDP and TCP echo under load, with every byte checked.
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use echo_load::{Closer, Held, storm, tcp_bulk, tcp_lockstep, tcp_parallel, udp};
 use emulator_tests::Booted;
+use emulator_tests::in_both_placements;
 use emulator_tests::wire::slack;
 
 /// Gauges that are not back where they were. What is legitimately in motion is
@@ -34,7 +36,6 @@ fn greeting(service: std::net::SocketAddr) -> Vec<u8> {
 /// Named numbers of the monitor.
 type Numbers = std::collections::BTreeMap<String, u64>;
 
-#[test]
 fn datagrams_of_all_sizes_come_back() {
     let system = Booted::system("echo");
     for size in [4, 5, 63, 64, 512, 1400, 1472] {
@@ -53,7 +54,6 @@ fn datagrams_of_all_sizes_come_back() {
     }
 }
 
-#[test]
 fn streams_come_back_whole() {
     let system = Booted::system("echo");
     for size in [1, 64, 1400, 5000] {
@@ -64,7 +64,6 @@ fn streams_come_back_whole() {
     assert!(outcome.is_perfect(), "64 MiB: {outcome:?}");
 }
 
-#[test]
 fn connections_by_the_thousand_leave_nothing_behind() {
     let mut system = Booted::system("echo");
     let together = tcp_parallel(system.tcp(7), 64, 1000, 10).unwrap();
@@ -92,7 +91,6 @@ fn connections_by_the_thousand_leave_nothing_behind() {
     }
 }
 
-#[test]
 fn idle_connections_do_not_disturb() {
     let system = Booted::system("echo");
     let mut held = Held::open(system.tcp(7), 64).unwrap();
@@ -100,4 +98,11 @@ fn idle_connections_do_not_disturb() {
     assert!(outcome.is_perfect(), "{outcome:?}");
     let outcome = held.check(100).unwrap();
     assert!(outcome.is_perfect(), "{outcome:?}");
+}
+
+in_both_placements! {
+    datagrams_of_all_sizes_come_back,
+    streams_come_back_whole,
+    connections_by_the_thousand_leave_nothing_behind,
+    idle_connections_do_not_disturb,
 }

@@ -1,11 +1,13 @@
 //! A component that panics or faults is reported, its resources come back,
 //! and the others go on.
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use echo_load::udp;
 use emulator_tests::Booted;
+use emulator_tests::in_both_placements;
 
 /// The request, and what the report must say beside component and thread: a
 /// kind, and where.
@@ -21,7 +23,6 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("jump", "kind=read", "ip=0x300000000000"),
 ];
 
-#[test]
 fn a_fault_is_reported_and_reclaimed_while_others_go_on() {
     for (request, kind, place) in FAULTS {
         let mut system = Booted::system("faulty");
@@ -67,4 +68,8 @@ fn a_fault_is_reported_and_reclaimed_while_others_go_on() {
         let outcome = udp(neighbour, 64, 16, 200).unwrap();
         assert!(outcome.is_perfect(), "{request}, after: {outcome:?}");
     }
+}
+
+in_both_placements! {
+    a_fault_is_reported_and_reclaimed_while_others_go_on,
 }

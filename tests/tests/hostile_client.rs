@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use echo_load::{tcp_lockstep, udp};
+use emulator_tests::in_both_placements;
 use emulator_tests::{Booted, options, system};
 
 /// Cases of the component with one thread; the one with two has one more.
@@ -26,7 +27,6 @@ fn attack(booted: &mut Booted) -> ([String; 2], u64) {
     (reports, refusals.map(|(_, count)| count).sum())
 }
 
-#[test]
 fn nonsense_is_refused_and_the_sender_cut_off() {
     let mut booted = Booted::system("hostile");
     let (reports, refused) = attack(&mut booted);
@@ -76,4 +76,8 @@ fn without_validation_nonsense_gets_past_the_manager() {
         .iter()
         .all(|report| !report.contains(", 0 accepted"));
     assert!(accepted, "{reports:?}");
+}
+
+in_both_placements! {
+    nonsense_is_refused_and_the_sender_cut_off,
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use emulator_tests::in_both_placements;
 use emulator_tests::wire::{ECHO, GUEST, Wired};
 use frame_peer::hostile::{Aim, Case, Reason, catalogue, storm};
 
@@ -59,7 +60,6 @@ fn throw(wired: &mut Wired, case: &Case, aim: &mut Aim) -> bool {
     }
 }
 
-#[test]
 fn hostile_frames_are_dropped_counted_and_survived() {
     println!("seed {SEED:#x}");
     let mut wired = Wired::with_dhcp("wire");
@@ -92,7 +92,6 @@ fn hostile_frames_are_dropped_counted_and_survived() {
     assert!(given_up >= late.len() as u64, "{given_up} of {late:?}");
 }
 
-#[test]
 fn storms_of_several_seeds_are_survived() {
     let mut wired = Wired::with_dhcp("wire");
     wired.peer.set_proxy_arp(true);
@@ -115,4 +114,9 @@ fn storms_of_several_seeds_are_survived() {
     wired.settled(Some(&before));
     wired.assert_echo(1400, PATIENCE);
     wired.assert_stream(100_000, PATIENCE);
+}
+
+in_both_placements! {
+    hostile_frames_are_dropped_counted_and_survived,
+    storms_of_several_seeds_are_survived,
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddrV4;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use emulator_tests::in_both_placements;
 use emulator_tests::passer::{Answer, Order, Passer, pattern};
 use emulator_tests::wire::{GUEST, Wired};
 use emulator_tests::{Booted, options, system};
@@ -145,7 +146,6 @@ const SCENARIOS: [(&str, Rewritten, usize); 2] = [
     ("datagrams", rewritten_datagrams, LARGE * MANY),
 ];
 
-#[test]
 fn memory_rewritten_while_it_is_sent_arrives_as_it_was() {
     let mut wired = Wired::start("passing", &Options::default().with_dhcp(GUEST));
     for (name, scenario, bytes) in SCENARIOS {
@@ -182,7 +182,6 @@ fn without_protection_memory_arrives_as_it_was_rewritten() {
 
 /// With hardly any frames in reserve the writer has to wait for them; what is
 /// sent stays what it was all the same.
-#[test]
 fn who_writes_waits_for_frames() {
     let description = std::fs::read_to_string(system("passing")).unwrap();
     let short = description.replace("frames = \"8 MiB\"", "frames = \"64 KiB\"");
@@ -254,7 +253,6 @@ fn die_streaming(wired: &mut Wired) {
 /// What is looked at while the frames wait.
 type Check<'a> = &'a dyn Fn(&BTreeMap<String, u64>);
 
-#[test]
 fn frames_of_the_dead_wait_for_the_device() {
     let mut wired = Wired::start("passing", &Options::default().with_dhcp(GUEST));
     let before = wired.system.numbers("resources")["io.reserve"];
@@ -272,4 +270,10 @@ fn frames_of_the_dead_wait_for_the_device() {
     wired.assert_echo(1400, PATIENCE);
     wired.assert_stream(100_000, PATIENCE);
     wired.assert_sound_without(&["solo", "duo", "other"]);
+}
+
+in_both_placements! {
+    memory_rewritten_while_it_is_sent_arrives_as_it_was,
+    who_writes_waits_for_frames,
+    frames_of_the_dead_wait_for_the_device,
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use emulator_tests::capture::payload;
+use emulator_tests::in_both_placements;
 use emulator_tests::passer::{Answer, Order, Passer};
 use emulator_tests::wire::{GUEST, Wired};
 use emulator_tests::{Booted, options, system};
@@ -22,7 +23,6 @@ fn assert_not_copied(answer: &Answer) {
     assert_eq!((answer.get("copied"), answer.get("library")), (0, 0));
 }
 
-#[test]
 fn a_mebibyte_goes_by_reference_and_comes_with_one_copy() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("capture");
@@ -160,7 +160,6 @@ fn check_row(system: &mut Booted, solo: &Passer<'_>, row: &Row) {
     }
 }
 
-#[test]
 fn every_semantics_is_carried_out_by_its_technique() {
     let mut wired = Wired::start("passing", &Options::default().with_dhcp(GUEST));
     let solo = Passer::new(&wired.peer, SOLO);
@@ -184,7 +183,6 @@ fn every_semantics_is_carried_out_by_its_technique() {
 /// Bytes that go in one frame where packets may have 9000.
 const JUMBO: usize = 8 << 10;
 
-#[test]
 fn a_jumbo_frame_goes_by_reference_and_comes_with_one_copy() {
     let jumbo = Options {
         mtu: 9000,
@@ -219,4 +217,10 @@ fn a_jumbo_frame_goes_by_reference_and_comes_with_one_copy() {
     }
     drop(solo);
     wired.assert_sound();
+}
+
+in_both_placements! {
+    a_mebibyte_goes_by_reference_and_comes_with_one_copy,
+    every_semantics_is_carried_out_by_its_technique,
+    a_jumbo_frame_goes_by_reference_and_comes_with_one_copy,
 }

@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use echo_load::{Pattern, tcp_bulk, tcp_lockstep, udp};
+use emulator_tests::in_both_placements;
 use emulator_tests::tap::{Seen, Tapped, Watch, host_checksum_errors, on_tap};
 
 /// How long the longest datagram may take there and back.
@@ -81,7 +82,6 @@ fn look(tapped: &Tapped) -> Seen {
     }
 }
 
-#[test]
 fn with_offloads_checksums_are_left_to_the_device_and_every_byte_comes_back() {
     on_tap(|| {
         let mut tapped = Tapped::start("tap", &[]);
@@ -98,7 +98,6 @@ fn with_offloads_checksums_are_left_to_the_device_and_every_byte_comes_back() {
     });
 }
 
-#[test]
 fn without_offloads_everybody_computes_their_own() {
     on_tap(|| {
         let mut tapped = Tapped::start("tap", WITHOUT);
@@ -111,4 +110,9 @@ fn without_offloads_everybody_computes_their_own() {
             assert!(tally.all_complete(), "{seen:#?}");
         }
     });
+}
+
+in_both_placements! {
+    with_offloads_checksums_are_left_to_the_device_and_every_byte_comes_back,
+    without_offloads_everybody_computes_their_own,
 }

@@ -2,8 +2,8 @@
 
 use echo_load::udp;
 use emulator_tests::Booted;
+use emulator_tests::in_both_placements;
 
-#[test]
 fn two_threads_share_sockets_and_keep_their_registers() {
     let system = Booted::system("threads");
     let report = system.line("patterns intact");
@@ -20,4 +20,8 @@ fn two_threads_share_sockets_and_keep_their_registers() {
             });
         }
     });
+}
+
+in_both_placements! {
+    two_threads_share_sockets_and_keep_their_registers,
 }

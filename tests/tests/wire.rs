@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use emulator_tests::in_both_placements;
 use emulator_tests::wire::{GUEST, Wired, exchange};
 use frame_peer::{DnsConfig, DnsMood, FaultRates, Options, Rng};
 
@@ -13,7 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections opened at once; no network of QEMU's own holds any of them back.
 const CROWD: usize = 64;
 
-#[test]
 fn datagrams_of_every_size_and_pings_come_back() {
     let mut wired = Wired::with_dhcp("wire");
     for len in [0, 1, 17, 18, 19, 1471, 1472, 1473, 2048] {
@@ -30,7 +30,6 @@ fn datagrams_of_every_size_and_pings_come_back() {
     wired.assert_sound();
 }
 
-#[test]
 fn jumbo_packets_go_as_they_are() {
     let options = Options {
         mtu: 9000,
@@ -58,7 +57,6 @@ fn jumbo_packets_go_as_they_are() {
     wired.assert_sound();
 }
 
-#[test]
 fn many_connections_opened_at_once_are_all_served() {
     let mut wired = Wired::with_dhcp("wire");
     let peer = &wired.peer;
@@ -77,7 +75,6 @@ fn many_connections_opened_at_once_are_all_served() {
     wired.assert_sound();
 }
 
-#[test]
 fn a_bad_cable_costs_time_but_no_byte() {
     let mut wired = Wired::with_dhcp("wire");
     let bad = FaultRates {
@@ -98,7 +95,6 @@ fn a_bad_cable_costs_time_but_no_byte() {
     wired.assert_sound();
 }
 
-#[test]
 fn a_slow_reader_is_waited_for() {
     let mut wired = Wired::with_dhcp("wire");
     let before = wired.settled(None);
@@ -132,7 +128,6 @@ fn a_slow_reader_is_waited_for() {
     wired.assert_sound();
 }
 
-#[test]
 fn components_call_out() {
     let mut wired = Wired::with_dhcp("wire");
     assert_eq!(wired.call("address", PATIENCE), "10.0.2.15/24 1500");
@@ -155,7 +150,6 @@ fn components_call_out() {
     wired.assert_sound();
 }
 
-#[test]
 fn names_are_looked_up_and_lies_are_not_believed() {
     let dns = DnsConfig::default()
         .with("one.test", Ipv4Addr::new(192, 0, 2, 1))
@@ -216,7 +210,6 @@ fn lied_to(wired: &Wired, mood: DnsMood) -> String {
     })
 }
 
-#[test]
 fn an_address_is_renewed_changed_lost_and_found() {
     let mut options = Options::default().with_dhcp(GUEST);
     if let Some(dhcp) = &mut options.dhcp {
@@ -249,4 +242,15 @@ fn an_address_is_renewed_changed_lost_and_found() {
     wired.system.next_line("address 10.0.2.77/24");
     assert!(wired.try_echo(other, 100) || wired.try_echo(other, 100));
     wired.assert_sound();
+}
+
+in_both_placements! {
+    datagrams_of_every_size_and_pings_come_back,
+    jumbo_packets_go_as_they_are,
+    many_connections_opened_at_once_are_all_served,
+    a_bad_cable_costs_time_but_no_byte,
+    a_slow_reader_is_waited_for,
+    components_call_out,
+    names_are_looked_up_and_lies_are_not_believed,
+    an_address_is_renewed_changed_lost_and_found,
 }

@@ -42,6 +42,7 @@ pub(crate) fn client_at(clients: &mut [Option<Client>], index: usize) -> Option<
 #[derive(Debug)]
 pub(crate) struct Client {
     pub name: &'static str,
+    pub number: u16,
     pub requests: Consumer<Request>,
     pub completions: Producer<Completion>,
     pub quota: Quota,
@@ -73,6 +74,7 @@ impl Client {
         let ring = |offset| config.control.slice(offset, CLIENT_RING.bytes());
         Ok(Self {
             name: config.name,
+            number: index,
             requests: Consumer::attach(ring(REQUESTS_OFFSET)?, CLIENT_RING)?,
             completions: Producer::attach(ring(COMPLETIONS_OFFSET)?, CLIENT_RING)?,
             quota: config.quota,

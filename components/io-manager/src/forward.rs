@@ -252,7 +252,7 @@ impl<M: Machine> Desk<'_, M> {
         client.sockets.begin(route.socket);
         self.counters.requests.add(1);
         if here {
-            client.tokens.enqueue(token as u16);
+            client.tokens.enqueue(token as u16, route.socket);
             if client.sockets.add_untold(route.socket) {
                 self.untold.push((own, route.socket));
             }

@@ -8,8 +8,8 @@
 //! is to do.
 //!
 //! All that guests say to each other goes through the manager. So that looks
-//! after each turn of a guest, each guest looks after a turn of the manager, and
-//! a turn is taken only by who has something to do.
+//! after each turn of a guest, each guest looks after a turn of the manager
+//! before that has another, and a turn is taken only by who has something to do.
 
 use alloc::vec::Vec;
 
@@ -34,6 +34,10 @@ pub trait Host: Resident {
     /// Whether a guest has said something. Cheaper than [`Resident::arm`], which
     /// looks at the clients too.
     fn hears_guests(&self) -> bool;
+
+    /// Whether a guest is to have a turn to see what the manager wants, which no
+    /// ring says; since the last time that this was asked.
+    fn wakes_guests(&mut self) -> bool;
 }
 
 /// A server or driver in it.
@@ -91,6 +95,8 @@ pub struct Domain<G> {
     at: usize,
     /// Guests that have looked since the last turn of anybody.
     quiet: usize,
+    /// Guests that look before the manager has another turn.
+    owed: usize,
     /// Turns since faults were looked for.
     taken: u32,
 }
@@ -104,6 +110,7 @@ impl<G: Guest> Domain<G> {
             manager: Due::START,
             at: 0,
             quiet: 0,
+            owed: 0,
             taken: 0,
         }
     }
@@ -125,23 +132,47 @@ impl<G: Guest> Domain<G> {
         self.manager.more = true;
     }
 
+    /// Who is to have a turn whether or not it finds something to do.
+    fn wake_guests(&mut self) {
+        self.guests.iter_mut().for_each(|(_, due)| due.more = true);
+    }
+
     /// Gives the next turn, if anybody has something to do.
     #[inline]
     pub fn step(&mut self, manager: &mut impl Host) -> Next {
+        if self.guests.is_empty() {
+            return self.alone(manager);
+        }
         loop {
-            if self.manager.is_due() || manager.hears_guests() {
+            if self.owed == 0 && (self.manager.is_due() || manager.hears_guests()) {
                 self.manager.give(manager);
+                self.owed = self.guests.len();
                 return self.took();
             }
-            if self.quiet >= self.guests.len() {
-                if manager.arm() {
+            if self.quiet == self.guests.len() {
+                let idle = manager.arm();
+                if manager.wakes_guests() {
+                    self.wake_guests();
+                    self.quiet = 0;
+                } else if idle {
                     return self.settle();
                 }
-                self.manager.more = true;
+                self.manager.more = !idle;
             } else if self.guest_took() {
                 return self.took();
             }
         }
+    }
+
+    /// [`Domain::step`] where there are no guests: the manager always has a turn.
+    #[inline]
+    fn alone(&mut self, manager: &mut impl Host) -> Next {
+        let signals = core::mem::take(&mut self.manager.signals);
+        if manager.turn(signals) || !manager.arm() {
+            return self.took();
+        }
+        self.taken = 0;
+        Next::Sleep
     }
 
     /// Lets the next guest look; whether it had something to do, and did it.
@@ -149,6 +180,7 @@ impl<G: Guest> Domain<G> {
     fn guest_took(&mut self) -> bool {
         let count = self.guests.len();
         let (guest, due) = &mut self.guests[self.at];
+        self.owed = self.owed.saturating_sub(1);
         self.at += 1;
         if self.at == count {
             self.at = 0;

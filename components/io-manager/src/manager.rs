@@ -162,7 +162,8 @@ impl<M: Machine> Manager<M> {
             if let Some(info) = server.nic.info
                 && info.publish(&server.control).is_ok()
             {
-                self.core.counters.signals_server.add(1);
+                let signals = u64::from(!server.near);
+                self.core.counters.signals_server.add(signals);
                 bells.server(index);
             }
         }
@@ -233,6 +234,8 @@ impl<M: Machine> Manager<M> {
             anything |= client.completions.is_asked_for_anything();
             stalled |= client.stalled;
             if client.standing == Standing::Served {
+                // Its `Close` may wait for frames of which nobody else is told.
+                stalled |= client.sockets.holds_close();
                 // A client without room is looked at when it signals again.
                 idle &= client.requests.arm().unwrap_or(false) || client.stalled;
             }
@@ -245,9 +248,10 @@ impl<M: Machine> Manager<M> {
                 }
                 .unwrap_or(false);
             }
-            let wanted = stalled || server.slots_done.is_asked_for_anything();
+            let wanted = anything || stalled || server.slots_done.is_asked_for_anything();
             if server.nic.arm(wanted, &mut idle) {
-                self.core.counters.signals_driver.add(1);
+                let signals = u64::from(!server.nic.near);
+                self.core.counters.signals_driver.add(signals);
                 bells.driver(index);
             }
         }

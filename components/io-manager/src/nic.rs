@@ -42,7 +42,7 @@ pub(crate) struct Nic {
     pub info: Option<NicInfo>,
     pub alive: bool,
     /// Its driver runs in this thread.
-    near: bool,
+    pub near: bool,
     /// What it offers, nothing if the driver is not there.
     features: u32,
     /// Which of that is made use of.

@@ -193,13 +193,10 @@ impl<M: Machine> Core<M> {
         let mut references = References::default();
         if self.add_all(&mut frame, server.index, entry, &mut references, most - len) {
             let nic = &mut server.nic;
-            let last = references.last();
             frame.submit(nic, entry);
             nic.sends.send(entry.slot, references, 0);
             self.counters.packets_out.add(1);
-            if frame.tells
-                && let Some(Reference { client, index }) = last
-            {
+            if let Some(Reference { client, index }) = frame.tells {
                 self.conclude_now(usize::from(client), index, true);
             }
             return Some(());
@@ -272,7 +269,7 @@ impl<M: Machine> Core<M> {
                 (there && fits).then_some(())?;
             }
         }
-        frame.waited_for |= request.open;
+        frame.waited_for |= request.is_waited_for();
         let reference = Reference {
             client: number as u16,
             index,
@@ -282,7 +279,9 @@ impl<M: Machine> Core<M> {
         }
         if done {
             let answer = Answer::all_of(request);
-            frame.tells = end_at_server(request, &mut client.sockets, true, answer);
+            if end_at_server(request, &mut client.sockets, true, answer) {
+                frame.tells = Some(reference);
+            }
         }
         Some(())
     }
@@ -473,8 +472,8 @@ struct Frame {
     sum: Option<Sum>,
     /// A client waits for the device to let go.
     waited_for: bool,
-    /// A client is told of a `Send` once it is submitted.
-    tells: bool,
+    /// The `Send` of which a client is told once it is submitted.
+    tells: Option<Reference>,
 }
 
 impl Frame {
@@ -496,7 +495,7 @@ impl Frame {
             },
             sum: None,
             waited_for: false,
-            tells: false,
+            tells: None,
         };
         if first.flags & packet_flags::CHECKSUM != 0 {
             if !is_in_header(first) {

@@ -33,7 +33,7 @@ struct Parties {
     drivers: Vec<Link>,
     states: Option<SharedMemory>,
     states_badge: u64,
-    /// A guest was to be woken, which nobody does: it has to look again.
+    /// A guest was to be woken, which no signal does.
     rang_here: bool,
 }
 
@@ -73,8 +73,7 @@ impl Resident for Lead {
 
     #[inline]
     fn arm(&mut self) -> bool {
-        self.parties.rang_here = false;
-        self.manager.arm(&mut self.parties) && !self.parties.rang_here
+        self.manager.arm(&mut self.parties)
     }
 }
 
@@ -82,6 +81,11 @@ impl Host for Lead {
     #[inline]
     fn hears_guests(&self) -> bool {
         self.manager.hears_near()
+    }
+
+    #[inline]
+    fn wakes_guests(&mut self) -> bool {
+        core::mem::take(&mut self.parties.rang_here)
     }
 }
 

@@ -68,7 +68,8 @@ pub(crate) fn tell_of_receives(server: &mut Server, client: &mut Client, number:
         count: count.into(),
         ..Receives::default()
     };
-    server.overrun |= server.to.push(&receives.into()).is_err();
+    // Who has a datagram for one asked for anything.
+    server.overrun |= server.to.push_quietly(&receives.into()).is_err();
 }
 
 /// Cuts an answer to the oldest receive, which has `room`: how much that is the
@@ -111,54 +112,28 @@ impl<M: Machine> Core<M> {
 
     /// Has a `Send` that is over become the `Recv` that it asked to be; false if
     /// it cannot, and is to be answered as what it is.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn repost(&mut self, number: usize, index: u16) -> bool {
         let Self {
             memory,
             clients,
             untold,
+            alive,
+            counters,
             ..
         } = self;
         let Some(client) = client_at(clients, number) else {
             return false;
         };
-        let Some(request) = client.tokens.get(index) else {
-            return false;
-        };
-        let (socket, sent) = (request.socket, request.len);
-        let there = self.alive & 1 << request.server != 0;
-        request.repost = false;
-        if !there || client.standing != Standing::Served || !client.sockets.is_open(socket) {
-            return false;
+        let done = repost(memory, client, index, *alive);
+        if let Some((socket, first)) = done {
+            if first {
+                untold.push((number as u16, socket));
+            }
+            counters.input_copy.add(1);
+            counters.reposts.add(1);
         }
-        if let Data::Output(output) = &mut request.data {
-            memory.empty_output(output);
-        }
-        let extent = Extent {
-            address: request.address,
-            len: request.room,
-        };
-        let room = room(memory, number as u16, extent);
-        let begun = !matches!(room, Data::None);
-        request.keep(room);
-        if !begun {
-            return false;
-        }
-        if request.delayed {
-            // No `Close` waits: the socket is open.
-            client.sockets.let_on(socket);
-        }
-        request.become_recv();
-        client.tokens.renew(index);
-        client.tokens.enqueue(index);
-        client.queued_bytes = client.queued_bytes.saturating_sub(sent);
-        client.sockets.begin(socket);
-        if client.sockets.add_untold(socket) {
-            untold.push((number as u16, socket));
-        }
-        self.counters.input_copy.add(1);
-        self.counters.reposts.add(1);
-        true
+        done.is_some()
     }
 
     /// A socket is closed: its receives that wait here end.
@@ -227,16 +202,46 @@ fn ask_again(server: &mut Server, client: &Client, number: u16, (cancel, socket)
     }
 }
 
-/// The room of a receive, copied to; none if it cannot be had.
+/// As [`Core::repost`], of a client, if the server is among those that are
+/// `alive`: the socket, and whether its receives were all told of.
 #[inline(always)]
-fn room<M: Machine>(memory: &mut Memory<M>, client: u16, extent: Extent) -> Data {
-    if let Some(input) = memory.copied_input(client, extent) {
-        return Data::Input(input);
+fn repost<M: Machine>(
+    memory: &mut Memory<M>,
+    client: &mut Client,
+    index: u16,
+    alive: u8,
+) -> Option<(u16, bool)> {
+    let request = client.tokens.get(index)?;
+    let (socket, sent, extent) = (request.socket, request.len, request.room());
+    request.repost = false;
+    let there = alive & 1 << request.server != 0 && client.sockets.is_open(socket);
+    if !there || client.standing != Standing::Served {
+        return None;
     }
-    match memory.begin_input(client, extent, Passing::DEFAULT, (false, false)) {
-        Ok(input) => Data::Input(input),
-        Err(_) => Data::None,
+    if let Data::Output(output) = &mut request.data {
+        memory.empty_output(output);
     }
+    match memory.copied_input(client.number, extent) {
+        Some(input) => request.keep(Data::Input(input)),
+        None => request.keep(any_room(memory, client.number, extent)),
+    }
+    if matches!(request.data, Data::None) {
+        return None;
+    }
+    // No `Close` waits for the device: the socket is open.
+    let first = client.sockets.becomes_recv(socket, request.delayed);
+    request.become_recv();
+    client.queued_bytes = client.queued_bytes.saturating_sub(sent);
+    client.tokens.renew_and_enqueue(index, socket);
+    Some((socket, first))
+}
+
+/// The room of a receive that is not plain; none if it cannot be had.
+#[cold]
+fn any_room<M: Machine>(memory: &mut Memory<M>, client: u16, extent: Extent) -> Data {
+    let asynchronous = (false, false);
+    let room = memory.begin_input(client, extent, Passing::DEFAULT, asynchronous);
+    room.map_or(Data::None, Data::Input)
 }
 
 /// What a `Cancel` of the client's names at the server, whose token for it is

@@ -25,7 +25,7 @@ pub(crate) struct Server {
     pub slots_done: Producer<SlotDone>,
     pub alive: bool,
     /// It runs in this thread.
-    near: bool,
+    pub near: bool,
     /// Its ring was full, which it cannot be unless the server broke it.
     pub overrun: bool,
     faults: u32,

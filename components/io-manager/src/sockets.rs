@@ -52,6 +52,8 @@ pub(crate) struct Sockets {
     base: u32,
     free: u16,
     used: u16,
+    /// `Close`s that wait for devices.
+    held: u16,
 }
 
 impl Sockets {
@@ -75,6 +77,7 @@ impl Sockets {
             base,
             free: NO_SOCKET,
             used: 0,
+            held: 0,
         };
         for index in (0..count).rev() {
             this.slots[index as usize].next_free = this.free;
@@ -158,6 +161,19 @@ impl Sockets {
         slot.is_some_and(|s| s.state == State::Open)
     }
 
+    /// A `Send`, which a device held up if it was `delayed`, is a receive now that
+    /// the server is to be told of; true for the first.
+    #[inline(always)]
+    pub fn becomes_recv(&mut self, index: u16, delayed: bool) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
+        slot.waiting = slot.waiting.saturating_sub(u16::from(delayed));
+        slot.outstanding += 1;
+        slot.untold = slot.untold.saturating_add(1);
+        slot.untold == 1
+    }
+
     /// One more receive that the server is to be told of; true for the first.
     #[inline(always)]
     pub fn add_untold(&mut self, index: u16) -> bool {
@@ -228,7 +244,14 @@ impl Sockets {
             return None;
         }
         let close = core::mem::replace(&mut slot.close, NO_SOCKET);
+        self.held -= u16::from(close != NO_SOCKET);
         (close != NO_SOCKET).then_some(close)
+    }
+
+    /// Whether a `Close` waits for a device to let go.
+    #[inline]
+    pub const fn holds_close(&self) -> bool {
+        self.held != 0
     }
 
     /// Keeps the `Close` in a token slot until devices have let go; false if
@@ -238,6 +261,7 @@ impl Sockets {
             return false;
         };
         if slot.waiting != 0 {
+            self.held += u16::from(slot.close == NO_SOCKET);
             slot.close = token;
         }
         slot.waiting != 0

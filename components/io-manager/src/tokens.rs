@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use data_passing::{Input, Output};
-use socket_api::{Completion, Op, Request, Status, flags};
+use socket_api::{Completion, Extent, Op, Request, Status, flags};
 
 use crate::sockets::NO_SOCKET;
 use crate::steer::NOT_STEERED;
@@ -184,6 +184,13 @@ impl Outstanding {
         (self.queued, self.repost, self.target) = (false, false, 0);
     }
 
+    /// Whether the client waits for the device to let go of its bytes: who waits
+    /// for what is told quietly asks for it.
+    #[inline(always)]
+    pub const fn is_waited_for(&self) -> bool {
+        self.open && !self.quiet && !self.repost
+    }
+
     /// Whether it is a `Send` that is over, well, and is to become a `Recv`.
     #[inline(always)]
     pub fn becomes_recv(&self) -> bool {
@@ -191,6 +198,15 @@ impl Outstanding {
             && self.stage == Stage::Done
             && self.in_flight == 0
             && self.answer.status == Status::Ok as u16
+    }
+
+    /// Room of the `Recv` that it becomes.
+    #[inline(always)]
+    pub const fn room(&self) -> Extent {
+        Extent {
+            address: self.address,
+            len: self.room,
+        }
     }
 
     /// Makes a `Send` that is over the `Recv` that it is to become, without its
@@ -423,20 +439,32 @@ impl Tokens {
 
     /// Has the receive in a slot wait behind its socket's others.
     #[inline(always)]
-    pub fn enqueue(&mut self, index: u16) {
-        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
-            return;
+    pub fn enqueue(&mut self, index: u16, socket: u16) {
+        let last = match self.queues.get_mut(usize::from(socket)) {
+            Some(queue) if queue.first != NONE => core::mem::replace(&mut queue.last, index),
+            Some(queue) => {
+                (queue.first, queue.last) = (index, index);
+                NONE
+            }
+            None => return,
         };
-        let Some(queue) = self.queues.get_mut(usize::from(slot.request.socket)) else {
-            return;
-        };
-        slot.next = NONE;
-        slot.request.queued = true;
-        let last = core::mem::replace(&mut queue.last, index);
-        match self.slots.get_mut(usize::from(last)) {
-            Some(last) => last.next = index,
-            None => queue.first = index,
+        if let Some(last) = self.slots.get_mut(usize::from(last)) {
+            last.next = index;
         }
+        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+            slot.next = NONE;
+            slot.request.queued = true;
+        }
+    }
+
+    /// As [`Tokens::enqueue`], of a request that has become a receive: what its
+    /// token named is over.
+    #[inline(always)]
+    pub fn renew_and_enqueue(&mut self, index: u16, socket: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+            slot.token = following(slot.token);
+        }
+        self.enqueue(index, socket);
     }
 
     /// Takes the receive in a slot out of its socket's order.
@@ -479,14 +507,6 @@ impl Tokens {
     /// The token of the request in a slot.
     pub fn token(&self, index: u16) -> Option<u64> {
         self.slots.get(usize::from(index)).map(|slot| slot.token)
-    }
-
-    /// The token of the request in a slot changes: what it named is over.
-    #[inline(always)]
-    pub fn renew(&mut self, index: u16) {
-        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-            slot.token = following(slot.token);
-        }
     }
 
     /// The request that a token stands for which `server` was given, and its

@@ -235,7 +235,7 @@ fn gather<M: Machine>(
     if !there {
         return Err(Refused::Part);
     }
-    assembly.waited_for |= request.open;
+    assembly.waited_for |= request.is_waited_for();
     match fits {
         true => Ok(()),
         false => Err(Refused::Size),

@@ -283,9 +283,10 @@ impl Core {
     /// Takes all completions that have come.
     pub fn process(&mut self) {
         let mut taken = 0;
+        let mut completion = Completion::default();
         loop {
-            match self.completions.pop() {
-                Ok(Some(completion)) => {
+            match self.completions.pop_into(&mut completion) {
+                Ok(true) => {
                     if taken == 0 {
                         // Who is still starved finds out when it tries again.
                         self.starved = false;
@@ -293,7 +294,7 @@ impl Core {
                     taken += 1;
                     self.complete(&completion);
                 }
-                Ok(None) => break,
+                Ok(false) => break,
                 Err(_) => {
                     self.broken = true;
                     self.progressed = true;

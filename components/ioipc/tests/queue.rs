@@ -177,6 +177,48 @@ fn moved_buffers_do_not_come_back_and_receiving_fills_them() {
 }
 
 #[test]
+fn pages_that_a_queue_moved_away_come_back_with_what_it_receives() {
+    let world = World::one();
+    let stack = world.stacks[0];
+    let (a, b) = (udp(stack, 1000), udp(stack, 1001));
+    let mut queue = Queue::<4>::new_on(stack).unwrap();
+    let moved = Passing::new(Semantics::EmulatedMove);
+    // Far more than the region has room for.
+    for n in 0..2000u64 {
+        queue.receive_new(&b, 64, moved, n).unwrap();
+        let bytes = buffer(stack, &n.to_le_bytes());
+        let to = Some(moved);
+        queue
+            .send_to(&a, bytes, host(1001).into(), to, 9000)
+            .unwrap();
+        let (mut came, mut went) = (false, false);
+        while !(came && went) {
+            let done = next(&mut queue);
+            assert_eq!(done.result.unwrap(), 8);
+            if done.token == 9000 {
+                assert!(done.memory.is_none());
+                went = true;
+                continue;
+            }
+            let Some(Memory::Buffer(room)) = done.memory else {
+                panic!("no buffer came back");
+            };
+            let mut word = [0; 8];
+            assert!(room.read(0, &mut word));
+            assert_eq!(word, n.to_le_bytes());
+            came = true;
+        }
+    }
+    // One that nothing comes for stands aside again, and is not handed out.
+    queue.receive_new(&b, 64, moved, 1).unwrap();
+    let operation = queue.receive_new(&b, 64, moved, 2).unwrap();
+    assert!(queue.cancel(operation));
+    let done = next(&mut queue);
+    assert_eq!(done.result.unwrap_err().kind(), ErrorKind::Interrupted);
+    assert!(done.token == 2);
+}
+
+#[test]
 fn what_is_cancelled_says_so_and_the_rest_goes_on() {
     let world = World::one();
     let stack = world.stacks[0];

@@ -128,14 +128,19 @@ impl Channel {
         self.outgoing.publish()
     }
 
-    /// Asks for a signal at the next entry, and if `blocked` at the next send
-    /// slot that comes back; true if the caller may sleep.
+    /// Asks for a signal at the next entry, also if that is quiet and somebody is
+    /// `hungry`, and if `blocked` at the next send slot that comes back; true if
+    /// the caller may sleep.
     ///
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.
-    pub fn arm(&mut self, blocked: bool) -> Result<bool, ManagerFault> {
+    pub fn arm(&mut self, blocked: bool, hungry: bool) -> Result<bool, ManagerFault> {
         let slots = !blocked || self.done.arm_for_anything().map_err(ManagerFault::Ring)?;
-        let entries = self.incoming.arm().map_err(ManagerFault::Ring)?;
+        let entries = match hungry {
+            true => self.incoming.arm_for_anything(),
+            false => self.incoming.arm(),
+        };
+        let entries = entries.map_err(ManagerFault::Ring)?;
         Ok(slots && entries)
     }
 
@@ -270,10 +275,12 @@ impl Environment for Channel {
             return false;
         };
         let at = usize::from(slot) * self.slot_bytes;
-        // A segment's headers are as long as that.
-        let written = match frame.header.as_array::<54>() {
-            Some(header) => self.slots.write_array(at, header),
-            None => self.slots.write(at, frame.header),
+        // A segment's headers are as long as that, and a datagram's.
+        let header = frame.header;
+        let written = match (header.as_array::<54>(), header.as_array::<42>()) {
+            (Some(header), _) => self.slots.write_array(at, header),
+            (_, Some(header)) => self.slots.write_array(at, header),
+            _ => self.slots.write(at, header),
         };
         if written.is_err() {
             self.ours.push(slot);

@@ -191,6 +191,7 @@ impl Server {
 
     fn free_number(&mut self, s: u32) {
         self.forget_receives(s);
+        self.take_error(s);
         self.sockets[s as usize] = Socket::FREE;
         self.sockets_used -= 1;
         self.set_timer(Id::Socket(s), None);

@@ -207,13 +207,13 @@ impl Conventional {
         Ok(true)
     }
 
-    /// Adds bytes of a packet to the message for a `Recv`; false if there are
-    /// no such bytes, or no room.
+    /// Adds bytes of a packet to the message for a `Recv`, or to one with `room`
+    /// if there is none yet; false if there are no such bytes, or no room.
     #[inline]
-    fn append(&mut self, token: u64, packet: u32, offset: u32, len: u32) -> bool {
+    fn append(&mut self, token: u64, packet: u32, (offset, len): (u32, u32), room: u32) -> bool {
         let begun = match self.open {
             Some(open) if open.token == token => Some(open),
-            _ => self.outbox.reserve(MESSAGE_BYTES).map(|position| Open {
+            _ => self.outbox.reserve(room).map(|position| Open {
                 token,
                 position,
                 len: 0,
@@ -243,7 +243,8 @@ impl Conventional {
     /// Bytes for a `Recv` that more will follow.
     #[inline]
     fn deliver(&mut self, entry: &Deliver) -> bool {
-        let appended = self.append(entry.token, entry.packet, entry.offset, entry.len);
+        let bytes = (entry.offset, entry.len);
+        let appended = self.append(entry.token, entry.packet, bytes, MESSAGE_BYTES);
         if entry.flags & packet_flags::RELEASE != 0 {
             self.release(entry.packet);
         }
@@ -262,7 +263,7 @@ impl Conventional {
         let rest = completion
             .len
             .saturating_sub(before.map_or(0, |open| open.len));
-        let appended = self.append(token, packet, completion.offset, rest);
+        let appended = self.append(token, packet, (completion.offset, rest), rest);
         if completion.flags & flags::RELEASE != 0 {
             self.release(packet);
         }
@@ -362,28 +363,28 @@ impl Environment for Conventional {
     }
 
     /// Frames are made one by one: payload is copied into each.
-    #[inline]
+    #[inline(never)]
     fn segment_room(&mut self) -> u32 {
         self.channel.has_room(1).into()
     }
 
-    #[inline]
+    #[inline(never)]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         let done = frame.parts.last().filter(|_| frame.done);
         self.write(frame) && done.is_none_or(|part| self.sent(part.token))
     }
 
-    #[inline]
+    #[inline(never)]
     fn tell(&mut self, message: &Message) -> bool {
         self.say(message, false)
     }
 
-    #[inline]
+    #[inline(never)]
     fn tell_quietly(&mut self, message: &Message) -> bool {
         self.say(message, true)
     }
 
-    #[inline]
+    #[inline(never)]
     fn release(&mut self, packet: u32) {
         if let Some(kept) = self.received.release(packet) {
             self.channel.release(kept);

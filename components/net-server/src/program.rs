@@ -173,6 +173,7 @@ impl Parts {
             wakeup: Wakeup {
                 more: true,
                 blocked: false,
+                hungry: false,
                 deadline_ns: None,
             },
             alarm: None,
@@ -210,7 +211,10 @@ impl Running {
     fn arm(&mut self) -> bool {
         self.armed = !self.manager.near;
         // A manager that broke its ring has nothing to say any more.
-        self.channel.arm(self.wakeup.blocked).unwrap_or(true)
+        let Wakeup {
+            blocked, hungry, ..
+        } = self.wakeup;
+        self.channel.arm(blocked, hungry).unwrap_or(true)
     }
 
     fn settle(&mut self) {

@@ -3,7 +3,10 @@
 //! Problem: of a receive that waits the server need only know that it does.
 //! Invariant: of each socket it is known how many wait; one is answered by the
 //! token that stands for the oldest, and then is one less. Receives that came
-//! as requests of their own came before, and go first.
+//! as requests of their own came before, and go first. The manager tells of them
+//! quietly: who has something for one asks to be woken ([`Wakeup::hungry`]).
+//!
+//! [`Wakeup::hungry`]: crate::Wakeup::hungry
 
 use socket_api::{Op, Receives, Request, SERVER_REQUESTS, Status};
 
@@ -50,6 +53,26 @@ impl Server {
         Some(request)
     }
 
+    /// Whether some receive would be answered at once.
+    #[inline]
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.datagrams_queued != 0 || self.errors != 0
+    }
+
+    /// Has socket `s` report an error once.
+    pub(crate) fn note_error(&mut self, s: u32, error: Status) {
+        let before = self.sockets[s as usize].error.replace(error);
+        self.errors += u32::from(before.is_none());
+    }
+
+    /// The error that socket `s` has to report.
+    #[inline]
+    pub(crate) fn take_error(&mut self, s: u32) -> Option<Status> {
+        let error = self.sockets[s as usize].error.take()?;
+        self.errors -= 1;
+        Some(error)
+    }
+
     /// Forgets a socket's receives: the manager ends them.
     pub(crate) fn forget_receives(&mut self, s: u32) {
         let socket = &mut self.sockets[s as usize];
@@ -94,7 +117,7 @@ impl Server {
     /// not bound.
     #[cold]
     fn refuse_receives(&mut self, s: u32, udp: Udp, env: &mut impl Environment) {
-        if let Some(error) = self.sockets[s as usize].error.take()
+        if let Some(error) = self.take_error(s)
             && let Some(request) = self.take_receive(s)
         {
             self.answer(&request, error, env);

@@ -51,6 +51,8 @@ pub struct Wakeup {
     pub more: bool,
     /// Something waits for the manager to give send slots back.
     pub blocked: bool,
+    /// Something waits for receives, which the manager tells of quietly.
+    pub hungry: bool,
     /// Call at this time at the latest, in nanoseconds.
     pub deadline_ns: Option<u64>,
 }
@@ -85,6 +87,10 @@ pub struct Server {
     pub(crate) pending: Pending,
     /// Receives that wait with the manager.
     pub(crate) receives: u32,
+    /// Datagrams that wait for receives.
+    pub(crate) datagrams_queued: u32,
+    /// Sockets with an error to report.
+    pub(crate) errors: u32,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) sockets_used: u32,
     pub(crate) connections: Vec<Connection>,
@@ -149,6 +155,8 @@ impl Server {
             counters: Counters::default(),
             pending: Pending::new(),
             receives: 0,
+            datagrams_queued: 0,
+            errors: 0,
             sockets: alloc::vec![Socket::FREE; config.max_sockets],
             sockets_used: 0,
             connections: (0..config.max_connections)
@@ -215,6 +223,7 @@ impl Server {
         Wakeup {
             more,
             blocked,
+            hungry: self.is_hungry(),
             deadline_ns,
         }
     }

@@ -53,6 +53,7 @@ impl Server {
         if udp.port != 0 {
             self.flows.set_udp(udp.port, None);
             let mut queue = core::mem::replace(&mut self.udp[udp.queue as usize], UdpQueue::EMPTY);
+            self.datagrams_queued -= queue.datagrams;
             self.drop_pieces(&mut queue.list, env);
             self.udp_free.push(udp.queue);
         }
@@ -156,6 +157,7 @@ impl Server {
         self.packets.push(&mut queue.list, piece, holder);
         queue.datagrams += 1;
         queue.bytes += len;
+        self.datagrams_queued += 1;
         Fate::Kept
     }
 
@@ -248,6 +250,7 @@ impl Server {
             .take_over(&mut whole.list, &mut queue.list, holder);
         queue.datagrams += 1;
         queue.bytes += len;
+        self.datagrams_queued += 1;
         self.deliver_udp(s, udp, env);
         Ok(())
     }
@@ -311,6 +314,7 @@ impl Server {
             return r.complete(Status::TimedOut);
         };
         queue.datagrams -= 1;
+        self.datagrams_queued -= 1;
         queue.bytes -= word;
         let completion = datagram(r, word, from);
         let mut end = self.hand_out(&mut list, completion.len, r.user_data, env);
@@ -333,7 +337,7 @@ impl Server {
         r: &Request,
         env: &mut impl Environment,
     ) -> Answered {
-        if let Some(error) = self.sockets[s as usize].error.take() {
+        if let Some(error) = self.take_error(s) {
             return Err(error.into());
         }
         if udp.port == 0 {
@@ -370,7 +374,7 @@ impl Server {
         }
         match self.take_receive(s) {
             Some(request) => self.answer(&request, status, env),
-            None => self.sockets[s as usize].error = Some(status),
+            None => self.note_error(s, status),
         }
     }
 }

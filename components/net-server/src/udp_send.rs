@@ -41,7 +41,7 @@ impl Server {
         r: &Request,
         env: &mut impl Environment,
     ) -> Answered {
-        if let Some(error) = self.sockets[s as usize].error.take() {
+        if let Some(error) = self.take_error(s) {
             return Err(error.into());
         }
         if r.extent.len > LONGEST {

@@ -5,7 +5,7 @@ mod support;
 
 use net_server::Counter;
 use proptest::prelude::*;
-use socket_api::{Op, Request, SocketKind, Status};
+use socket_api::{Op, Receives, Request, SERVER_REQUESTS, SocketKind, Status, kind};
 use support::*;
 
 #[test]
@@ -188,4 +188,52 @@ proptest! {
         }
         w.step(1000);
     }
+}
+
+#[test]
+fn receives_of_sockets_that_cannot_have_them_are_the_managers_fault() {
+    let mut w = udp_world();
+    w.open(1, SocketKind::Tcp);
+    let right = Receives {
+        kind: kind::RECEIVES,
+        token: 1 << 63,
+        count: 1,
+        ..Receives::default()
+    };
+    let most = SERVER_REQUESTS;
+    let lies = [
+        Receives { socket: 1, ..right },
+        Receives { socket: 2, ..right },
+        Receives {
+            socket: u32::MAX,
+            ..right
+        },
+        Receives { client: 1, ..right },
+        Receives { count: 0, ..right },
+        Receives {
+            count: most + 1,
+            ..right
+        },
+        Receives {
+            count: u32::MAX,
+            ..right
+        },
+    ];
+    for (n, lie) in lies.into_iter().enumerate() {
+        w.env.raw.push_back(lie.into());
+        w.step(1000);
+        assert_eq!(w.count(Counter::ManagerFaults), n as u64 + 1);
+        assert_eq!(w.count(Counter::RequestsPending), 0);
+    }
+    // As many as there can be, and no more.
+    let all = Receives {
+        count: most,
+        ..right
+    };
+    for receives in [all, right] {
+        w.env.raw.push_back(receives.into());
+    }
+    w.step(1000);
+    assert_eq!(w.count(Counter::ManagerFaults), 8);
+    assert_eq!(w.count(Counter::RequestsPending), u64::from(most));
 }

@@ -8,101 +8,114 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 use socket_api::{Op, Request, SocketKind, Status, flags};
 use support::*;
 
+/// Receives wait with the manager, or come as requests of their own.
+fn worlds() -> impl Iterator<Item = World> {
+    [true, false].into_iter().map(|in_order| {
+        let mut world = World::new(small());
+        world.env.in_order = in_order;
+        world
+    })
+}
+
 fn server_at(port: u16) -> IpEndpoint {
     IpEndpoint::new(IpAddress::Ipv4(SERVER_IP), port)
 }
 
 #[test]
 fn echoes_datagrams_of_all_sizes() {
-    let mut w = World::new(small());
-    w.open(3, SocketKind::Udp);
-    ok(&w.bind(3, 7));
-    let peer = w.peer_udp(4000);
-    for len in [0, 1, 63, 64, 1400, 1472] {
-        let data = pattern(len, len as u64);
-        w.udp(peer).send_slice(&data, server_at(7)).unwrap();
-        let got = w.call(World::recv(3, 100, 2000));
-        ok(&got);
-        assert_eq!((got.len as usize, got.arg as usize), (len, len));
-        assert_eq!(got.address, address(PEER_IP, 4000));
-        assert_eq!(&w.region()[100..100 + len], &data[..]);
-        let mut send = World::send(3, 100, len as u32);
-        send.address = got.address;
-        ok(&w.call(send));
-        w.step(1000);
-        let (back, from) = w.udp(peer).recv().unwrap();
-        assert_eq!((back, from.endpoint), (&data[..], server_at(7)));
+    for mut w in worlds() {
+        w.open(3, SocketKind::Udp);
+        ok(&w.bind(3, 7));
+        let peer = w.peer_udp(4000);
+        for len in [0, 1, 63, 64, 1400, 1472] {
+            let data = pattern(len, len as u64);
+            w.udp(peer).send_slice(&data, server_at(7)).unwrap();
+            let got = w.call(World::recv(3, 100, 2000));
+            ok(&got);
+            assert_eq!((got.len as usize, got.arg as usize), (len, len));
+            assert_eq!(got.address, address(PEER_IP, 4000));
+            assert_eq!(&w.region()[100..100 + len], &data[..]);
+            let mut send = World::send(3, 100, len as u32);
+            send.address = got.address;
+            ok(&w.call(send));
+            w.step(1000);
+            let (back, from) = w.udp(peer).recv().unwrap();
+            assert_eq!((back, from.endpoint), (&data[..], server_at(7)));
+        }
     }
 }
 
 #[test]
 fn a_posted_receive_gets_the_datagram_and_is_told_of_truncation() {
-    let mut w = World::new(small());
-    w.open(0, SocketKind::Udp);
-    ok(&w.bind(0, 7));
-    let token = w.submit(World::recv(0, 0, 10));
-    w.step(1000);
-    let peer = w.peer_udp(4000);
-    w.udp(peer)
-        .send_slice(&pattern(50, 1), server_at(7))
-        .unwrap();
-    w.region()[10] = 0xaa;
-    w.step(1000);
-    w.step(1000);
-    let got = w.completion(token).unwrap();
-    assert_eq!((got.len, got.arg, got.flags), (10, 50, flags::TRUNCATED));
-    assert_eq!(w.region()[10], 0xaa);
+    for mut w in worlds() {
+        w.open(0, SocketKind::Udp);
+        ok(&w.bind(0, 7));
+        let token = w.submit(World::recv(0, 0, 10));
+        w.step(1000);
+        let peer = w.peer_udp(4000);
+        w.udp(peer)
+            .send_slice(&pattern(50, 1), server_at(7))
+            .unwrap();
+        w.region()[10] = 0xaa;
+        w.step(1000);
+        w.step(1000);
+        let got = w.completion(token).unwrap();
+        assert_eq!((got.len, got.arg, got.flags), (10, 50, flags::TRUNCATED));
+        assert_eq!(w.region()[10], 0xaa);
+    }
 }
 
 #[test]
 fn an_ephemeral_port_is_chosen_and_ports_are_exclusive() {
-    let mut w = World::new(small());
-    for s in 0..3 {
-        w.open(s, SocketKind::Udp);
+    for mut w in worlds() {
+        for s in 0..3 {
+            w.open(s, SocketKind::Udp);
+        }
+        let bound = w.bind(0, 0);
+        ok(&bound);
+        assert!(bound.address.port >= 49152);
+        assert_eq!(
+            w.bind(1, bound.address.port).status,
+            Status::AddressInUse as u16
+        );
+        ok(&w.call(World::close(0, 0)));
+        ok(&w.bind(1, bound.address.port));
+        // Sending binds, connecting fixes the peer.
+        let mut connect = Request::new(Op::Connect, 2, 0);
+        connect.address = address(PEER_IP, 4000);
+        let connected = w.call(connect);
+        ok(&connected);
+        let (peer, other) = (w.peer_udp(4000), w.peer_udp(4001));
+        let to = server_at(connected.address.port);
+        w.udp(other).send_slice(b"stranger", to).unwrap();
+        w.udp(peer).send_slice(b"friend", to).unwrap();
+        let got = w.call(World::recv(2, 0, 100));
+        assert_eq!(&w.region()[..got.len as usize], b"friend");
+        assert_eq!(w.count(Counter::DropNotPeer), 1);
     }
-    let bound = w.bind(0, 0);
-    ok(&bound);
-    assert!(bound.address.port >= 49152);
-    assert_eq!(
-        w.bind(1, bound.address.port).status,
-        Status::AddressInUse as u16
-    );
-    ok(&w.call(World::close(0, 0)));
-    ok(&w.bind(1, bound.address.port));
-    // Sending binds, connecting fixes the peer.
-    let mut connect = Request::new(Op::Connect, 2, 0);
-    connect.address = address(PEER_IP, 4000);
-    let connected = w.call(connect);
-    ok(&connected);
-    let (peer, other) = (w.peer_udp(4000), w.peer_udp(4001));
-    let to = server_at(connected.address.port);
-    w.udp(other).send_slice(b"stranger", to).unwrap();
-    w.udp(peer).send_slice(b"friend", to).unwrap();
-    let got = w.call(World::recv(2, 0, 100));
-    assert_eq!(&w.region()[..got.len as usize], b"friend");
-    assert_eq!(w.count(Counter::DropNotPeer), 1);
 }
 
 #[test]
 fn a_slow_reader_loses_its_own_datagrams_only() {
-    let mut w = World::new(small());
-    for (s, port) in [(0, 7), (1, 8)] {
-        w.open(s, SocketKind::Udp);
-        ok(&w.bind(s, port));
-    }
-    let peer = w.peer_udp(4000);
-    w.udp(peer).send_slice(b"arp first", server_at(7)).unwrap();
-    w.step(1000);
-    for _ in 0..20 {
-        for _ in 0..30 {
-            w.udp(peer).send_slice(&[1; 1000], server_at(7)).unwrap();
+    for mut w in worlds() {
+        for (s, port) in [(0, 7), (1, 8)] {
+            w.open(s, SocketKind::Udp);
+            ok(&w.bind(s, port));
         }
+        let peer = w.peer_udp(4000);
+        w.udp(peer).send_slice(b"arp first", server_at(7)).unwrap();
         w.step(1000);
+        for _ in 0..20 {
+            for _ in 0..30 {
+                w.udp(peer).send_slice(&[1; 1000], server_at(7)).unwrap();
+            }
+            w.step(1000);
+        }
+        assert!(w.count(Counter::DropReceiveQueue) > 400);
+        w.udp(peer).send_slice(b"through", server_at(8)).unwrap();
+        let got = w.call(World::recv(1, 0, 100));
+        assert_eq!(&w.region()[..got.len as usize], b"through");
     }
-    assert!(w.count(Counter::DropReceiveQueue) > 400);
-    w.udp(peer).send_slice(b"through", server_at(8)).unwrap();
-    let got = w.call(World::recv(1, 0, 100));
-    assert_eq!(&w.region()[..got.len as usize], b"through");
 }
 
 #[test]
@@ -181,59 +194,61 @@ fn answers_from_well_known_ports_do_not_use_up_the_whole_slots() {
 
 #[test]
 fn no_payload_is_copied() {
-    let mut w = World::new(small());
-    w.open(0, SocketKind::Udp);
-    ok(&w.bind(0, 7));
-    let peer = w.peer_udp(4000);
-    for _ in 0..3 {
-        w.udp(peer).send_slice(&[5; 1000], server_at(7)).unwrap();
-        let got = w.call(World::recv(0, 0, 2000));
-        let mut send = World::send(0, 0, got.len);
-        send.address = got.address;
-        ok(&w.call(send));
-    }
-    for (counter, bytes) in [
-        (Counter::Copied, 0),
-        (Counter::Scratch, 0),
-        (Counter::ReferencedIn, 3000),
-        (Counter::ReferencedOut, 3000),
-    ] {
-        assert_eq!(w.count(counter), bytes, "{counter:?}");
+    for mut w in worlds() {
+        w.open(0, SocketKind::Udp);
+        ok(&w.bind(0, 7));
+        let peer = w.peer_udp(4000);
+        for _ in 0..3 {
+            w.udp(peer).send_slice(&[5; 1000], server_at(7)).unwrap();
+            let got = w.call(World::recv(0, 0, 2000));
+            let mut send = World::send(0, 0, got.len);
+            send.address = got.address;
+            ok(&w.call(send));
+        }
+        for (counter, bytes) in [
+            (Counter::Copied, 0),
+            (Counter::Scratch, 0),
+            (Counter::ReferencedIn, 3000),
+            (Counter::ReferencedOut, 3000),
+        ] {
+            assert_eq!(w.count(counter), bytes, "{counter:?}");
+        }
     }
 }
 
 #[test]
 fn errors_are_typed() {
-    let mut w = World::new(small());
-    w.open(0, SocketKind::Udp);
-    ok(&w.bind(0, 7));
-    let mut recv = World::recv(0, 0, 100);
-    recv.flags = flags::NO_WAIT;
-    assert_eq!(w.call(recv).status, Status::TimedOut as u16);
-    assert_eq!(
-        w.call(World::send(0, 0, 1)).status,
-        Status::NotConnected as u16
-    );
-    let mut send = World::send(0, 0, 65508);
-    send.address = address(PEER_IP, 1);
-    let long = w.call(send);
-    assert_eq!(
-        (long.status, long.arg),
-        (Status::MessageTooLong as u16, 65507)
-    );
-    // Nobody has this address.
-    send.extent.len = 1;
-    send.address = address([10, 0, 0, 77].into(), 1);
-    assert_eq!(w.call(send).status, Status::Unreachable as u16);
-    // A connected socket hears that the port is closed.
-    let mut connect = Request::new(Op::Connect, 0, 0);
-    connect.address = address(PEER_IP, 9);
-    ok(&w.call(connect));
-    ok(&w.call(World::send(0, 0, 5)));
-    assert_eq!(
-        w.call(World::recv(0, 0, 5)).status,
-        Status::ConnectionRefused as u16
-    );
+    for mut w in worlds() {
+        w.open(0, SocketKind::Udp);
+        ok(&w.bind(0, 7));
+        let mut recv = World::recv(0, 0, 100);
+        recv.flags = flags::NO_WAIT;
+        assert_eq!(w.call(recv).status, Status::TimedOut as u16);
+        assert_eq!(
+            w.call(World::send(0, 0, 1)).status,
+            Status::NotConnected as u16
+        );
+        let mut send = World::send(0, 0, 65508);
+        send.address = address(PEER_IP, 1);
+        let long = w.call(send);
+        assert_eq!(
+            (long.status, long.arg),
+            (Status::MessageTooLong as u16, 65507)
+        );
+        // Nobody has this address.
+        send.extent.len = 1;
+        send.address = address([10, 0, 0, 77].into(), 1);
+        assert_eq!(w.call(send).status, Status::Unreachable as u16);
+        // A connected socket hears that the port is closed.
+        let mut connect = Request::new(Op::Connect, 0, 0);
+        connect.address = address(PEER_IP, 9);
+        ok(&w.call(connect));
+        ok(&w.call(World::send(0, 0, 5)));
+        assert_eq!(
+            w.call(World::recv(0, 0, 5)).status,
+            Status::ConnectionRefused as u16
+        );
+    }
 }
 
 #[test]
@@ -286,4 +301,60 @@ fn cost_does_not_depend_on_idle_sockets() {
 #[test]
 fn the_server_itself_is_small_enough_for_a_stack() {
     assert!(size_of::<net_server::Server>() < 24 * 1024);
+}
+
+#[test]
+fn receives_can_be_taken_back() {
+    for mut w in worlds() {
+        w.open(0, SocketKind::Udp);
+        ok(&w.bind(0, 7));
+        let peer = w.peer_udp(4000);
+        let tokens = [0, 1, 2].map(|n| w.submit(World::recv(0, n * 100, 50)));
+        let cancel = |token| Request {
+            arg: token,
+            ..Request::new(Op::Cancel, 0, 0)
+        };
+        w.step(1000);
+        assert_eq!(w.count(Counter::RequestsPending), 3);
+        ok(&w.call(cancel(tokens[1])));
+        let ended = w.completion(tokens[1]).unwrap();
+        assert_eq!(ended.status, Status::Cancelled as u16);
+        for (token, at) in [(tokens[0], 0), (tokens[2], 200)] {
+            w.udp(peer).send_slice(b"for one", server_at(7)).unwrap();
+            w.step(1000);
+            w.step(1000);
+            ok(&w.completion(token).unwrap());
+            assert_eq!(&w.region()[at..at + 7], b"for one");
+            let late = w.call(cancel(token));
+            assert_eq!(late.status, Status::NotFound as u16);
+        }
+        // What nobody waits for waits itself.
+        w.udp(peer).send_slice(b"later", server_at(7)).unwrap();
+        w.step(1000);
+        w.step(1000);
+        ok(&w.call(World::recv(0, 0, 50)));
+        assert_eq!(&w.region()[..5], b"later");
+        assert_eq!(w.count(Counter::RequestsPending), 0);
+    }
+}
+
+#[test]
+fn receives_end_with_their_socket() {
+    for mut w in worlds() {
+        w.open(0, SocketKind::Udp);
+        ok(&w.bind(0, 7));
+        let tokens = [0, 1].map(|n| w.submit(World::recv(0, n * 100, 50)));
+        w.step(1000);
+        ok(&w.call(World::close(0, 0)));
+        for token in tokens {
+            let ended = w.completion(token).unwrap();
+            assert_eq!(ended.status, Status::Cancelled as u16);
+        }
+        assert_eq!(w.count(Counter::RequestsPending), 0);
+        w.open(0, SocketKind::Udp);
+        assert_eq!(
+            w.call(World::recv(0, 0, 5)).status,
+            Status::NotConnected as u16
+        );
+    }
 }

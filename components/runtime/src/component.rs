@@ -330,6 +330,7 @@ impl Component {
 }
 
 /// What a signal or message is.
+#[inline]
 fn event(got: &sel4::RecvWithMRs) -> Event {
     if got.badge & map::CALL_BADGE == 0 {
         return Event::Signals(got.badge);

@@ -94,6 +94,7 @@ fn attach(component: Component) -> Option<LevelFilter> {
 }
 
 /// Has what is logged from now on be the word of `component`.
+#[cfg(feature = "alloc")]
 #[inline]
 pub(crate) fn speak_as(component: &Component) {
     SPEAKER.store(component.place(), Ordering::Relaxed);
@@ -101,6 +102,7 @@ pub(crate) fn speak_as(component: &Component) {
 
 /// Has what is logged from now on be the word of the component that the
 /// start-up page is for.
+#[cfg(feature = "alloc")]
 #[inline]
 pub(crate) fn speak_as_host() {
     SPEAKER.store(0, Ordering::Relaxed);

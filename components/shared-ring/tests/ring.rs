@@ -40,6 +40,22 @@ fn every_header_field_is_checked() {
     assert!(Producer::<[u64; 2]>::attach(memory, LAYOUT).is_ok());
 }
 
+/// A consumer in the producer's thread is not signalled for what it looks for
+/// itself, but the producer still sees what it waits for in particular.
+#[test]
+fn a_near_consumer_asks_for_nothing() {
+    let (_, mut producer, consumer) = ring();
+    let mut consumer = consumer.near(true);
+    assert_eq!(consumer.arm(), Ok(true));
+    producer.push(&[1, 2]).unwrap();
+    assert!(!producer.publish(), "nobody is signalled");
+    assert!(!consumer.looks_empty());
+    assert_eq!(consumer.arm(), Ok(false), "it finds the entry itself");
+    assert_eq!(consumer.pop(), Ok(Some([1, 2])));
+    assert_eq!(consumer.arm_for_anything(), Ok(true));
+    assert!(producer.is_asked_for_anything());
+}
+
 #[test]
 fn illegal_layouts_and_small_regions_are_refused() {
     let (memory, ..) = ring();

@@ -152,9 +152,10 @@ pub fn attach_messages(
     Ok((outbox, inbox))
 }
 
-/// Bytes that a message of `len` takes.
+/// Bytes that a message of `len` takes; something or other for one that cannot
+/// be.
 const fn rounded(len: u32) -> u32 {
-    len.next_multiple_of(ROUND)
+    len.wrapping_add(ROUND - 1) & !(ROUND - 1)
 }
 
 /// The half that this end writes.

@@ -72,15 +72,13 @@ impl<T: Transport> Nic<T> {
         outcome
     }
 
-    /// Asks device and manager to wake the driver, as a pass does at its end;
-    /// true if neither has anything. For a manager in the same thread, which may
-    /// have had a turn since.
-    ///
-    /// # Errors
-    /// A [`StopReason`]: so does the next pass.
+    /// Whether the manager has given something for the next pass since the last
+    /// one was idle. For a manager in the same thread, which signals nothing; the
+    /// device still does.
     #[inline]
-    pub fn arm(&mut self) -> Result<bool, StopReason> {
-        Ok(self.rx.arm()? & self.tx.arm()?)
+    #[must_use]
+    pub fn hears_manager(&self) -> bool {
+        self.rx.hears_manager() || self.tx.hears_manager()
     }
 
     fn pass(&mut self) -> Result<Outcome, StopReason> {
@@ -98,7 +96,7 @@ impl<T: Transport> Nic<T> {
         if signal {
             self.counters.signals.add(1);
         }
-        let idle = self.arm()?;
+        let idle = self.rx.arm()? & self.tx.arm()?;
         if idle {
             let (posted, flying) = (self.rx.posted(), self.tx.out.queue.in_flight());
             self.counters.rx_posted.set(posted.into());

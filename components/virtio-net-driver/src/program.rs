@@ -98,9 +98,9 @@ impl Server for Driver {
 
     #[inline]
     fn arm(&mut self) -> bool {
-        // A pass has asked everybody. Those in the same thread may have done
-        // something since; what is wrong with it is said in the next turn.
-        !self.manager.near || self.nic.arm().unwrap_or(false)
+        // A pass has asked everybody. Only who is in the same thread may have
+        // done something since without a signal.
+        !self.manager.near || !self.nic.hears_manager()
     }
 
     #[inline]

@@ -273,6 +273,12 @@ impl Receiver {
         (self.queue.size() - self.queue.free()) / self.each
     }
 
+    /// Whether buffers are there that the next pass would fetch.
+    #[inline]
+    pub(crate) fn hears_manager(&self) -> bool {
+        self.queue.free() >= self.low_at && !self.free.looks_empty()
+    }
+
     /// Asks device and manager to wake us; true if neither has anything yet.
     #[inline]
     pub(crate) fn arm(&mut self) -> Result<bool, StopReason> {

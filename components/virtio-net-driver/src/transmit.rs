@@ -230,6 +230,12 @@ impl Transmitter {
         }
     }
 
+    /// Whether frames are there that the next pass would send.
+    #[inline]
+    pub(crate) fn hears_manager(&self) -> bool {
+        !self.blocked && !self.ready.looks_empty()
+    }
+
     /// Asks device and manager to wake us; true if neither has anything yet.
     #[inline]
     pub(crate) fn arm(&mut self) -> Result<bool, StopReason> {

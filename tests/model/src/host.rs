@@ -28,7 +28,7 @@ pub const LARGE: u32 = 0x5000_0000;
 /// Bytes of that.
 pub const LARGE_BYTES: u32 = 4 << 20;
 /// Bytes of messages of clients, as much as tests have on their way.
-const MESSAGES: u64 = 4 << 20;
+const MESSAGES: u64 = 3 << 20;
 /// Frames in the manager's reserve, unless said otherwise.
 pub const RESERVE: u32 = 1024;
 

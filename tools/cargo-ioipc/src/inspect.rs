@@ -6,8 +6,8 @@
 
 use std::fmt::{self, Write};
 
-use system_toml::show_size;
 use system_toml::view::{ComponentView, Memory, View};
+use system_toml::{Crossings, show_size};
 
 use crate::Prepared;
 use crate::components::Built;
@@ -39,6 +39,7 @@ impl fmt::Display for Report<'_> {
             component_part(&mut text, component, &self.prepared.programs[made.program])?;
         }
         memory(&mut text, &self.view.memory, self.view.memory_bytes)?;
+        crossings(&mut text, &self.view.crossings)?;
         writeln!(text, "\ntrust")?;
         for note in &self.view.trust {
             writeln!(text, "  {note}")?;
@@ -82,14 +83,25 @@ fn component_part(out: &mut String, component: &ComponentView, built: &Built) ->
     let (name, role) = (&component.name, component.role.word());
     writeln!(out, "\ncomponent {name} ({role})")?;
     let bytes = size(built.bytes.len() as u64);
-    row(out, "program", &format!("{}, {bytes}", component.program))?;
+    match &component.host {
+        None => {
+            row(out, "program", &format!("{}, {bytes}", component.program))?;
+            row(out, "runs", "in a protection domain of its own")?;
+        }
+        Some(host) => {
+            let program = format!("{}, linked into that of {host}", component.program);
+            row(out, "program", &program)?;
+            row(out, "runs", &format!("inside {host}, in its thread"))?;
+        }
+    }
     for (thread, priority) in &component.threads {
         row(out, "thread", &format!("{thread}, priority {priority}"))?;
     }
     for capability in &component.capabilities {
         row(out, "may", capability)?;
     }
-    for segment in &built.program.segments {
+    let own = component.host.is_none();
+    for segment in built.program.segments.iter().filter(|_| own) {
         let right = |bit: u32, letter| {
             if segment.flags & bit != 0 {
                 letter
@@ -125,6 +137,15 @@ fn memory(out: &mut String, memory: &Memory, machine: u64) -> fmt::Result {
     }
     let total = memory.total();
     writeln!(out, "  {:>9}  in all, of {}", size(total), size(machine))
+}
+
+fn crossings(out: &mut String, clients: &[Crossings]) -> fmt::Result {
+    writeln!(out, "\ncrossings, one operation outstanding")?;
+    for client in clients {
+        writeln!(out, "  {:<8} receive  {}", client.client, client.receive)?;
+        writeln!(out, "  {:<8} send     {}", "", client.send)?;
+    }
+    Ok(())
 }
 
 fn row(out: &mut String, kind: &str, text: &str) -> fmt::Result {

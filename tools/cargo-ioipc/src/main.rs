@@ -163,6 +163,12 @@ struct MeasurePlacement {
     /// Also write the record here, for programs and `cargo ioipc compare`.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write a page that shows it here, to be opened with a browser.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also find out which components the instructions are of.
+    #[arg(long)]
+    profile: bool,
     /// With kvm, time is measured too, on hardware.
     #[arg(long, value_enum, default_value = "tcg")]
     accel: Acceleration,
@@ -218,6 +224,7 @@ impl MeasurePlacement {
         let measured = placement::placement(&placement::PlacementBench {
             runs: self.runs,
             quick: self.quick,
+            profile: self.profile,
             kvm: matches!(self.accel, Acceleration::Kvm),
             placements: self.placement.iter().map(placement).collect(),
             passings: self.passing.iter().map(passing).collect(),
@@ -228,6 +235,9 @@ impl MeasurePlacement {
         print!("{measured}");
         if let Some(file) = &self.json {
             placement::write_json(record, file)?;
+        }
+        if let Some(file) = &self.html {
+            placement::write_html(record, file)?;
         }
         let checks = placement::ratios::checks(record);
         checks.iter().for_each(|check| println!("{check}"));

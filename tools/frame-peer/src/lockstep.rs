@@ -74,8 +74,6 @@ pub struct Lockstep {
     /// Bytes of payload among the frames that were not shown to the stack.
     gathered: usize,
     buffer: Vec<u8>,
-    since: Instant,
-    waited: Duration,
 }
 
 impl Lockstep {
@@ -93,8 +91,6 @@ impl Lockstep {
             deframer: Deframer::default(),
             gathered: 0,
             buffer: vec![0; READ],
-            since: Instant::now(),
-            waited: Duration::ZERO,
         })
     }
 
@@ -102,20 +98,6 @@ impl Lockstep {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.host.stats
-    }
-
-    /// How long the peer has computed, and how long it has waited for the guest,
-    /// since this was asked last.
-    pub fn take_times(&mut self) -> (Duration, Duration) {
-        let all = self.since.elapsed();
-        self.since = Instant::now();
-        let waited = std::mem::take(&mut self.waited);
-        (all.saturating_sub(waited), waited)
-    }
-
-    /// Does not count the time until now as the peer's: its caller waited.
-    pub fn skip_time(&mut self, time: Duration) {
-        self.waited += time;
     }
 
     /// Puts everything that waits on the link, in one write.
@@ -146,12 +128,10 @@ impl Lockstep {
         Ok(())
     }
 
-    fn poll(&mut self, wanted: PollFlags, patience: Duration) -> io::Result<PollFlags> {
-        let start = Instant::now();
+    fn poll(&self, wanted: PollFlags, patience: Duration) -> io::Result<PollFlags> {
         let mut fds = [PollFd::new(&self.stream, wanted)];
         let polled = poll(&mut fds, Some(&timespec(patience)));
         let ready = fds[0].revents();
-        self.waited += start.elapsed();
         match polled {
             Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
             Err(error) => Err(error.into()),

@@ -56,8 +56,6 @@ fn echoes_of_all_sizes_come_back_right() {
                 flow.end(&mut peer).unwrap();
             }
         }
-        let (computed, waited) = peer.take_times();
-        assert!(computed > Duration::ZERO && waited > Duration::ZERO);
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod address;
 mod check;
+mod crossings;
 mod device;
 pub mod keys;
 mod layout;
@@ -30,6 +31,7 @@ mod resolve;
 mod role;
 mod rule;
 mod section;
+mod trust;
 mod units;
 mod value;
 pub mod view;
@@ -40,6 +42,7 @@ use std::path::{Path, PathBuf};
 use system_description::SystemDescription;
 use toml::de::DeTable;
 
+pub use crossings::{Crossings, Way};
 pub use layout::show_mac;
 pub use model::{
     Channel, Client, Component, Device, Ends, Forward, ForwardProtocol, Model, Network, Program,

@@ -8,8 +8,10 @@ use system_description::{
 };
 
 use crate::System;
+use crate::crossings::{self, Crossings};
 use crate::model::{Component, Model, ProgramSource};
 use crate::role::Role;
+use crate::trust;
 use crate::units::show_size;
 
 /// Memory that the kernel, the root task and their objects take, in bytes.
@@ -71,10 +73,12 @@ pub(crate) fn memory(model: &Model, description: &SystemDescription<String, Vec<
     let data = clients.map(|c| c.data_bytes).sum::<u64>() + channels;
     let regions: u64 = description.regions.iter().map(taken).sum();
     let components = description.components.iter();
-    let slots = components.map(|c| SLOT_BYTES << c.cnode_bits);
+    let domains = components.filter(|c| c.host.is_none());
+    let slots = domains.clone().map(|c| SLOT_BYTES << c.cnode_bits);
+    let domains = domains.count();
     Memory {
         kernel: KERNEL_BYTES,
-        components: COMPONENT_BYTES * model.components.len() as u64 + slots.sum::<u64>(),
+        components: COMPONENT_BYTES * domains as u64 + slots.sum::<u64>(),
         stacks: threads.map(|t| t.stack_bytes + page).sum(),
         heaps,
         data,
@@ -103,6 +107,8 @@ pub struct View {
     pub memory: Memory,
     /// Memory of the virtual machine, in bytes.
     pub memory_bytes: u64,
+    /// Which crossings data takes, by client.
+    pub crossings: Vec<Crossings>,
     /// What must be trusted, and why.
     pub trust: Vec<String>,
 }
@@ -116,6 +122,9 @@ pub struct ComponentView {
     pub role: Role,
     /// Package or directory of its program.
     pub program: String,
+    /// The component inside which it runs, if it has no protection domain of its
+    /// own.
+    pub host: Option<String>,
     /// Names and priorities of its threads.
     pub threads: Vec<(String, u8)>,
     /// What it may do, one line each.
@@ -155,7 +164,8 @@ impl System {
             components,
             memory: memory(&self.model, &self.description),
             memory_bytes: self.model.memory_bytes,
-            trust: trust(&self.model),
+            crossings: crossings::all(&self.model),
+            trust: trust::notes(&self.model),
         }
     }
 
@@ -179,6 +189,9 @@ impl System {
             name: component.name.clone(),
             role: component.role,
             program,
+            host: component
+                .host
+                .map(|h| self.model.components[h].name.clone()),
             threads,
             capabilities: self.capabilities(made),
             map: self.map(made),
@@ -187,6 +200,11 @@ impl System {
 
     fn capabilities(&self, made: &Made<String, Vec<u8>>) -> Vec<String> {
         let name = |index: u16| &self.model.components[index as usize].name;
+        if let Some(host) = made.host {
+            let mut lines = vec![format!("do all that {} may", name(host))];
+            lines.extend(made.devices.iter().map(device_line));
+            return lines;
+        }
         let mut lines = vec!["wait on its own notification".to_owned()];
         if made.endpoint {
             lines.push("receive calls on its own endpoint".to_owned());
@@ -252,8 +270,27 @@ impl System {
         stacks + regions.sum::<u64>()
     }
 
+    /// The devices in a component's protection domain.
+    fn devices<'s>(
+        &'s self,
+        made: &'s Made<String, Vec<u8>>,
+    ) -> impl Iterator<Item = &'s system_description::DeviceGrant<String>> {
+        let all = self.description.components.iter();
+        let hosted = |c: &&Made<String, Vec<u8>>| {
+            let host = c
+                .host
+                .map(|h| &self.description.components[usize::from(h)].name);
+            host == Some(&made.name)
+        };
+        let guests = all.filter(hosted).flat_map(|c| &c.devices);
+        made.devices.iter().chain(guests)
+    }
+
     fn map(&self, made: &Made<String, Vec<u8>>) -> Vec<MapLine> {
         let page = system_description::map::PAGE;
+        if made.host.is_some() {
+            return Vec::new();
+        }
         let mut lines = vec![MapLine {
             vaddr: system_description::map::STARTUP,
             bytes: page,
@@ -287,7 +324,7 @@ impl System {
                 },
             });
         }
-        for device in made.devices.iter().filter(|d| d.vaddr_bytes > 0) {
+        for device in self.devices(made).filter(|d| d.vaddr_bytes > 0) {
             lines.push(MapLine {
                 vaddr: device.vaddr,
                 bytes: device.vaddr_bytes,
@@ -324,47 +361,4 @@ fn device_line(device: &system_description::DeviceGrant<String>) -> String {
         None => String::new(),
     };
     format!("drive device {} ({how}{irq})", device.name)
-}
-
-/// What must be trusted, and why.
-fn trust(model: &Model) -> Vec<String> {
-    let mut notes = vec!["the kernel and the root task are trusted by everybody".to_owned()];
-    for (index, component) in model.components.iter().enumerate() {
-        let name = &component.name;
-        let dma = component
-            .devices
-            .iter()
-            .any(|d| model.devices[*d].has_dma());
-        if dma {
-            notes.push(format!(
-                "{name} is trusted by everybody: its device reads and writes memory by DMA, and there is no IOMMU support"
-            ));
-        }
-        match component.role {
-            Role::IoManager => notes.push(format!(
-                "{name} is trusted by its clients: it sees and changes all of their memory, resolves their faults, and they end with it"
-            )),
-            Role::NetServer if model.messages_of(index).is_some() => notes.push(format!(
-                "{name} is trusted by the clients of its I/O manager with all that they send and receive: ipc = \"conventional\" copies it into messages, and the server reads whatever arrives"
-            )),
-            Role::NetServer => notes.push(format!(
-                "{name} is trusted by the clients of its I/O manager for where data comes from and goes to; it sees the headers of packets, and the whole of ARP, ICMP, DHCP and DNS, not what the clients send and receive"
-            )),
-            Role::Console => notes.push(format!(
-                "{name} sees everybody's log and counters, and can end the system"
-            )),
-            Role::TimerDriver => notes.push(format!(
-                "{name} is trusted for time by those that use it: timeouts depend on it"
-            )),
-            Role::EntropyDriver => notes.push(format!(
-                "{name} is trusted for entropy by those that use it: it could predict their ports and sequence numbers"
-            )),
-            Role::NicDriver | Role::Application => {}
-        }
-    }
-    notes.push(
-        "all memory that is mapped can be executed: kernel 5.0.0 never sets the no-execute bit"
-            .to_owned(),
-    );
-    notes
 }

@@ -323,7 +323,8 @@ fn check_links(description: &Description, component: &Component<String, Vec<u8>>
         }
         let grant = |slot| own.caps.iter().find(|c| c.slot == slot).unwrap().grant;
         let peer = description.components.get(usize::from(link.peer_index));
-        let near = peer.is_some_and(|peer| home(peer) == home(component));
+        let near =
+            peer.is_some_and(|peer| peer.name != component.name && home(peer) == home(component));
         assert_eq!(link.near, near, "{}", link.name);
         assert!(
             !near || (link.signal, link.badge) == (0, 0),
@@ -469,6 +470,7 @@ fn a_guest_lives_in_its_host() {
     );
     assert_eq!(heap(&inside, "net"), 0);
     assert_eq!(host.threads[0].stack_bytes, 128 << 10);
+    check_view(&system.view());
     // A program for all three, and fewer capabilities than apart.
     assert_eq!(
         system
@@ -480,4 +482,73 @@ fn a_guest_lives_in_its_host() {
     );
     let caps = |d: &Description| d.components.iter().map(|c| c.caps.len()).sum::<usize>();
     assert!(caps(&inside) < caps(&apart));
+}
+
+/// What `inspect` shows of a system with guests.
+fn check_view(view: &system_toml::view::View) {
+    let net = view.components.iter().find(|c| c.name == "net").unwrap();
+    assert_eq!(net.host.as_deref(), Some("io"));
+    assert!(net.map.is_empty(), "its memory is its host's");
+    assert_eq!(net.capabilities, ["do all that io may"]);
+    let io = view.components.iter().find(|c| c.name == "io").unwrap();
+    assert!(
+        io.map
+            .iter()
+            .any(|l| l.name == "windows of device virtio-net")
+    );
+    for (guest, others) in [("net", "io and nic"), ("nic", "io and net")] {
+        let note = format!("{guest} is not isolated from {others}: ");
+        assert!(view.trust.iter().any(|t| t.starts_with(&note)), "{note}");
+    }
+    let sees = "not what the clients send and receive";
+    assert!(!view.trust.iter().any(|t| t.contains(sees)));
+}
+
+/// The crossings follow from where the components run.
+#[test]
+fn crossings_are_those_of_the_placement() {
+    let application = Application {
+        sockets: true,
+        large: false,
+        data_pages: 64,
+        heap_pages: 0,
+        stack_pages: 4,
+        threads: 1,
+    };
+    let ways = |placements| {
+        let text = text(1500, placements, std::slice::from_ref(&application), &[]);
+        let system = parse("ways.toml", Path::new("."), &text).unwrap();
+        let crossings = system.view().crossings;
+        assert_eq!(crossings.len(), 1);
+        let way = &crossings[0];
+        (way.receive.to_string(), way.send.to_string())
+    };
+    assert_eq!(
+        ways(["user", "user"]),
+        (
+            "5: interrupt > nic > io > net > io > a0".to_owned(),
+            "4: a0 > io > net > io > nic".to_owned()
+        )
+    );
+    assert_eq!(
+        ways(["kernel", "user"]),
+        (
+            "3: interrupt > nic > io with net > a0".to_owned(),
+            "2: a0 > io with net > nic".to_owned()
+        )
+    );
+    assert_eq!(
+        ways(["user", "kernel"]),
+        (
+            "4: interrupt > io with nic > net > io > a0".to_owned(),
+            "3: a0 > io > net > io with nic".to_owned()
+        )
+    );
+    assert_eq!(
+        ways(["kernel", "kernel"]),
+        (
+            "2: interrupt > io with nic and net > a0".to_owned(),
+            "1: a0 > io with net and nic".to_owned()
+        )
+    );
 }

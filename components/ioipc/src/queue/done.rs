@@ -63,15 +63,16 @@ impl Core {
         let first = self.queues[list].first;
         let record = self.records.get(usize::from(first))?;
         let (next, tag) = (record.next, record.tag);
-        let after = match record.status == Status::Ok as u16 {
-            true => Standing::from_number(record.after),
-            false => Standing::Mapped,
-        };
+        let (after, ok) = (record.after, record.status == Status::Ok as u16);
         self.queues[list].first = next;
         if next == NONE {
             self.queues[list].last = NONE;
         }
-        Some((tag, after, self.take_answer(first)))
+        let answer = self.take_answer(first);
+        // A send moves pages away if it succeeds, a receive brings them back.
+        let moved = ok == (answer.op == Op::Send as u16);
+        let after = if moved { after } else { 0 };
+        Some((tag, Standing::from_number(after), answer))
     }
 }
 
@@ -93,14 +94,14 @@ impl<const N: usize> Queue<N> {
             status => Err(Error::from_status(status)),
         };
         if completion.op == Op::Send as u16 {
-            let memory = memory.and_then(|m| after_send(core, m, after));
+            let memory = memory.and_then(|m| as_it_stands(core, m, after));
             return Some(self.report(index, result, memory));
         }
         let slot = &mut self.slots[usize::from(index)];
         slot.peer = completion.address;
-        let memory = memory.map(|mut memory| {
+        let memory = memory.and_then(|mut memory| {
             memory.reclaim(tag & WHOLE != 0, result.unwrap_or(0));
-            memory
+            as_it_stands(core, memory, after)
         });
         Some(self.report(index, result, memory))
     }
@@ -118,7 +119,7 @@ impl<const N: usize> Queue<N> {
 }
 
 /// A block that lost its pages stands aside; everything else comes back.
-fn after_send(core: &mut Core, memory: Memory, after: Standing) -> Option<Memory> {
+pub(super) fn as_it_stands(core: &mut Core, memory: Memory, after: Standing) -> Option<Memory> {
     match (memory, after) {
         (memory, Standing::Mapped) => Some(memory),
         (Memory::Buffer(buffer), after) => {

@@ -5,11 +5,13 @@
 
 use core::net::SocketAddr;
 
-use socket_api::{Op, Passing, Request, WireAddress};
+use socket_api::{Op, Passing, Request, Semantics, WireAddress};
 
+use super::done::as_it_stands;
 use super::memory::Named;
 use super::{Memory, Operation, Queue, State};
-use crate::buffer::Unsent;
+use crate::buffer::{Block, Buffer, Unsent};
+use crate::buffers::{PAGE, Standing};
 use crate::core_state::{Core, RESERVE};
 use crate::error::{Error, Result};
 use crate::memory::Sink;
@@ -96,6 +98,66 @@ impl<const N: usize> Queue<N> {
         let submitted = named.and_then(|named| self.submit_receive(&mut core, index, &named));
         stack.leave(core, false);
         self.admitted(submitted, token, memory)
+    }
+
+    /// As [`Queue::receive`], into `len` bytes that the library provides. For
+    /// emulated move that is best a region whose pages were moved away before:
+    /// only a receive brings them back.
+    ///
+    /// # Errors
+    /// As [`Queue::receive`]; `OutOfMemory` if the data region has no room.
+    pub fn receive_new(
+        &mut self,
+        socket: &impl Pollable,
+        len: usize,
+        passing: Passing,
+        token: u64,
+    ) -> Result<Operation> {
+        let (stack, index) = socket.place();
+        let stopped = |core: &mut Core| core.stop_ahead(index).then_some(());
+        stack.block(Wait::Forever, false, stopped)?;
+        let mut core = stack.lock();
+        let Some(block) = core.block_aside(index, len, passing) else {
+            drop(core);
+            let room = Buffer::alloc_on(stack, len)?;
+            let submitted = self.receive(socket, room, Some(passing), token);
+            return submitted.map_err(|unsent| unsent.error);
+        };
+        let memory = Memory::Buffer(Buffer::own(stack, block));
+        let submitted = self
+            .admit(socket, &memory)
+            .and_then(|()| self.submit_aside(&mut core, index, block, passing));
+        match submitted {
+            Ok(record) => {
+                stack.leave(core, false);
+                Ok(self.fill_slot(token, memory, State::Outstanding(record)))
+            }
+            Err(error) => {
+                as_it_stands(&mut core, memory, Standing::Hidden);
+                stack.leave(core, false);
+                Err(error)
+            }
+        }
+    }
+
+    /// Submits a receive into a block whose pages are away.
+    fn submit_aside(
+        &self,
+        core: &mut Core,
+        index: u16,
+        block: Block,
+        passing: Passing,
+    ) -> Result<u16> {
+        let named = Named {
+            extent: core.buffers.extent(block.unit, 0, block.bytes),
+            word: passing.word(),
+            after: Standing::Hidden,
+            whole: true,
+        };
+        let record = self.submit_receive(core, index, &named)?;
+        // How it stands if nothing comes.
+        core.record(record).after = Standing::Hidden as u16;
+        Ok(record)
     }
 
     /// An operation that needs nobody.
@@ -197,6 +259,24 @@ impl<const N: usize> Queue<N> {
 }
 
 impl Core {
+    /// A block for `len` bytes whose pages were moved away and that a receive
+    /// brings back, if there is one, and nothing came ahead of time that would
+    /// have to be copied into it.
+    fn block_aside(&mut self, index: u16, len: usize, passing: Passing) -> Option<Block> {
+        if passing.semantics != Semantics::EmulatedMove || self.socket(index).first != NONE {
+            return None;
+        }
+        let order = self.buffers.order_for(len.max(PAGE as usize))?;
+        let unit = self.buffers.take_aside(order, Standing::Hidden)?;
+        Some(Block {
+            unit,
+            order,
+            bytes: self.buffers.bytes(order),
+            start: 0,
+            len: len as u32,
+        })
+    }
+
     /// Whether `len` bytes may be sent now.
     fn may_submit(&mut self, index: u16, len: usize) -> Result<()> {
         let failed = match self.socket(index).kind {

@@ -83,8 +83,10 @@ impl Sends {
         let Some(from) = inbox.find(position, len) else {
             return false;
         };
-        let fits = len <= MESSAGE_BYTES && !self.free.is_empty();
-        let Some(chain) = self.pool.take(len).filter(|_| fits) else {
+        if len > MESSAGE_BYTES || self.free.is_empty() {
+            return false;
+        }
+        let Some(chain) = self.pool.take(len) else {
             return false;
         };
         let mut at = from;

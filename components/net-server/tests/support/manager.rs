@@ -13,8 +13,8 @@ use net_server::Environment;
 use net_server::environment::{ManagerFault, Outgoing};
 use smoltcp::wire::checksum;
 use socket_api::{
-    Completion, Deliver, Message, NAME_BYTES, NO_PACKET, Name, Op, Packet, Part, Request, Retire,
-    SERVER_PACKETS, SocketKind, Status, TRANSMIT_PARTS, Transmit, WHOLE_SLOTS, flags, kind,
+    Completion, Deliver, Message, NAME_BYTES, NO_PACKET, Name, Op, Packet, Part, Receives, Request,
+    Retire, SERVER_PACKETS, SocketKind, Status, TRANSMIT_PARTS, Transmit, WHOLE_SLOTS, flags, kind,
     packet_flags, whole_slot_bytes,
 };
 
@@ -23,6 +23,8 @@ const HEADERS_MOST: usize = 134;
 const HEADER_SLOT: usize = socket_api::HEADER_SLOT_BYTES;
 /// Frames that are made of one segment.
 const SEGMENT_ROOM: u32 = 24;
+/// What stands for the oldest receive of a socket, with the socket's number.
+const OLDEST: u64 = 1 << 63;
 const WHOLE_AT: usize = SERVER_PACKETS as usize * HEADER_SLOT;
 
 /// A request that is not answered, with the client's extent.
@@ -59,6 +61,12 @@ pub struct Fake {
     pub most_parts: usize,
     /// Stop at a completion without a request, as the real manager would not.
     pub strict: bool,
+    /// Receives of datagrams wait here, and the server is told how many.
+    pub in_order: bool,
+    /// Those, by socket.
+    waiting: HashMap<u32, VecDeque<u64>>,
+    /// What `Cancel`s are about that are on their way, by token.
+    cancels: HashMap<u64, u64>,
     headers: Vec<u8>,
     free: VecDeque<u32>,
     whole: Vec<Option<u32>>,
@@ -86,6 +94,9 @@ impl Fake {
             segmented: 0,
             most_parts: 0,
             strict: true,
+            in_order: true,
+            waiting: HashMap::new(),
+            cancels: HashMap::new(),
             headers: vec![0xee; bytes],
             free: (1..=SERVER_PACKETS).collect(),
             whole: vec![None; WHOLE_SLOTS as usize],
@@ -215,8 +226,73 @@ impl Fake {
         }
         let outstanding = Outstanding { request, done: 0 };
         self.outstanding.insert(request.user_data, outstanding);
+        let (token, udp) = (request.user_data, !self.is_stream(request.socket));
+        let waits = op == Some(Op::Recv) && request.flags & flags::NO_WAIT == 0;
+        if self.in_order && udp && waits {
+            let waiting = self.waiting.entry(request.socket).or_default();
+            waiting.push_back(token);
+            self.tell_of_receive(request.socket, request.client);
+            return;
+        }
+        let of_socket = self.waiting.get(&request.socket);
+        if op == Some(Op::Cancel) && of_socket.is_some_and(|w| w.contains(&request.arg)) {
+            self.cancels.insert(token, request.arg);
+            request.arg = OLDEST | u64::from(request.socket);
+        }
         request.extent.address = 0;
         self.raw.push_back(request.into());
+    }
+
+    /// Tells the server of one more receive that waits here.
+    fn tell_of_receive(&mut self, socket: u32, client: u32) {
+        let receives = Receives {
+            kind: kind::RECEIVES,
+            socket,
+            token: OLDEST | u64::from(socket),
+            client,
+            count: 1,
+            ..Receives::default()
+        };
+        self.raw.push_back(receives.into());
+    }
+
+    /// The request that a token means.
+    fn named(&self, token: u64) -> u64 {
+        match token & OLDEST {
+            0 => token,
+            _ => self.waiting[&(token as u32)][0],
+        }
+    }
+
+    /// Takes a request out of its socket's order.
+    fn forget(&mut self, token: u64) {
+        for waiting in self.waiting.values_mut() {
+            waiting.retain(|waits| *waits != token);
+        }
+    }
+
+    /// Ends a receive that waits here.
+    fn end_receive(&mut self, token: u64) {
+        let recv = self.outstanding.remove(&token).expect("a receive");
+        self.completions
+            .push_back(recv.request.complete(Status::Cancelled));
+        self.forget(token);
+    }
+
+    /// What a server's answer to `Cancel` comes to.
+    fn cancelled(&mut self, cancel: &Request, completion: &mut Completion) {
+        let Some(target) = self.cancels.remove(&cancel.user_data) else {
+            return;
+        };
+        let waiting = &self.waiting[&cancel.socket];
+        match completion.status == Status::Ok as u16 {
+            true if waiting.contains(&target) => self.end_receive(target),
+            true => {
+                completion.status = Status::NotFound as u16;
+                self.tell_of_receive(cancel.socket, cancel.client);
+            }
+            false => assert!(!waiting.contains(&target), "it was told of that one"),
+        }
     }
 
     /// The client's bytes that a request names, if there are such.
@@ -227,7 +303,13 @@ impl Fake {
     }
 
     /// Copies bytes of a packet to where a `Recv` has got.
-    fn place(&mut self, token: u64, packet: u32, offset: u32, len: usize) {
+    fn place(&mut self, token: u64, packet: u32, offset: u32, mut len: usize) {
+        if token & OLDEST != 0 {
+            // The server does not know how much room there is.
+            let recv = &self.outstanding[&self.named(token)];
+            len = len.min(recv.request.extent.len as usize - recv.done);
+        }
+        let token = self.named(token);
         let frame = &self.packets[&packet];
         let bytes = &frame[offset as usize..][..len];
         let recv = self.outstanding.get_mut(&token).expect("a receive");
@@ -248,6 +330,9 @@ impl Fake {
     }
 
     fn complete(&mut self, mut completion: Completion) {
+        if completion.user_data & OLDEST != 0 {
+            self.name_oldest(&mut completion);
+        }
         let token = completion.user_data;
         let Some(outstanding) = self.outstanding.get(&token).copied() else {
             assert!(!self.strict, "nobody asked for {completion:?}");
@@ -280,16 +365,40 @@ impl Fake {
                 let held = (outstanding.request.client, from, bytes[from..to].to_vec());
                 self.held.insert(token, held);
             }
+            Some(Op::Cancel) => self.cancelled(&outstanding.request, &mut completion),
+            Some(Op::Close) => {
+                let waiting = self.waiting.remove(&completion.socket);
+                for token in waiting.into_iter().flatten() {
+                    self.end_receive(token);
+                }
+            }
             Some(Op::DropClient) => {
                 let client = outstanding.request.client;
                 self.outstanding
                     .retain(|t, o| *t == token || o.request.client != client);
                 assert!(self.held.values().all(|(owner, ..)| *owner != client));
+                let left = &self.outstanding;
+                for waiting in self.waiting.values_mut() {
+                    waiting.retain(|token| left.contains_key(token));
+                }
             }
             _ => {}
         }
         self.outstanding.remove(&token);
+        self.forget(token);
         self.completions.push_back(completion);
+    }
+
+    /// Has an answer to the oldest receive of a socket be one to that receive,
+    /// cut to its room.
+    fn name_oldest(&mut self, completion: &mut Completion) {
+        assert_eq!(completion.op, Op::Recv as u16);
+        completion.user_data = self.named(completion.user_data);
+        let room = self.outstanding[&completion.user_data].request.extent.len;
+        if completion.len > room {
+            completion.len = room;
+            completion.flags |= flags::TRUNCATED;
+        }
     }
 
     /// The bytes of a part, which must be of a send that is not done.

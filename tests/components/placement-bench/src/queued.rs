@@ -1,8 +1,9 @@
 //! Loads served with asynchronous operations of named semantics, as many on
 //! their way as a burst has, in buffers of the library's.
 //!
-//! Invariant: a buffer that comes back is used for the next operation; one that
-//! was moved away is replaced. Words that are no payload go without any wish.
+//! Invariant: a buffer that comes back is used for the next operation. With
+//! emulated move a region that was sent comes back with what is received; the
+//! words that ask for bursts are received so there, and else without any wish.
 
 use core::net::SocketAddr;
 
@@ -92,34 +93,46 @@ impl<'a, S: Pollable> Load<'a, S> {
     /// Has the first operations received: payload, or a word that asks for it.
     fn receive_first(&mut self, count: usize) -> Result<()> {
         match self.order.way {
-            Way::Out => self.receive_word(Buffer::alloc(8)?),
+            Way::Out => self.receive_word(None),
             Way::In | Way::Echo => (0..count).try_for_each(|_| self.receive(None)),
         }
     }
 
     /// Has an operation's bytes received, into `buffer` if that is one.
     fn receive(&mut self, buffer: Option<Buffer>) -> Result<()> {
-        let buffer = self.buffer(buffer)?;
+        let Some(buffer) = buffer else {
+            return self.receive_new(RECEIVE);
+        };
+        let buffer = self.whole(buffer);
         let passing = Some(self.passing);
         let submitted = self.queue.receive(self.socket, buffer, passing, RECEIVE);
         Ok(submitted.map(drop)?)
     }
 
-    fn receive_word(&mut self, mut buffer: Buffer) -> Result<()> {
+    /// Has a word received: as payload is, where buffers only come back so.
+    fn receive_word(&mut self, buffer: Option<Buffer>) -> Result<()> {
+        if self.passing.semantics.is_system_allocated() {
+            return self.receive_new(WORD);
+        }
+        let mut buffer = match buffer {
+            Some(buffer) => buffer,
+            None => Buffer::alloc(8)?,
+        };
         buffer.set_len(8);
         let submitted = self.queue.receive(self.socket, buffer, None, WORD);
         Ok(submitted.map(drop)?)
     }
 
-    /// A buffer with all bytes of an operation: `had`, or another one.
-    fn buffer(&self, had: Option<Buffer>) -> Result<Buffer> {
-        match had {
-            Some(mut buffer) => {
-                buffer.set_len(self.order.bytes);
-                Ok(buffer)
-            }
-            None => Ok(Buffer::alloc(self.order.bytes)?),
-        }
+    fn receive_new(&mut self, token: u64) -> Result<()> {
+        let (bytes, passing) = (self.order.bytes, self.passing);
+        let submitted = self.queue.receive_new(self.socket, bytes, passing, token);
+        Ok(submitted.map(drop)?)
+    }
+
+    /// All bytes of an operation in a buffer that had one's.
+    fn whole(&self, mut buffer: Buffer) -> Buffer {
+        buffer.set_len(self.order.bytes);
+        buffer
     }
 
     fn send(&mut self, buffer: Buffer, to: Option<SocketAddr>) -> Result<()> {
@@ -211,7 +224,11 @@ impl<'a, S: Pollable> Load<'a, S> {
         if len == 0 {
             return Ok(true);
         }
-        self.receive_word(buffer)?;
+        let mut own = None;
+        match self.passing.semantics.is_system_allocated() {
+            true => own = Some(self.whole(buffer)),
+            false => self.receive_word(Some(buffer))?,
+        }
         if let Some(had) = word {
             *had += len;
             if *had < 8 {
@@ -219,8 +236,14 @@ impl<'a, S: Pollable> Load<'a, S> {
             }
             *had -= 8;
         }
+        if own.is_some() {
+            self.receive_word(None)?;
+        }
         for _ in 0..self.order.count {
-            let mut buffer = self.free_buffer()?;
+            let mut buffer = match own.take() {
+                Some(buffer) => buffer,
+                None => self.free_buffer()?,
+            };
             pattern::fill(&mut buffer, self.sent);
             self.send(buffer, from)?;
         }
@@ -236,7 +259,7 @@ impl<'a, S: Pollable> Load<'a, S> {
             }
             let done = self.queue.wait(None)?.ok_or(Failure::Wrong(self.sent))?;
             if let (SEND, Some(Memory::Buffer(buffer))) = (done.token, done.memory) {
-                return self.buffer(Some(buffer));
+                return Ok(self.whole(buffer));
             }
         }
     }

@@ -9,12 +9,12 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model_tests::raw::RawClient;
-use model_tests::{HEAP, Noise, World, pattern};
+use model_tests::{HEAP, HostConfig, Noise, World, pattern};
 use socket_api::{Extent, Message, Op, Request, Status};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::client::{Sockets, right};
-use crate::honest::{HOST, Honest, OTHER, hosts};
+use crate::honest::{HOST, Honest, OTHER, by_value, hosts};
 use crate::server::{Given, Scene};
 use crate::wrong;
 
@@ -26,7 +26,10 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Runs worlds until the time is over.
-fn for_a_while(mut round: impl FnMut(&'static World, &mut Noise) -> u64) {
+fn for_a_while(
+    hosts: impl Fn() -> [HostConfig; 2],
+    mut round: impl FnMut(&'static World, &mut Noise) -> u64,
+) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_nanos() as u64);
     let seed = setting("IOIPC_SEED").unwrap_or(now);
@@ -188,10 +191,16 @@ fn hostile_server(world: &'static World, noise: &mut Noise) -> u64 {
 
 #[test]
 fn no_request_harms_anybody() {
-    for_a_while(hostile_client);
+    for_a_while(hosts, hostile_client);
+}
+
+/// A few worlds more: what a client can say is the same.
+#[test]
+fn no_request_by_value_harms_a_server() {
+    for_a_while(by_value, hostile_client);
 }
 
 #[test]
 fn no_entry_harms_anybody() {
-    for_a_while(hostile_server);
+    for_a_while(hosts, hostile_server);
 }

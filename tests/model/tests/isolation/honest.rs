@@ -20,6 +20,14 @@ pub fn hosts() -> [HostConfig; 2] {
     [HostConfig::stock(1), rogue]
 }
 
+/// The same where payload is passed by value.
+pub fn by_value() -> [HostConfig; 2] {
+    hosts().map(|host| HostConfig {
+        conventional: true,
+        ..host
+    })
+}
+
 /// Traffic that must not suffer.
 pub struct Honest {
     pair: Pair,

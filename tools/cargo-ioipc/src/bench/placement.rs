@@ -17,6 +17,7 @@ mod html;
 mod link;
 mod pairs;
 mod panel;
+mod pin;
 mod plot;
 pub mod ratios;
 pub mod record;
@@ -58,7 +59,10 @@ pub struct PlacementBench {
     pub passings: Vec<Passing>,
     /// Show progress on standard error.
     pub progress: bool,
-    /// A capture of each boot's wire goes to this directory.
+    /// Also find out which components the instructions are of.
+    pub profile: bool,
+    /// The emulator's capture of each boot's wire goes to this directory, under
+    /// the variant's name with `-` for `/`.
     pub captures: Option<PathBuf>,
     /// The counter plugin; built from the project's sources if none is given.
     pub plugin: Option<PathBuf>,
@@ -73,6 +77,7 @@ impl Default for PlacementBench {
             placements: Vec::new(),
             passings: Vec::new(),
             progress: false,
+            profile: false,
             captures: None,
             plugin: None,
         }
@@ -84,21 +89,18 @@ impl Default for PlacementBench {
 pub struct Measured {
     /// The figures.
     pub record: Record,
-    /// The peer's share of the time in which it was not known to wait for the
-    /// guest, at most.
+    /// The peer's processor time as a share of the time that bursts took, in the
+    /// case where it was greatest: far from 1, it is not what is waited for.
     pub peer_share: f64,
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&table(&self.record))?;
-        for (boot, idle) in &self.record.idle {
-            writeln!(f, "idle, {boot}: {idle:.0} instructions a second")?;
-        }
         let share = self.peer_share * 100.0;
         writeln!(
             f,
-            "The peer computed for {share:.0} % of a case's time at most."
+            "The peer computed for {share:.0} % of the time, where it did most."
         )
     }
 }
@@ -111,6 +113,14 @@ pub fn write_json(record: &Record, file: &Path) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(record)
         .map_err(|error| Error::io("write", file)(std::io::Error::other(error)))?;
     write_atomically(file, (text + "\n").as_bytes())
+}
+
+/// Writes the page of a record.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_html(record: &Record, file: &Path) -> Result<(), Error> {
+    write_atomically(file, html(record).as_bytes())
 }
 
 /// Boots the measuring system in each variant and measures all cases.

@@ -307,11 +307,11 @@ impl<'m> Builder<'m> {
         vaddr
     }
 
-    /// Makes a link between two components. Within a protection domain nobody
-    /// signals: there is one thread, and it looks.
+    /// Makes a link between two components. Guest and host do not signal each
+    /// other: they have one thread, and it looks.
     pub(crate) fn connect(&mut self, mut client: End, mut server: End, wire: Wire) {
         let (c, s) = (client.component, server.component);
-        let near = self.domain(c) == self.domain(s);
+        let near = c != s && self.domain(c) == self.domain(s);
         if near {
             (client.hears, server.hears) = (Hears::Never, Hears::Never);
         }

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use super::cases::Variant;
 use super::link::Link;
 use super::record::{Figure, Row};
-use super::{PlacementBench, runs, variant};
+use super::runs::{self, Meter};
+use super::{PlacementBench, case_name, pin, variant};
 use crate::bench::boot::Counted;
 use crate::bench::{Bench, BenchError, measure};
 use crate::machine::{Accel, Net};
@@ -62,18 +63,20 @@ impl Boot {
             scratch.path().join("system.toml"),
         );
         variant::describe(&file, variant)?;
+        let capture = |to: &Path| to.join(format!("{}.pcap", variant.name().replace('/', "-")));
         let options = Options {
             system: file,
             release: true,
             accel,
             net: Net::Unix(wire.clone()),
+            pcap: bench.captures.as_deref().map(capture),
             ..Options::default()
         };
         let counting = Bench {
             plugin: bench.plugin.clone(),
+            profile: bench.profile,
             ..Bench::default()
         };
-        let capture = |to: &Path| to.join(format!("{}.pcap", variant.name().replace('/', "-")));
         Ok(Self {
             system: match accel {
                 Accel::Tcg => System::Counted(Box::new(Counted::prepare(&counting, options)?)),
@@ -82,7 +85,6 @@ impl Boot {
             expected: Expected::at(&wire).map_err(Error::io("listen on", &wire))?,
             peer: PeerOptions {
                 mtu: variant.mtu as usize,
-                pcap: bench.captures.as_deref().map(capture),
                 ..PeerOptions::default()
             },
             scratch,
@@ -114,6 +116,9 @@ impl Boot {
         running.wait_line("readiness of the application", START, |line| {
             line.contains("takes orders")
         })?;
+        if counter.is_some() {
+            pin::to_one_processor(running.pid());
+        }
         let peer = self.expected.accept(&self.peer, START);
         let peer = peer.map_err(Error::io("be the peer at", self.scratch.path()))?;
         Ok((Link::new(running, peer)?, counter))
@@ -129,13 +134,19 @@ impl Boot {
     ) -> Result<(f64, Vec<Row>, f64), Error> {
         bar.step(&format!("{}: idle", variant.name()));
         let (mut link, counter) = self.link()?;
-        let mut counter = counter
-            .ok_or_else(|| BenchError::Plugin("this system was built for hardware".to_owned()))?;
-        let idle = measure::idle(&mut counter)?.per_second;
+        let (Some(counter), System::Counted(counted)) = (counter, &self.system) else {
+            let why = "this system was built for hardware".to_owned();
+            return Err(BenchError::Plugin(why).into());
+        };
+        let mut meter = Meter {
+            counter,
+            profiling: counted.profiling()?,
+        };
+        let idle = measure::idle(&mut meter.counter)?.per_second;
         let (mut rows, mut share) = (Vec::new(), 0.0f64);
         for case in &variant.cases {
-            bar.step(&super::case_name(case));
-            let (row, peer) = runs::instructions(&mut link, &mut counter, case, bench)?;
+            bar.step(&case_name(case));
+            let (row, peer) = meter.instructions(&mut link, case, bench)?;
             rows.push(row);
             share = share.max(peer);
             bar.advance();
@@ -154,7 +165,7 @@ impl Boot {
         let (mut link, _) = self.link()?;
         let mut figures = Vec::new();
         for case in &variant.cases {
-            bar.step(&format!("{}, on hardware", super::case_name(case)));
+            bar.step(&format!("{}, on hardware", case_name(case)));
             figures.push(runs::time(&mut link, case, bench)?);
             bar.advance();
         }

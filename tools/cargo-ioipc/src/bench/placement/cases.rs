@@ -3,6 +3,8 @@
 //! Invariant: no two cases of a plan are the same; bursts fit a window of 64 KiB
 //! and the queues of the guest's NIC.
 
+use std::collections::BTreeSet;
+
 use super::record::{Case, Passing, Pattern, Placement, Protocol};
 
 /// Bytes of an operation: from a short message to the longest that goes over
@@ -138,7 +140,18 @@ fn cases((placement, passing, mtu): (Placement, Passing, u32), quick: bool) -> V
             cases.push(case(Protocol::Tcp, Pattern::Echo, bytes, 1));
         }
     }
+    cases.iter_mut().for_each(bring_regions_back);
+    let mut seen = BTreeSet::new();
+    cases.retain(|case| seen.insert(case.clone()));
     cases
+}
+
+/// Sent with emulated move, a region comes back only with something received,
+/// and a burst one way is asked for by one word.
+fn bring_regions_back(case: &mut Case) {
+    if (case.passing, case.pattern) == (Passing::EmulatedMove, Pattern::Out) {
+        case.outstanding = 1;
+    }
 }
 
 /// How many datagrams are sent at once.
@@ -161,14 +174,17 @@ pub fn bursts(case: &Case, quick: bool) -> u64 {
     let ways = if case.pattern == Pattern::Echo { 2 } else { 1 };
     let operation = 6000 + 2 * ways * u64::from(case.bytes);
     let burst = u64::from(case.outstanding) * operation + 10_000;
-    let run = if quick { 4_000_000 } else { 6_000_000 };
-    (run / burst).clamp(4, 200)
+    let (run, most) = if quick {
+        (3_000_000, 100)
+    } else {
+        (6_000_000, 200)
+    };
+    (run / burst).clamp(4, most)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     fn all(plan: &Plan) -> Vec<Case> {
         let cases = plan.variants.iter().flat_map(|variant| &variant.cases);
@@ -213,7 +229,11 @@ mod tests {
             }
         }
         let required = |case: &&Case| (case.bytes, case.outstanding) == (1400, 64);
-        assert_eq!(cases.iter().filter(required).count(), 2 * ALL.len() * 3);
+        // Emulated move has no bursts out.
+        assert_eq!(
+            cases.iter().filter(required).count(),
+            2 * (ALL.len() * 3 - 1)
+        );
         assert!(cases.iter().any(|case| case.mtu == JUMBO));
     }
 

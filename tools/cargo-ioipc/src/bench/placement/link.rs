@@ -100,10 +100,11 @@ impl Link {
     }
 
     /// What the components have counted up to now.
-    pub fn numbers(&mut self) -> Result<Numbers, Error> {
-        let answer = self.running.ask("counters", PATIENCE)?;
+    pub fn numbers(&mut self, case: &Case) -> Result<Numbers, BenchError> {
+        let answer = self.running.ask("counters", PATIENCE);
+        let answer = answer.map_err(|e| self.failed(case, &e.to_string()))?;
         Numbers::parse(&answer)
-            .ok_or_else(|| Error::Reply(format!("`counters` was answered with {answer}")))
+            .ok_or_else(|| self.failed(case, &format!("`counters` was answered with {answer}")))
     }
 
     /// Ends the system.

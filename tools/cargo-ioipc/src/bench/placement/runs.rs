@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use frame_peer::lockstep::Flow;
 use insn_count::{Counter, Counts};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::PlacementBench;
 use super::cases::bursts;
@@ -14,6 +16,7 @@ use super::record::{Case, Figure, Pattern, Row};
 use super::tally::Tally;
 use crate::Error;
 use crate::bench::BenchError;
+use crate::bench::profile::Profiling;
 
 /// Bursts before the first run: caches of the system's own fill, hosts become
 /// known, windows open.
@@ -27,40 +30,106 @@ const MOST: Duration = Duration::from_secs(1);
 /// How often to look.
 const LOOK: Duration = Duration::from_micros(20);
 
-/// Measures the instructions of a case; also the peer's share of the time.
-pub(super) fn instructions(
-    link: &mut Link,
-    counter: &mut Counter,
-    case: &Case,
-    bench: &PlacementBench,
-) -> Result<(Row, f64), Error> {
-    let count = bursts(case, bench.quick);
-    let mut flow = link.open(case)?;
-    for _ in 0..FIRST {
-        link.burst(case, &mut flow)?;
-        wait_for(counter, STILL)?;
-    }
-    let before = link.numbers()?;
-    link.peer.take_times();
-    let mut runs = Vec::new();
-    for _ in 0..bench.runs {
-        let start = wait_for(counter, STILL)?;
-        for _ in 0..count {
+/// What instructions are counted with.
+pub(super) struct Meter {
+    pub counter: Counter,
+    /// Also whose they are.
+    pub profiling: Option<Profiling>,
+}
+
+/// What some runs have cost.
+struct Cost {
+    runs: Vec<Counts>,
+    bursts: u64,
+    tally: Tally,
+    time: Spent,
+}
+
+impl Meter {
+    /// Measures the instructions of a case; also the peer's share of the time.
+    pub fn instructions(
+        &mut self,
+        link: &mut Link,
+        case: &Case,
+        bench: &PlacementBench,
+    ) -> Result<(Row, f64), Error> {
+        let mut flow = link.open(case)?;
+        for _ in 0..FIRST {
             link.burst(case, &mut flow)?;
-            let since = Instant::now();
-            wait_for(counter, CALM)?;
-            link.peer.skip_time(since.elapsed());
+            wait_for(&mut self.counter, STILL)?;
         }
         link.flush(case)?;
-        let since = Instant::now();
-        runs.push(wait_for(counter, STILL)? - start);
-        link.peer.skip_time(since.elapsed());
+        let Self { counter, profiling } = self;
+        let (cost, attribution) = Profiling::around(profiling.as_mut(), || {
+            runs(link, counter, &mut flow, case, bench)
+        })?;
+        link.close(case, flow)?;
+        let share = cost.time.share();
+        let mut row = row(case, &cost);
+        if let Some(attribution) = attribution {
+            let operations = row.operations * cost.runs.len() as u64;
+            row.components = attribution.per_component(operations);
+        }
+        Ok((row, share))
     }
-    let (computed, waited) = link.peer.take_times();
-    let tally = (&link.numbers()? - &before).tally();
-    link.close(case, flow)?;
-    let share = computed.as_secs_f64() / (computed + waited).as_secs_f64();
-    Ok((row(case, count, runs, tally), share))
+}
+
+fn runs(
+    link: &mut Link,
+    counter: &mut Counter,
+    flow: &mut Flow,
+    case: &Case,
+    bench: &PlacementBench,
+) -> Result<Cost, BenchError> {
+    let bursts = bursts(case, bench.quick);
+    let before = link.numbers(case)?;
+    let (mut runs, mut time) = (Vec::new(), Spent::default());
+    for _ in 0..bench.runs {
+        let start = wait_for(counter, STILL)?;
+        for _ in 0..bursts {
+            time.during(|| link.burst(case, flow))?;
+            wait_for(counter, CALM)?;
+        }
+        link.flush(case)?;
+        runs.push(wait_for(counter, STILL)? - start);
+    }
+    let tally = (&link.numbers(case)? - &before).tally(case.placement);
+    Ok(Cost {
+        runs,
+        bursts,
+        tally,
+        time,
+    })
+}
+
+/// What bursts took: time, and processor time of the thread that is the peer.
+#[derive(Default)]
+struct Spent {
+    all: Duration,
+    own: Duration,
+}
+
+impl Spent {
+    fn during<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let (start, before) = (Instant::now(), own_time());
+        let result = work();
+        self.all += start.elapsed();
+        self.own += own_time().saturating_sub(before);
+        result
+    }
+
+    fn share(&self) -> f64 {
+        self.own.as_secs_f64() / self.all.as_secs_f64()
+    }
+}
+
+/// Processor time of this thread.
+fn own_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
 }
 
 /// Takes the time of a case, in nanoseconds of an operation.
@@ -101,8 +170,9 @@ fn wait_for(counter: &mut Counter, calm: Duration) -> Result<Counts, BenchError>
     Ok(counts)
 }
 
-fn row(case: &Case, bursts: u64, runs: Vec<Counts>, tally: Tally) -> Row {
-    let operations = bursts * u64::from(case.outstanding);
+fn row(case: &Case, cost: &Cost) -> Row {
+    let Cost { runs, tally, .. } = cost;
+    let operations = cost.bursts * u64::from(case.outstanding);
     let ways = if case.pattern == Pattern::Echo { 2 } else { 1 };
     let all = (operations * runs.len() as u64) as f64;
     let of = |count: fn(&Counts) -> u64| {
@@ -163,7 +233,15 @@ mod tests {
             copied: 20_000,
             pages: 10,
         };
-        let row = row(&case, 5, runs, tally);
+        let row = row(
+            &case,
+            &Cost {
+                runs,
+                bursts: 5,
+                tally,
+                time: Spent::default(),
+            },
+        );
         assert_eq!((row.operations, row.payload), (20, 4000));
         let instructions = Figure {
             median: 8.0,

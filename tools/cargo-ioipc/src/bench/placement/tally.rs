@@ -4,17 +4,18 @@
 //! nobody counts as such. But every hand-over of the data path is a signal to or
 //! from the I/O manager, which counts its own wake-ups and the signals that it
 //! sends (to those who sleep, and only to those). An interrupt that finds the
-//! processor idle leaves no domain, so those that wake the manager itself, where
-//! it has the driver inside, are taken off. A call of the timer is two crossings,
-//! an expiry one.
+//! processor idle leaves no domain, so those that wake the manager itself, with the
+//! driver inside it, are taken off. A call of the timer is two crossings, an expiry
+//! one.
 
 use std::collections::BTreeMap;
 use std::ops::Sub;
 
 use serde_json::Value;
 
-/// Copies of payload bytes, wherever they are made. `io.messages` are those of
-/// conventional IPC.
+use super::record::Placement;
+
+/// Copies of payload bytes, wherever they are made.
 const COPIED: [&str; 9] = [
     "io.copied.in",
     "io.copied.out",
@@ -69,8 +70,11 @@ impl Numbers {
     }
 
     /// What these numbers, which are a difference, say.
-    pub fn tally(&self) -> Tally {
-        let own = self.sum(&["io.nic.irqs"]);
+    pub fn tally(&self, placement: Placement) -> Tally {
+        let own = match placement {
+            Placement::Kernel => self.sum(&["nic.irqs"]),
+            Placement::User => 0,
+        };
         let crossed = self.sum(&CROSSED) + self.sum(&["timer.expiries"]);
         Tally {
             crossings: crossed.saturating_sub(own),
@@ -106,14 +110,17 @@ mod tests {
                        "pages.mapped": 3},
                 "bench": {"ioipc.copied.out": copied},
                 "timer": {"arms": wakeups / 5, "irqs": 9},
+                "nic": {"irqs": wakeups / 10},
             }});
             Numbers::parse(&answer).unwrap()
         };
         let spent = &reading(30, 100) - &reading(10, 64);
-        let tally = spent.tally();
+        let tally = spent.tally(Placement::User);
         // Twenty wake-ups, four calls of the timer.
         assert_eq!(tally.crossings, 20 + 2 * 4);
         assert_eq!((tally.copied, tally.pages), (72, 0));
+        // Two interrupts woke the manager.
+        assert_eq!(spent.tally(Placement::Kernel).crossings, 26);
         for bad in [json!({}), json!({"counters": {}}), json!({"counters": 1})] {
             assert!(Numbers::parse(&bad).is_none(), "{bad}");
         }
