@@ -127,7 +127,7 @@ impl<M: Machine> Core<M> {
                 return Err(Refused::Size);
             }
             bytes += part.len;
-            waited_for |= request.open;
+            waited_for |= request.is_waited_for();
         }
         match bytes {
             0 => Err(Refused::Part),

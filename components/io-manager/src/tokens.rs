@@ -184,11 +184,12 @@ impl Outstanding {
         (self.queued, self.repost, self.target) = (false, false, 0);
     }
 
-    /// Whether the client waits for the device to let go of its bytes: who waits
-    /// for what is told quietly asks for it.
+    /// Whether the client waits for the device to let go of its bytes. Of a `Send`
+    /// that becomes a `Recv` nobody hears before something arrives, and with that
+    /// comes the news.
     #[inline(always)]
     pub const fn is_waited_for(&self) -> bool {
-        self.open && !self.quiet && !self.repost
+        self.open && !self.repost
     }
 
     /// Whether it is a `Send` that is over, well, and is to become a `Recv`.

@@ -243,10 +243,13 @@ impl Conventional {
     /// Bytes for a `Recv` that more will follow.
     #[inline]
     fn deliver(&mut self, entry: &Deliver) -> bool {
-        let bytes = (entry.offset, entry.len);
-        let appended = self.append(entry.token, entry.packet, bytes, MESSAGE_BYTES);
-        if entry.flags & packet_flags::RELEASE != 0 {
-            self.release(entry.packet);
+        let mut appended = true;
+        for piece in entry.all() {
+            let bytes = (piece.offset, piece.len);
+            appended &= self.append(entry.token, piece.packet, bytes, MESSAGE_BYTES);
+            if piece.flags & packet_flags::RELEASE != 0 {
+                self.release(piece.packet);
+            }
         }
         appended
     }

@@ -14,7 +14,8 @@ pub enum Protocol {
     /// contiguous. `params[0]` = MTU.
     Server,
     /// Frames (`nic-api`): I/O manager ↔ driver. `control`: the rings; `data`:
-    /// payload buffers, at the manager only; contiguous. `params[0]` = MTU.
+    /// payload buffers, at the manager only; contiguous. `params[0]` = MTU,
+    /// `params[1]` = 1 if no frame is to be longer.
     Frames,
     /// Headers of received packets (`socket-api`): I/O manager writes `data`,
     /// server reads; contiguous. `params[0]` = MTU.

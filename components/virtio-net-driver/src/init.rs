@@ -39,12 +39,12 @@ const FALLBACK_MAC: [u8; 6] = *b"\x02ioipc";
 const LONG: u64 = GUEST_CSUM | GUEST_TSO4 | MRG_RXBUF;
 
 /// The features to agree on of those `offered`, for buffers that are made for
-/// an MTU. Segments are cut only of frames whose checksum the device completes
+/// an MTU, or with `long` for longer frames too. Segments are cut only of frames whose checksum the device completes
 /// (5.1.3.1).
-fn wanted(offered: u64, mtu: u32) -> u64 {
+fn wanted(offered: u64, mtu: u32, long: bool) -> u64 {
     let always = CSUM | GUEST_CSUM | MTU | MAC | STATUS;
     let segments = if offered & CSUM != 0 { HOST_TSO4 } else { 0 };
-    let long = if offered & LONG == LONG && joins(mtu as usize) {
+    let long = if long && offered & LONG == LONG && joins(mtu as usize) {
         LONG
     } else {
         0
@@ -145,7 +145,7 @@ impl<T: Transport> Nic<T> {
         let [rx_memory, tx_memory] = divide(setup.memory.private)?;
         let features = negotiate_with(
             &mut device,
-            |offered| wanted(offered, setup.mtu),
+            |offered| wanted(offered, setup.mtu, setup.long),
             feature::VERSION_1,
         )?;
         let info = info(&device, features, setup.mtu);
@@ -159,6 +159,7 @@ impl<T: Transport> Nic<T> {
         let mut nic = Self {
             info,
             has_status: features & STATUS != 0,
+            near: setup.near,
             device,
             rx: Receiver::new(rx, filled, free, info),
             tx: Transmitter::new(tx, ready, done, limits),

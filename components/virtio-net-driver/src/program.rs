@@ -65,10 +65,11 @@ impl Server for Driver {
             paddr,
         };
         let control = manager.control.ok_or(Failure::Lacks("rings"))?;
-        let [mtu, ..] = manager.params;
+        let [mtu, short, ..] = manager.params;
         let setup = Setup {
             memory: Memory { private, control },
             mtu,
+            long: short == 0,
             near: manager.near,
             counters: component_runtime::counters(component),
         };

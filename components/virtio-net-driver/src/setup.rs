@@ -49,6 +49,9 @@ pub struct Setup {
     pub memory: Memory,
     /// The MTU that the manager's buffers are made for, in bytes.
     pub mtu: u32,
+    /// Whether received frames may be longer than that, which the device makes
+    /// of several.
+    pub long: bool,
     /// Whether the manager runs in the same thread, and so looks by itself.
     pub near: bool,
     /// Where to count.

@@ -30,9 +30,9 @@ use crate::machine::Transport;
 use crate::running::ECHO_PORT;
 use crate::{Error, Options, Running};
 
-use boot::Counted;
 use profile::{LoadProfile, Profiling};
 
+pub use boot::Counted;
 pub use figures::{Load, Peer, Series, loads};
 pub use measure::{Figure, Idle};
 pub use passing::{DataPassing, Measured, PassingReport, data_passing};

@@ -30,6 +30,8 @@ pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &[&str] = &[
     "-Crelocation-model=static",
     "-Cpanic=abort",
+    // Names say of which types a generic function is: profiles need that.
+    "-Csymbol-mangling-version=v0",
     "-Clink-arg=-nostartfiles",
     "-Clink-arg=-nostdlib",
     "-Clink-arg=-static",

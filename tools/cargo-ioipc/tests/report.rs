@@ -4,7 +4,7 @@
 mod sample;
 
 use cargo_ioipc::bench::placement::record::{Passing, Placement};
-use cargo_ioipc::bench::placement::{html, table};
+use cargo_ioipc::bench::placement::{html, ratios, table};
 
 const CAVEAT: &str = "caches, TLB and DMA are not in them";
 
@@ -34,15 +34,22 @@ fn the_table_has_every_row_and_the_caveat_beside_every_block() {
 #[test]
 fn a_row_without_its_other_placement_has_no_ratio() {
     let mut record = sample::record();
+    let first = record.rows[0].case.clone();
+    record.rows.retain(|row| row.case.passing == Passing::Copy);
+    record.rows.remove(0);
+    let text = table(&record);
+    let burst = format!("{} B × {}", first.bytes, first.outstanding);
+    let line = text.lines().find(|line| line.contains(&burst)).unwrap();
+    assert!(line.ends_with(" -") && line.contains("3 106"), "{line}");
+    // If nothing was measured in a placement, it has no columns.
     record
         .rows
         .retain(|row| row.case.placement == Placement::User);
-    record.rows.truncate(1);
     record.quick = true;
     let text = table(&record);
-    let line = text.lines().find(|line| line.starts_with("copy")).unwrap();
-    assert!(line.ends_with(" -") && line.contains("64 B"), "{line}");
-    assert!(text.contains("A quick subset"));
+    let line = text.lines().find(|line| line.contains(&burst)).unwrap();
+    assert!(line.ends_with(" 0.00") && line.contains("3 106"), "{line}");
+    assert!(!text.contains("kernel\n") && text.contains("A quick subset"));
 }
 
 #[test]
@@ -66,11 +73,22 @@ fn the_page_has_a_plot_for_every_panel_and_the_caveat_beside_every_ratio() {
     assert_eq!(plots, 10 + 10 + 10 * 2 + 10 * 2);
     let caveats = page.matches("<p class=\"caveat\">").count();
     let tables = 20;
-    assert_eq!(caveats, 1 + 10 + 10 + tables);
+    assert_eq!(caveats, 1 + 10 + 10 + 1 + tables);
     assert_eq!(page.matches("<details class=\"numbers\">").count(), tables);
     for wrong in ["NaN", "inf", "#02", "#03", "could not be drawn"] {
         assert!(!page.contains(wrong), "{wrong}");
     }
+}
+
+#[test]
+fn what_is_demanded_is_said_to_be_met_or_missed() {
+    let record = sample::record();
+    let page = html(&record);
+    let checks = ratios::checks(&record);
+    let met = checks.iter().filter(|check| check.is_met()).count();
+    assert!(met > 0 && met < checks.len(), "{checks:?}");
+    assert_eq!(page.matches("class=\"met\"").count(), met);
+    assert_eq!(page.matches("class=\"missed\"").count(), checks.len() - met);
 }
 
 #[test]

@@ -58,6 +58,7 @@ const PROGRAMS: &[&str] = &[
     "pair",
     "passer",
     "passing-bench",
+    "placement-bench",
 ];
 /// Programs behind the feature `program` of a package with a library.
 const PROGRAMS_WITH_LIBRARY: &[&str] = &[
@@ -219,7 +220,7 @@ pub const ALL: &[Suite] = &[
     ),
     suite(
         "emulator",
-        540,
+        840,
         "images booted in the emulator, with traffic from the host",
         Work::Cargo(&[
             "test",

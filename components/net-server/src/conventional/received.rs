@@ -116,7 +116,7 @@ impl Received {
     fn copy(&mut self, number: usize, packet: &Packet, start: usize, end: usize) -> Option<u32> {
         let split = HEADER_SPLIT as usize;
         let len = end.checked_sub(start)?;
-        if end > packet.len as usize || len > self.stride {
+        if end > packet.len as usize || packet.len as usize > self.stride {
             return None;
         }
         let at = number * self.stride;

@@ -41,11 +41,12 @@ fn only_what_can_be_used_is_agreed_on() {
 
 #[test]
 fn long_frames_are_for_buffers_that_are_made_for_them() {
-    for (mtu, long) in [(MTU, true), (9000, false)] {
+    for (mtu, asked, long) in [(MTU, true, true), (9000, true, false), (MTU, false, false)] {
         let transport = device(USUAL | CHECKSUMS | LONG, 256);
         let setup = Setup {
             memory: memory(),
             mtu,
+            long: asked,
             counters: None,
             near: false,
         };
@@ -53,7 +54,8 @@ fn long_frames_are_for_buffers_that_are_made_for_them() {
         let told = nic.info().features & nic_features::LONG_RECEIVE != 0;
         assert_eq!(
             (told, transport.0.borrow().agreed & LONG != 0),
-            (long, long)
+            (long, long),
+            "{mtu}, {asked}"
         );
     }
 }

@@ -20,7 +20,8 @@ const COUNTS: &str = "insn.bin";
 const PROFILE: &str = "blocks.txt";
 
 /// A system that is built, and where its counter will count.
-pub(super) struct Counted {
+#[derive(Debug)]
+pub struct Counted {
     /// The release image.
     pub prepared: Prepared,
     scratch: TempDir,
@@ -30,6 +31,9 @@ pub(super) struct Counted {
 
 impl Counted {
     /// Builds counter and system: the release image, whatever `options` say.
+    ///
+    /// # Errors
+    /// Those of [`crate::prepare`], and [`Error::Bench`] without a plugin.
     pub fn prepare(bench: &Bench, mut options: Options) -> Result<Self, Error> {
         let plugin = match &bench.plugin {
             Some(path) => path.clone(),
@@ -58,11 +62,15 @@ impl Counted {
     }
 
     /// Where files may be put that are gone afterwards.
+    #[must_use]
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
     /// Boots it and waits until it echoes.
+    ///
+    /// # Errors
+    /// Those of booting, and [`Error::Bench`] if nothing is counted.
     pub fn boot(&self) -> Result<(Running, Counter), Error> {
         let mut running = self.prepared.boot()?;
         running.wait_ready(BOOT)?;
@@ -72,6 +80,9 @@ impl Counted {
     }
 
     /// What takes profiles of the booted system, if they were asked for.
+    ///
+    /// # Errors
+    /// [`Error::Bench`] if the system was not booted.
     pub fn profiling(&self) -> Result<Option<Profiling>, Error> {
         let Some(programs) = &self.programs else {
             return Ok(None);

@@ -168,8 +168,10 @@ fn networks(builder: &mut Builder<'_>) {
         requests(builder, index, server, network.mtu);
         headers(builder, index, server, network.mtu);
         if let Some(nic) = below.nic {
-            let payload = frames(builder, index, nic, network.mtu);
-            if let Some(sizes) = model.messages_of(server) {
+            let sizes = model.messages_of(server);
+            // A socket buffer has room for a frame of the link's.
+            let payload = frames(builder, index, nic, (network.mtu, sizes.is_some()));
+            if let Some(sizes) = sizes {
                 messages(builder, (index, server), payload, sizes);
             }
         }
@@ -194,8 +196,9 @@ fn wire_with_mtu(protocol: Protocol, mtu: u32) -> Wire {
     wire
 }
 
-/// The number of the region of payload buffers.
-fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, mtu: u32) -> u16 {
+/// The number of the region of payload buffers. No received frame is longer
+/// than the link's if they are `short`.
+fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, (mtu, short): (u32, bool)) -> u16 {
     let rings = vec![
         ring(nic_api::RX_FREE_OFFSET, nic_api::RX_FREE),
         ring(nic_api::RX_FILLED_OFFSET, nic_api::RX_FILLED),
@@ -212,7 +215,9 @@ fn frames(builder: &mut Builder<'_>, manager: usize, nic: usize, mtu: u32) -> u1
     client.data = Sees::Writes(payload);
     let at_driver = format!("frames.{manager_name}");
     let server = end(nic, at_driver, Sees::Writes(control), Hears::Own);
-    builder.connect(client, server, wire_with_mtu(Protocol::Frames, mtu));
+    let mut wire = wire_with_mtu(Protocol::Frames, mtu);
+    wire.params[1] = short.into();
+    builder.connect(client, server, wire);
     payload
 }
 

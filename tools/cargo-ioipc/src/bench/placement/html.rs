@@ -51,6 +51,7 @@ pub fn html(record: &Record) -> String {
                         (figures::isolation(&reference))
                         (parts::where_they_go(record, &reference))
                         (figures::jumbo(&reference, &jumbo))
+                        (numbers::demands(record))
                         (numbers::tables(&panels))
                     }
                     (words::method(record))

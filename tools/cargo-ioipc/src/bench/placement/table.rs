@@ -53,12 +53,18 @@ fn write(text: &mut String, record: &Record) -> std::fmt::Result {
     )?;
     let timed = record.rows.iter().any(|row| row.nanoseconds.is_some());
     let columns = &COLUMNS[..COLUMNS.len() - usize::from(!timed)];
+    let measured = |place: &Placement| record.rows.iter().any(|row| row.case.placement == *place);
+    let placements: Vec<Placement> = panel::PLACEMENTS.into_iter().filter(measured).collect();
+    let layout = Layout {
+        columns,
+        placements: &placements,
+    };
     for panel in panel::panels(record) {
         writeln!(text, "\n{}", panel.shape.title())?;
-        head(text, columns)?;
+        layout.head(text)?;
         for passing in panel::PASSINGS {
             for bytes in panel.sizes() {
-                line(text, columns, &panel, passing, bytes)?;
+                layout.line(text, &panel, passing, bytes)?;
             }
         }
         writeln!(text, "  {CAVEAT}")?;
@@ -66,57 +72,75 @@ fn write(text: &mut String, record: &Record) -> std::fmt::Result {
     foot(text, record)
 }
 
-fn head(text: &mut String, columns: &[Column]) -> std::fmt::Result {
-    let half: usize = columns.iter().map(|column| column.width).sum();
-    let front = NAME + BYTES;
-    writeln!(
-        text,
-        "{:front$}{:>half$} {:>half$}  user÷",
-        "", "kernel", "user"
-    )?;
-    write!(text, "{:NAME$}{:>BYTES$}", "data passing", "bytes")?;
-    for between in ["", " "] {
-        text.push_str(between);
-        for Column { head, width, .. } in columns {
-            write!(text, "{head:>width$}")?;
-        }
-    }
-    writeln!(text, "  kernel")
+/// What stands beside each other; a placement that was not measured does not.
+struct Layout<'a> {
+    columns: &'a [Column],
+    placements: &'a [Placement],
 }
 
-/// A way and size in both placements, if either was measured.
-fn line(
-    text: &mut String,
-    columns: &[Column],
-    panel: &Panel<'_>,
-    passing: Passing,
-    bytes: u32,
-) -> std::fmt::Result {
-    let row = |placement| panel.find(placement, passing, bytes);
-    let (kernel, user) = (row(Placement::Kernel), row(Placement::User));
-    if kernel.is_none() && user.is_none() {
-        return Ok(());
-    }
-    let (name, operation) = (panel::passing(passing), panel.operation(bytes));
-    write!(text, "{name:NAME$}{operation:>BYTES$}")?;
-    figures(text, columns, kernel)?;
-    text.push(' ');
-    figures(text, columns, user)?;
-    match pairs::user_by_kernel(panel, passing, bytes) {
-        Some(ratio) => {
-            let mark = if ratio.is_certain() { ' ' } else { '~' };
-            writeln!(text, " {mark}{:>6.2}", ratio.median)
+impl Layout<'_> {
+    fn head(&self, text: &mut String) -> std::fmt::Result {
+        let half: usize = self.columns.iter().map(|column| column.width).sum();
+        write!(text, "{:front$}", "", front = NAME + BYTES)?;
+        for (between, placement) in self.sides() {
+            write!(text, "{between}{:>half$}", panel::placement(placement))?;
         }
-        None => writeln!(text, "  {:>6}", "-"),
+        writeln!(text, "{}", if self.compares() { "  user÷" } else { "" })?;
+        write!(text, "{:NAME$}{:>BYTES$}", "data passing", "bytes")?;
+        for (between, _) in self.sides() {
+            text.push_str(between);
+            for Column { head, width, .. } in self.columns {
+                write!(text, "{head:>width$}")?;
+            }
+        }
+        writeln!(text, "{}", if self.compares() { "  kernel" } else { "" })
     }
-}
 
-fn figures(text: &mut String, columns: &[Column], row: Option<&Row>) -> std::fmt::Result {
-    for Column { width, figure, .. } in columns {
-        let value = row.and_then(figure).map_or("-".to_owned(), number);
-        write!(text, "{value:>width$}")?;
+    /// The placements, and what is in front of each.
+    fn sides(&self) -> impl Iterator<Item = (&'static str, Placement)> {
+        let between = ["", " "].into_iter();
+        between.zip(self.placements.iter().copied())
     }
-    Ok(())
+
+    fn compares(&self) -> bool {
+        self.placements.len() > 1
+    }
+
+    /// A way and size, if it was measured in either placement.
+    fn line(
+        &self,
+        text: &mut String,
+        panel: &Panel<'_>,
+        passing: Passing,
+        bytes: u32,
+    ) -> std::fmt::Result {
+        let row = |placement| panel.find(placement, passing, bytes);
+        if self.placements.iter().all(|place| row(*place).is_none()) {
+            return Ok(());
+        }
+        let (name, operation) = (panel::passing(passing), panel.operation(bytes));
+        write!(text, "{name:NAME$}{operation:>BYTES$}")?;
+        for (between, placement) in self.sides() {
+            text.push_str(between);
+            self.figures(text, row(placement))?;
+        }
+        match pairs::user_by_kernel(panel, passing, bytes) {
+            _ if !self.compares() => writeln!(text),
+            Some(ratio) => {
+                let mark = if ratio.is_certain() { ' ' } else { '~' };
+                writeln!(text, " {mark}{:>6.2}", ratio.median)
+            }
+            None => writeln!(text, "  {:>6}", "-"),
+        }
+    }
+
+    fn figures(&self, text: &mut String, row: Option<&Row>) -> std::fmt::Result {
+        for Column { width, figure, .. } in self.columns {
+            let value = row.and_then(figure).map_or("-".to_owned(), number);
+            write!(text, "{value:>width$}")?;
+        }
+        Ok(())
+    }
 }
 
 fn foot(text: &mut String, record: &Record) -> std::fmt::Result {

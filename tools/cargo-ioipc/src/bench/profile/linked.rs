@@ -2,8 +2,8 @@
 //!
 //! Problem: where a protocol server and a driver run inside the I/O manager,
 //! one program is three components. Invariant: a function of such a program
-//! counts to the component whose package alone needs the function's crate; what
-//! several need, and the standard library, is [`RUNTIME`].
+//! counts to the component whose package alone needs one of the function's
+//! crates; what several need, and the standard library, is [`RUNTIME`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::{Command, Stdio};
@@ -25,7 +25,7 @@ pub(super) fn divide(texts: &mut [Text], home: &Home) -> Result<(), Error> {
         let crates: BTreeSet<String> = text
             .functions
             .iter()
-            .filter_map(|function| names::crate_of(&function.name))
+            .flat_map(|function| names::crates(&function.name))
             .map(str::to_owned)
             .collect();
         let packages = match &needs {
@@ -44,34 +44,39 @@ pub(super) fn divide(texts: &mut [Text], home: &Home) -> Result<(), Error> {
     Ok(())
 }
 
-/// Assigns the functions of a program to its parts.
+/// Assigns the functions of a program to its parts. What is the program's own,
+/// or what the compiler made part of it, is its first part's: the host's.
 fn assign(text: &mut Text, parts: &BTreeMap<&str, &BTreeSet<String>>) {
+    let own = crate_name(&text.component);
+    let host = text.component.split("--").next().unwrap_or_default();
     for function in &mut text.functions {
-        let component = match names::crate_of(&function.name) {
-            Some(name) => component(name, parts),
-            None => RUNTIME.to_owned(),
+        let crates: Vec<&str> = names::crates(&function.name).collect();
+        let component = match crates.first() {
+            Some(first) if *first == own => host.to_owned(),
+            _ => component(&crates, parts),
         };
         function.component = Some(component);
     }
 }
 
-/// The part that a crate is of. A crate that no part needs is a part that is
-/// not of this workspace, and goes by its own name.
-fn component(name: &str, parts: &BTreeMap<&str, &BTreeSet<String>>) -> String {
-    let own = |part: &&&str| crate_name(part) == name;
-    if let Some(part) = parts.keys().find(own) {
-        return (*part).to_owned();
-    }
-    let users: Vec<&&str> = parts
-        .iter()
-        .filter(|(_, needs)| needs.contains(name))
-        .map(|(part, _)| part)
-        .collect();
-    match users[..] {
-        [] => name.replace('_', "-"),
-        [part] => (*part).to_owned(),
-        _ => RUNTIME.to_owned(),
-    }
+/// The part that a function with these crates is of. Crates that no part needs
+/// are those of a part that is not of this workspace, and goes by its own name.
+fn component(crates: &[&str], parts: &BTreeMap<&str, &BTreeSet<String>>) -> String {
+    let users = |name: &str| -> Vec<&str> {
+        if let Some(part) = parts.keys().find(|part| crate_name(part) == name) {
+            return vec![part];
+        }
+        let users = parts.iter().filter(|(_, needs)| needs.contains(name));
+        users.map(|(part, _)| *part).collect()
+    };
+    let of_one = |name: &&str| match users(name)[..] {
+        [part] => Some(part.to_owned()),
+        _ => None,
+    };
+    let foreign = |name: &&str| users(name).is_empty().then(|| name.replace('_', "-"));
+    let of_part = crates.iter().find_map(of_one);
+    let of_other = || crates.first().and_then(foreign);
+    of_part.or_else(of_other).unwrap_or(RUNTIME.to_owned())
 }
 
 fn crate_name(package: &str) -> String {
@@ -84,7 +89,7 @@ fn metadata(home: &Home) -> Result<Value, Error> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1"])
-        .args(["--filter-platform", TARGET])
+        .args(["--all-features", "--filter-platform", TARGET])
         .arg("--manifest-path")
         .arg(&manifest)
         .stdin(Stdio::null())
@@ -146,7 +151,7 @@ mod tests {
     use super::super::programs::Function;
     use super::*;
 
-    fn text(functions: &[&str]) -> Text {
+    fn text(program: &str, functions: &[&str]) -> Text {
         let functions = functions.iter().zip(0..).map(|(name, at)| Function {
             start: at * 16,
             end: at * 16 + 16,
@@ -154,7 +159,7 @@ mod tests {
             component: None,
         });
         Text {
-            component: "io-manager".to_owned(),
+            component: program.to_owned(),
             segments: Vec::new(),
             functions: functions.collect(),
         }
@@ -167,30 +172,40 @@ mod tests {
 
     #[test]
     fn the_projects_own_server_and_driver_are_told_apart() {
+        let functions = [
+            ("io_manager::serve", "io-manager"),
+            (
+                "io_manager__net_server__virtio_net_driver::main",
+                "io-manager",
+            ),
+            ("net_server::server::Server::poll", "net-server"),
+            ("virtio_net_driver::Driver::poll", "virtio-net-driver"),
+            ("smoltcp::iface::Interface::poll", "net-server"),
+            (
+                "<net_server::NetServer as component_runtime::server::Turns>::turn",
+                "net-server",
+            ),
+            (
+                "<component_runtime::Slot<virtio_net_driver::Driver>>::turn",
+                "virtio-net-driver",
+            ),
+            ("component_runtime::log::write", RUNTIME),
+            ("shared_ring::Ring::push", RUNTIME),
+            ("core::fmt::write", RUNTIME),
+            ("elsewhere::Server::poll", "elsewhere"),
+        ];
+        let names = functions.map(|(name, _)| name);
         let mut texts = [
-            text(&[
-                "io_manager::serve",
-                "net_server::server::Server::poll",
-                "virtio_net_driver::Driver::poll",
-                "smoltcp::iface::Interface::poll",
-                "shared_ring::Ring::push",
-                "core::fmt::write",
-                "elsewhere::Server::poll",
-            ]),
-            text(&["io_manager::serve", "shared_ring::Ring::push"]),
+            text("io-manager--net-server--virtio-net-driver", &names),
+            text(
+                "io-manager",
+                &["io_manager::serve", "shared_ring::Ring::push"],
+            ),
         ];
         divide(&mut texts, &Home::find().unwrap()).unwrap();
         assert_eq!(
             components(&texts[0]),
-            [
-                "io-manager",
-                "net-server",
-                "virtio-net-driver",
-                "net-server",
-                RUNTIME,
-                RUNTIME,
-                "elsewhere",
-            ]
+            functions.map(|(_, component)| component)
         );
         // Alone in its program, everything is the manager's.
         assert_eq!(components(&texts[1]), ["io-manager", "io-manager"]);

@@ -1,9 +1,8 @@
-//! What a symbol says: a function's name for people, and its crate.
+//! What a symbol says: a function's name for people, and its crates.
 //!
-//! Problem: a generic function of the standard library is compiled for the
-//! crate that uses it, and does that crate's work. Invariant: the crate of a
-//! function is the first that its name mentions and that is not the standard
-//! library's; if there is none, the function has no crate.
+//! Problem: a generic function of a library is compiled for the crate that uses
+//! it, and does that crate's work. Invariant: the crates of a function are those
+//! that its name mentions, in that order, without the standard library's.
 
 use rustc_demangle::demangle;
 
@@ -15,9 +14,9 @@ pub(super) fn readable(symbol: &str) -> String {
     format!("{:#}", demangle(symbol))
 }
 
-/// The crate of a function, by its readable name.
-pub(super) fn crate_of(readable: &str) -> Option<&str> {
-    roots(readable).find(|root| !STANDARD.contains(root))
+/// The crates of a function, by its readable name.
+pub(super) fn crates(readable: &str) -> impl Iterator<Item = &str> {
+    roots(readable).filter(|root| !STANDARD.contains(root))
 }
 
 /// Where paths begin in a name: what stands before a `::` and not behind one.
@@ -37,30 +36,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_crate_that_is_not_the_standard_librarys() {
+    fn crates_are_those_at_the_beginnings_of_paths() {
         for (name, expected) in [
-            ("net_server::train::Train::file", Some("net_server")),
+            ("net_server::train::Train::file", &["net_server"][..]),
             (
                 "<io_manager::Turn as core::ops::drop::Drop>::drop",
-                Some("io_manager"),
+                &["io_manager"],
             ),
             (
                 "core::iter::traits::iterator::Iterator::fold::<smoltcp::wire::Repr, \
                  net_server::poll::{closure#0}>",
-                Some("smoltcp"),
+                &["smoltcp", "net_server"],
             ),
-            ("<[u8] as virtio_queue::Bytes>::len", Some("virtio_queue")),
-            ("<&mut (shared_ring::A, u8)>::next", Some("shared_ring")),
+            ("<[u8] as virtio_queue::Bytes>::len", &["virtio_queue"]),
+            ("<&mut (shared_ring::A, u8)>::next", &["shared_ring"]),
             (
                 "net_server::x::<impl net_server::y::Server>::pump",
-                Some("net_server"),
+                &["net_server", "net_server"],
             ),
-            ("core::fmt::write", None),
-            ("__rustc::__rust_alloc", None),
-            ("memcpy", None),
-            ("", None),
+            ("core::fmt::write", &[]),
+            ("__rustc::__rust_alloc", &[]),
+            ("memcpy", &[]),
+            ("", &[]),
         ] {
-            assert_eq!(crate_of(name), expected, "{name}");
+            assert_eq!(crates(name).collect::<Vec<_>>(), expected, "{name}");
         }
     }
 
@@ -69,7 +68,7 @@ mod tests {
         let legacy = "_ZN10net_server5train5Train4file17h0123456789abcdefE";
         let v0 = "_RNvMNtCsgEmfK2I1SDS_10net_server5trainNtB2_5Train4file";
         assert_eq!(readable(legacy), "net_server::train::Train::file");
-        assert_eq!(crate_of(&readable(v0)), Some("net_server"));
+        assert_eq!(crates(&readable(v0)).next(), Some("net_server"));
         assert_eq!(readable("_start"), "_start");
     }
 }

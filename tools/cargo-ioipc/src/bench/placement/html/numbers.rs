@@ -4,7 +4,8 @@ use maud::{Markup, html};
 
 use super::super::pairs::{self, Ratio};
 use super::super::panel::{self, CAVEAT, PASSINGS, PLACEMENTS, Panel, number, size};
-use super::super::record::{Figure, Passing, Placement, Row};
+use super::super::ratios::{self, Check, Limit};
+use super::super::record::{Figure, Passing, Placement, Record, Row};
 use super::{caveat, section, times};
 
 /// Three ratios of each panel, at the size that tells most.
@@ -67,6 +68,46 @@ fn cell(ratio: Option<&Ratio>) -> Markup {
             Some(ratio) if ratio.is_certain() => b { (times(ratio.median)) },
             Some(ratio) => span.open { (times(ratio.median)) },
             None => "–",
+        }
+    }
+}
+
+/// What the project demands of the figures; empty if none of it was measured.
+pub(super) fn demands(record: &Record) -> Markup {
+    let checks = ratios::checks(record);
+    if checks.is_empty() {
+        return html! {};
+    }
+    let how = html! {
+        p {
+            "What the project has set itself, and what was measured. Throughput is by instructions: what the kernel "
+            "placement takes for an operation over what the user placement takes."
+        }
+    };
+    let body = html! {
+        div.scroll { table.demands {
+            thead { tr {
+                th scope="col" { "demand" } th.number scope="col" { "measured" }
+                th.number scope="col" { "limit" } th scope="col" { "" }
+            } }
+            tbody { @for check in &checks { (demand(check)) } }
+        } }
+        (caveat())
+    };
+    section("demands", "What is demanded", &how, &body)
+}
+
+fn demand(check: &Check) -> Markup {
+    let (word, limit) = match check.limit {
+        Limit::AtLeast(limit) => ("at least", limit),
+        Limit::AtMost(limit) => ("at most", limit),
+    };
+    html! {
+        tr {
+            th scope="row" { (check.name) }
+            td.number { b { (number(check.value)) } }
+            td.number { (word) " " (number(limit)) }
+            td { @if check.is_met() { span.met { "met" } } @else { span.missed { "missed" } } }
         }
     }
 }
