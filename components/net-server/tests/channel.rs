@@ -72,16 +72,16 @@ fn pair_of(near: bool) -> (Manager, Channel) {
 #[test]
 fn a_near_manager_is_looked_at_and_not_asked() {
     let (mut manager, mut channel) = pair_of(true);
-    assert_eq!(channel.arm(false), Ok(true));
+    assert_eq!(channel.arm(false, false), Ok(true));
     manager.to_server.push(&Packet::default().into()).unwrap();
     assert!(!manager.to_server.publish(), "nobody is signalled");
-    assert_eq!(channel.arm(false), Ok(false), "the packet is found");
+    assert_eq!(channel.arm(false, false), Ok(false), "the packet is found");
     assert!(next(&mut channel).unwrap().is_some());
-    assert_eq!(channel.arm(true), Ok(true));
+    assert_eq!(channel.arm(true, false), Ok(true));
     assert!(manager.done.is_asked_for_anything());
     while channel.transmit(&Outgoing::whole(&[0; 60])) {}
     manager.give_back(0);
-    assert_eq!(channel.arm(true), Ok(false), "the slot is found");
+    assert_eq!(channel.arm(true, false), Ok(false), "the slot is found");
 }
 
 impl Manager {

@@ -84,7 +84,7 @@ fn serve(guest: &Peer, way: Way, count: usize, bytes: usize, at: Option<usize>) 
                 for _ in 0..count {
                     let mut operation = vec![0; bytes];
                     pattern::fill(&mut operation, done as u64);
-                    at.map(|at| operation[at] ^= 1);
+                    at.into_iter().for_each(|at| operation[at] ^= 1);
                     socket.send_to(&operation, from).unwrap();
                     done += bytes;
                 }

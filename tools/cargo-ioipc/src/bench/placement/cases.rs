@@ -47,9 +47,8 @@ impl Plan {
         let mut variants = Vec::new();
         for placement in chosen(&[Placement::Kernel, Placement::User], placements) {
             for conventional in [false, true] {
-                let passings: Vec<Passing> = chosen(&ALL, passings)
-                    .filter(|passing| (*passing == Passing::Conventional) == conventional)
-                    .collect();
+                let mut passings = chosen(&ALL, passings);
+                passings.retain(|passing| (*passing == Passing::Conventional) == conventional);
                 for &mtu in mtus.iter().filter(|_| !passings.is_empty()) {
                     let of = |&passing: &Passing| cases((placement, passing, mtu), quick);
                     variants.push(Variant {
@@ -106,10 +105,10 @@ const ALL: [Passing; 5] = [
     Passing::Conventional,
 ];
 
-fn chosen<T: Copy + PartialEq>(all: &[T], some: &[T]) -> impl Iterator<Item = T> {
-    let some = some.to_vec();
-    let all = all.iter().copied();
-    all.filter(move |one| some.is_empty() || some.contains(one))
+/// Those of `all` that `some` names; all, if it names none.
+fn chosen<T: Copy + PartialEq>(all: &[T], some: &[T]) -> Vec<T> {
+    let named = |one: &&T| some.is_empty() || some.contains(one);
+    all.iter().filter(named).copied().collect()
 }
 
 fn cases((placement, passing, mtu): (Placement, Passing, u32), quick: bool) -> Vec<Case> {

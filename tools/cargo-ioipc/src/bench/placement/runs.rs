@@ -37,11 +37,37 @@ pub(super) struct Meter {
     pub profiling: Option<Profiling>,
 }
 
+/// What a burst took in one run: the mean of the middle half of its bursts, by
+/// instructions. A host that has other things to do interrupts the emulator in
+/// the midst of some bursts, which are then delivered in pieces.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    instructions: f64,
+    kernel: f64,
+    system_calls: f64,
+}
+
+impl Run {
+    fn of(mut bursts: Vec<Counts>) -> Self {
+        bursts.sort_by_key(Counts::total);
+        let aside = bursts.len() / 4;
+        let middle = bursts.get(aside..bursts.len() - aside).unwrap_or(&[]);
+        let mean = |count: fn(&Counts) -> u64| {
+            let sum: u64 = middle.iter().map(count).sum();
+            sum as f64 / middle.len() as f64
+        };
+        Self {
+            instructions: mean(Counts::total),
+            kernel: mean(|burst| burst.kernel),
+            system_calls: mean(|burst| burst.syscalls.unwrap_or(0)),
+        }
+    }
+}
+
 /// What some runs have cost.
 struct Cost {
-    runs: Vec<Counts>,
+    runs: Vec<Run>,
     bursts: u64,
-    tally: Tally,
     time: Spent,
 }
 
@@ -59,13 +85,16 @@ impl Meter {
             wait_for(&mut self.counter, STILL)?;
         }
         link.flush(case)?;
+        let before = link.numbers(case)?;
+        wait_for(&mut self.counter, STILL)?;
         let Self { counter, profiling } = self;
         let (cost, attribution) = Profiling::around(profiling.as_mut(), || {
             runs(link, counter, &mut flow, case, bench)
         })?;
+        let tally = (&link.numbers(case)? - &before).tally(case.placement);
         link.close(case, flow)?;
         let share = cost.time.share();
-        let mut row = row(case, &cost);
+        let mut row = row(case, &cost, &tally);
         if let Some(attribution) = attribution {
             let operations = row.operations * cost.runs.len() as u64;
             row.components = attribution.per_component(operations);
@@ -82,24 +111,20 @@ fn runs(
     bench: &PlacementBench,
 ) -> Result<Cost, BenchError> {
     let bursts = bursts(case, bench.quick);
-    let before = link.numbers(case)?;
     let (mut runs, mut time) = (Vec::new(), Spent::default());
     for _ in 0..bench.runs {
-        let start = wait_for(counter, STILL)?;
+        let mut before = wait_for(counter, STILL)?;
+        let mut run = Vec::new();
         for _ in 0..bursts {
             time.during(|| link.burst(case, flow))?;
-            wait_for(counter, CALM)?;
+            let after = wait_for(counter, CALM)?;
+            run.push(after - before);
+            before = after;
         }
         link.flush(case)?;
-        runs.push(wait_for(counter, STILL)? - start);
+        runs.push(Run::of(run));
     }
-    let tally = (&link.numbers(case)? - &before).tally(case.placement);
-    Ok(Cost {
-        runs,
-        bursts,
-        tally,
-        time,
-    })
+    Ok(Cost { runs, bursts, time })
 }
 
 /// What bursts took: time, and processor time of the thread that is the peer.
@@ -170,24 +195,24 @@ fn wait_for(counter: &mut Counter, calm: Duration) -> Result<Counts, BenchError>
     Ok(counts)
 }
 
-fn row(case: &Case, cost: &Cost) -> Row {
-    let Cost { runs, tally, .. } = cost;
+fn row(case: &Case, cost: &Cost, tally: &Tally) -> Row {
+    let runs = &cost.runs;
     let operations = cost.bursts * u64::from(case.outstanding);
     let ways = if case.pattern == Pattern::Echo { 2 } else { 1 };
     let all = (operations * runs.len() as u64) as f64;
-    let of = |count: fn(&Counts) -> u64| {
-        let per = |run| count(run) as f64 / operations as f64;
+    let of = |what: fn(&Run) -> f64| {
+        let per = |run| what(run) / f64::from(case.outstanding);
         figure(&mut runs.iter().map(per).collect::<Vec<_>>())
     };
     Row {
         case: case.clone(),
         operations,
         payload: operations * u64::from(case.bytes) * ways,
-        instructions: of(Counts::total),
+        instructions: of(|run| run.instructions),
         kernel: of(|run| run.kernel),
         nanoseconds: None,
         crossings: tally.crossings as f64 / all,
-        system_calls: of(|run| run.syscalls.unwrap_or(0)).median,
+        system_calls: of(|run| run.system_calls).median,
         copied: tally.copied as f64 / all,
         page_operations: tally.pages as f64 / all,
         components: Default::default(),
@@ -211,6 +236,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn bursts_that_the_host_disturbed_are_left_aside() {
+        let burst = |user| Counts {
+            user,
+            kernel: 10,
+            syscalls: Some(2),
+            halts: None,
+        };
+        let run = Run::of([100, 900, 90, 110, 104, 40, 106, 100].map(burst).to_vec());
+        assert_eq!(
+            run.instructions,
+            (100 + 100 + 104 + 106) as f64 / 4.0 + 10.0
+        );
+        assert_eq!((run.kernel, run.system_calls), (10.0, 2.0));
+        assert_eq!(Run::of(vec![burst(5)]).instructions, 15.0);
+    }
+
+    #[test]
     fn a_row_is_of_one_operation() {
         let case = Case {
             placement: Placement::User,
@@ -221,27 +263,23 @@ mod tests {
             outstanding: 4,
             mtu: 1500,
         };
-        let run = |user| Counts {
-            user,
-            kernel: 40,
-            syscalls: Some(60),
-            halts: None,
+        let run = |instructions| Run {
+            instructions,
+            kernel: 8.0,
+            system_calls: 12.0,
         };
-        let runs = [160, 80, 120, 400, 100].map(run).to_vec();
+        let runs = [40.0, 24.0, 32.0, 88.0, 28.0].map(run).to_vec();
         let tally = Tally {
             crossings: 400,
             copied: 20_000,
             pages: 10,
         };
-        let row = row(
-            &case,
-            &Cost {
-                runs,
-                bursts: 5,
-                tally,
-                time: Spent::default(),
-            },
-        );
+        let cost = Cost {
+            runs,
+            bursts: 5,
+            time: Spent::default(),
+        };
+        let row = row(&case, &cost, &tally);
         assert_eq!((row.operations, row.payload), (20, 4000));
         let instructions = Figure {
             median: 8.0,
