@@ -295,8 +295,16 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// the thread that calls it, which then looks again by itself.
     #[must_use]
     pub fn near(self, near: bool) -> Self {
-        let wish = if near { NEVER } else { LOUD };
-        Self { wish, ..self }
+        if !near {
+            return self;
+        }
+        // A ring begins with its consumer taken to sleep.
+        self.memory
+            .store(Word::WantsSignal, NEVER, Ordering::Relaxed);
+        Self {
+            wish: NEVER,
+            ..self
+        }
     }
 
     /// Takes the next entry, if there is one.
@@ -367,9 +375,12 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
 
     #[inline(always)]
     fn arm_with(&mut self, wish: u32) -> Result<bool, RingError> {
+        // Who asks for nothing, and had not asked, only looks.
+        if wish == NEVER && self.asked == NEVER {
+            return Ok(self.looks_empty());
+        }
         // C4: what was asked for stands, so a signal is still to come for what
         // we have not seen: it follows the clearing.
-        // Who asks for nothing always looks.
         let stands = wish != NEVER
             && self.asked == wish
             && self.head == self.tail
