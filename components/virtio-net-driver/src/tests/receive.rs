@@ -89,7 +89,7 @@ fn long_frames_come_in_as_many_buffers_as_they_take() {
             (42 + 2048 + 2103, 3),
             (65549, 32),
         ] {
-            let frame: Vec<u8> = (0..len).map(|n| (n * 7 >> 3) as u8).collect();
+            let frame: Vec<u8> = (0..len).map(|n| ((n * 7) >> 3) as u8).collect();
             bench.arrive_long(&frame, 1, 0);
             bench.settle();
             let (bytes, ids) = assembled(&mut bench);
