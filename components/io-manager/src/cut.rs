@@ -37,7 +37,7 @@ const ENDS: u8 = 0x09;
 const MOST: u32 = 65535 - (HEADERS as u32 - ETHERNET);
 
 // A frame has its header and a piece of each part and page.
-const _: () = assert!(1 + SEGMENT_PARTS + 65536 / 4096 + 1 <= MOST_SPANS);
+const _: () = assert!(1 + SEGMENT_PARTS + 65536 / 4096 < MOST_SPANS);
 const _: () = assert!(HEADERS <= SEGMENT_HEADER);
 
 type Headers = [u8; HEADERS];

@@ -364,11 +364,11 @@ impl<M: Machine> Manager<M> {
             self.core.announce(server);
             let counters = &self.core.counters;
             if server.alive && (server.to.publish() | server.slots_done.publish()) {
-                counters.signals_server.add(1);
+                counters.signals_server.add(u64::from(!server.near));
                 bells.server(index);
             }
             if server.nic.alive && (server.nic.ready.publish() | server.nic.free.publish()) {
-                counters.signals_driver.add(1);
+                counters.signals_driver.add(u64::from(!server.nic.near));
                 bells.driver(index);
             }
         }

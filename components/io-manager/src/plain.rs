@@ -389,26 +389,6 @@ fn conclude_send<M: Machine>(
     }
 }
 
-/// Tells a client the completion of a `Recv`, of whose bytes nothing is left to
-/// end; false if it has no room.
-#[inline(always)]
-pub(crate) fn tell_received(client: &mut Client, index: u16, completion: &mut Completion) -> bool {
-    let Some(request) = client.tokens.get(index) else {
-        return true;
-    };
-    completion.user_data = request.user_data;
-    completion.socket = request.handle;
-    completion.flags &= flags::TRUNCATED;
-    completion.packet = NO_PACKET;
-    completion.offset = 0;
-    let socket = request.socket;
-    client.sockets.end(socket);
-    client.tokens.forget(index);
-    client.tokens.told();
-    client.traffic.completions += 1;
-    client.completions.push(completion).is_ok()
-}
-
 /// The room of a plain `Recv` ([`is_plain_recv`]) of a client that is served.
 #[inline(always)]
 fn plain_input(clients: &mut [Option<Client>], token: u64, server: u8) -> Option<&mut Input> {
@@ -440,6 +420,26 @@ fn deliver_piece<M: Machine>(
         nic.recycle(id);
     }
     Some(())
+}
+
+/// Tells a client the completion of a `Recv`, of whose bytes nothing is left to
+/// end; false if it has no room.
+#[inline(always)]
+pub(crate) fn tell_received(client: &mut Client, index: u16, completion: &mut Completion) -> bool {
+    let Some(request) = client.tokens.get(index) else {
+        return true;
+    };
+    completion.user_data = request.user_data;
+    completion.socket = request.handle;
+    completion.flags &= flags::TRUNCATED;
+    completion.packet = NO_PACKET;
+    completion.offset = 0;
+    let socket = request.socket;
+    client.sockets.end(socket);
+    client.tokens.forget(index);
+    client.tokens.told();
+    client.traffic.completions += 1;
+    client.completions.push(completion).is_ok()
 }
 
 /// Whether it is a `Recv` that waits, and nothing else is to be thought of.

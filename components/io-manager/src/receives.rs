@@ -9,7 +9,8 @@
 //!
 //! Only receives of bound sockets, for which no NIC keeps buffers and no messages
 //! are written, wait here; a server is told of any other by a request of its own,
-//! and fills it first.
+//! and fills it first. One that was a send and is to be filled by a message waits
+//! until the server is told of it, by such a request.
 
 use data_passing::{Machine, Memory};
 use socket_api::{Completion, Extent, Op, Passing, Receives, Request, Status, flags, kind};
@@ -25,10 +26,11 @@ use crate::tokens::{Data, is_oldest, receives_of};
 /// socket; some may have been told of since.
 pub(crate) type Untold = alloc::vec::Vec<(u16, u16)>;
 
-/// Whether receives of a socket of this server can wait here.
+/// Whether receives of a socket of this server have an order, as far as the NIC
+/// is concerned.
 #[inline(always)]
-fn can_wait(server: &Server, sockets: &Sockets, socket: u16) -> bool {
-    !server.nic.steers() && server.messages.is_none() && sockets.keeps_order(socket)
+fn keeps_order(server: &Server, sockets: &Sockets, socket: u16) -> bool {
+    !server.nic.steers() && sockets.keeps_order(socket)
 }
 
 /// Whether a `Recv` waits here.
@@ -39,7 +41,9 @@ pub(crate) fn waits_here(
     socket: u16,
     request: &Request,
 ) -> bool {
-    request.flags & flags::NO_WAIT == 0 && can_wait(server, sockets, socket)
+    request.flags & flags::NO_WAIT == 0
+        && server.messages.is_none()
+        && keeps_order(server, sockets, socket)
 }
 
 /// Whether a `Send` that asks for it may become a `Recv` that waits here.
@@ -50,7 +54,7 @@ pub(crate) fn may_repost(
     socket: u16,
     request: &Request,
 ) -> bool {
-    matches!(request.passing, 0 | crate::check::SHARED) && can_wait(server, sockets, socket)
+    matches!(request.passing, 0 | crate::check::SHARED) && keeps_order(server, sockets, socket)
 }
 
 /// Tells a server of a socket's receives.
@@ -60,6 +64,9 @@ pub(crate) fn tell_of_receives(server: &mut Server, client: &mut Client, number:
     if count == 0 {
         return;
     }
+    if server.messages.is_some() {
+        return ask_for_messages(server, client, number, socket);
+    }
     let receives = Receives {
         kind: kind::RECEIVES,
         socket: client.sockets.number(socket),
@@ -68,8 +75,20 @@ pub(crate) fn tell_of_receives(server: &mut Server, client: &mut Client, number:
         count: count.into(),
         ..Receives::default()
     };
-    // Who has a datagram for one asked for anything.
-    server.overrun |= server.to.push_quietly(&receives.into()).is_err();
+    server.overrun |= server.to.push(&receives.into()).is_err();
+}
+
+/// Passes a socket's receives on, each by a request of its own.
+#[cold]
+fn ask_for_messages(server: &mut Server, client: &mut Client, number: u16, socket: u16) {
+    while let Some((token, len)) = client.tokens.pass_on_oldest(socket) {
+        let request = Request {
+            client: number.into(),
+            extent: Extent { address: 0, len },
+            ..Request::new(Op::Recv, client.sockets.number(socket), token)
+        };
+        server.overrun |= server.to.push(&request.into()).is_err();
+    }
 }
 
 /// Cuts an answer to the oldest receive, which has `room`: how much that is the

@@ -184,11 +184,12 @@ impl Outstanding {
         (self.queued, self.repost, self.target) = (false, false, 0);
     }
 
-    /// Whether the client waits for the device to let go of its bytes: who waits
-    /// for what is told quietly asks for it.
+    /// Whether the client waits for the device to let go of its bytes. Of a `Send`
+    /// that becomes a `Recv` nobody hears before something arrives, and with that
+    /// comes the news.
     #[inline(always)]
     pub const fn is_waited_for(&self) -> bool {
-        self.open && !self.quiet && !self.repost
+        self.open && !self.repost
     }
 
     /// Whether it is a `Send` that is over, well, and is to become a `Recv`.
@@ -465,6 +466,15 @@ impl Tokens {
             slot.token = following(slot.token);
         }
         self.enqueue(index, socket);
+    }
+
+    /// Takes the oldest receive that waits out of its socket's order, since the
+    /// server is told of it by itself; its token and room.
+    pub fn pass_on_oldest(&mut self, socket: u16) -> Option<(u64, u32)> {
+        let oldest = self.oldest(socket)?;
+        self.dequeue(oldest);
+        let slot = self.slots.get(usize::from(oldest))?;
+        Some((slot.token, slot.request.len))
     }
 
     /// Takes the receive in a slot out of its socket's order.

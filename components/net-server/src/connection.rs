@@ -11,6 +11,10 @@ use crate::conventional::{Conventional, Copied};
 use crate::environment::{Environment, ManagerFault, Outgoing};
 
 /// The channel to the I/O manager, with payload by reference or by value.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is looked into for every entry"
+)]
 pub enum Connection {
     /// By reference.
     Reference(Channel),

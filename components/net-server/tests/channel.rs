@@ -42,6 +42,11 @@ struct Manager {
 }
 
 fn pair() -> (Manager, Channel) {
+    pair_of(false)
+}
+
+/// The ends; the manager may be in the channel's thread.
+fn pair_of(near: bool) -> (Manager, Channel) {
     let control = region(SERVER_CONTROL_BYTES);
     let headers = region(headers_bytes(MTU));
     let slots = region(send_slots_bytes(MTU));
@@ -58,8 +63,25 @@ fn pair() -> (Manager, Channel) {
         headers,
         slots,
     };
-    let channel = Channel::attach(&control, headers, slots, &INFO, false).unwrap();
+    let channel = Channel::attach(&control, headers, slots, &INFO, near).unwrap();
     (manager, channel)
+}
+
+/// From a manager in the same thread no signal is asked for but the one that says
+/// what no ring shows: that send slots are missed.
+#[test]
+fn a_near_manager_is_looked_at_and_not_asked() {
+    let (mut manager, mut channel) = pair_of(true);
+    assert_eq!(channel.arm(false, false), Ok(true));
+    manager.to_server.push(&Packet::default().into()).unwrap();
+    assert!(!manager.to_server.publish(), "nobody is signalled");
+    assert_eq!(channel.arm(false, false), Ok(false), "the packet is found");
+    assert!(next(&mut channel).unwrap().is_some());
+    assert_eq!(channel.arm(true, false), Ok(true));
+    assert!(manager.done.is_asked_for_anything());
+    while channel.transmit(&Outgoing::whole(&[0; 60])) {}
+    manager.give_back(0);
+    assert_eq!(channel.arm(true, false), Ok(false), "the slot is found");
 }
 
 impl Manager {

@@ -159,6 +159,7 @@ impl<T: Transport> Nic<T> {
         let mut nic = Self {
             info,
             has_status: features & STATUS != 0,
+            near: setup.near,
             device,
             rx: Receiver::new(rx, filled, free, info),
             tx: Transmitter::new(tx, ready, done, limits),

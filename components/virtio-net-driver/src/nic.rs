@@ -26,6 +26,8 @@ pub struct Outcome {
 pub struct Nic<T: Transport> {
     pub(crate) info: NicInfo,
     pub(crate) has_status: bool,
+    /// The manager runs in this thread: it is not signalled.
+    pub(crate) near: bool,
     pub(crate) device: T,
     pub(crate) rx: Receiver,
     pub(crate) tx: Transmitter,
@@ -93,7 +95,7 @@ impl<T: Transport> Nic<T> {
             self.ring(RX);
         }
         let signal = self.rx.filled.publish() | self.tx.done.publish();
-        if signal {
+        if signal && !self.near {
             self.counters.signals.add(1);
         }
         let idle = self.rx.arm()? & self.tx.arm()?;

@@ -87,6 +87,8 @@ pub struct Setup {
     pub features: u32,
     /// Whether drivers have said what they know before the test begins.
     pub ready: bool,
+    /// Whether servers and drivers are in the manager's thread.
+    pub near: bool,
     /// Payload is passed by value.
     pub by_value: bool,
 }
@@ -99,6 +101,7 @@ impl Setup {
         threads: 1,
         features: 0,
         ready: true,
+        near: false,
         by_value: false,
     };
 }
@@ -240,13 +243,13 @@ impl Parties {
                 control: server.control,
                 headers,
                 send_slots,
-                near: false,
+                near: setup.near,
                 messages: server.messages,
                 nic: NicConfig {
                     control: driver.control,
                     payload,
                     mtu: MTU,
-                    near: false,
+                    near: setup.near,
                 },
             });
             servers.push(server);

@@ -92,11 +92,19 @@ pub(super) fn start(
     transport: &FakeTransport,
     memory: Memory,
 ) -> Result<Nic<FakeTransport>, NicError> {
+    start_near(transport, memory, false)
+}
+
+fn start_near(
+    transport: &FakeTransport,
+    memory: Memory,
+    near: bool,
+) -> Result<Nic<FakeTransport>, NicError> {
     let setup = Setup {
         memory,
         mtu: MTU,
         long: true,
-        near: false,
+        near,
         counters: None,
     };
     Nic::new(transport.clone(), setup)
@@ -140,8 +148,17 @@ pub(super) fn span(len: u32) -> Span {
 
 impl Bench {
     pub(super) fn new(offered: u64, queue_max: u16) -> Self {
+        Self::with(offered, queue_max, false)
+    }
+
+    /// As [`Bench::new`], with the manager in the same thread.
+    pub(super) fn near(offered: u64, queue_max: u16) -> Self {
+        Self::with(offered, queue_max, true)
+    }
+
+    fn with(offered: u64, queue_max: u16, near: bool) -> Self {
         let (transport, memory) = (device(offered, queue_max), memory());
-        let nic = start(&transport, memory).unwrap();
+        let nic = start_near(&transport, memory, near).unwrap();
         let queues = transport.0.borrow().queues;
         let queue = |n: usize| {
             let (size, at) = queues[n].expect("enabled");

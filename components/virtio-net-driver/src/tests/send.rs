@@ -301,3 +301,19 @@ fn a_group_of_which_some_are_refused_comes_back_once() {
         }
     }
 }
+
+/// A manager in the same thread gives no signals: the driver looks whether it
+/// has given frames, between its passes.
+#[test]
+fn a_near_manager_is_heard_by_looking() {
+    let mut bench = Bench::near(USUAL, 256);
+    bench.settle();
+    assert!(!bench.nic.hears_manager());
+    let spans = [bench.place(b"fourteen bytes")];
+    bench.ready.push(&frame(3, &spans)).unwrap();
+    assert!(!bench.ready.publish(), "the driver asks for no signal");
+    assert!(bench.nic.hears_manager());
+    bench.settle();
+    assert!(!bench.nic.hears_manager());
+    assert!(bench.sent().is_some());
+}
