@@ -575,7 +575,7 @@ fn a_long_segment_is_one_packet_in_several_buffers() {
     ] {
         for (flags, verified) in [(frame_flags::NEEDS_CHECKSUM, true), (0, false)] {
             let mut parties = with_long_frames();
-            let payload: Vec<u8> = (0..len - 54).map(|n| (n * 5 >> 2) as u8).collect();
+            let payload: Vec<u8> = (0..len - 54).map(|n| ((n * 5) >> 2) as u8).collect();
             let frame = tcp(0, &payload);
             let ids = parties.drivers[0].receive_long(&frame, flags);
             parties.run();
