@@ -71,8 +71,9 @@ fn connections_by_the_thousand_leave_nothing_behind() {
     assert!(together.is_perfect(), "64 at once: {together:?}");
     // Resets and `hello`, which closes first, one after the other: QEMU's
     // forwarded port has room for one connection that waits, and only a client
-    // that sends and waits for the echo gets over its overflow unharmed.
-    for (closer, parallel) in [(Closer::Us, 16), (Closer::Reset, 1)] {
+    // that sends and waits for the echo gets over its overflow unharmed; not
+    // even that one if many try again and again and fill it each time.
+    for (closer, parallel) in [(Closer::Us, 4), (Closer::Reset, 1)] {
         let outcome = storm(system.tcp(7), 4000, parallel, &closer).unwrap();
         assert!(outcome.is_perfect(), "{closer:?}: {outcome:?}");
     }
