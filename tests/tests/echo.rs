@@ -66,9 +66,9 @@ fn streams_come_back_whole() {
 
 fn connections_by_the_thousand_leave_nothing_behind() {
     let mut system = Booted::system("echo");
+    let before = system.numbers("resources");
     let together = tcp_parallel(system.tcp(7), 64, 1000, 10).unwrap();
     assert!(together.is_perfect(), "64 at once: {together:?}");
-    let before = system.numbers("resources");
     // Resets and `hello`, which closes first, one after the other: QEMU's
     // forwarded port has room for one connection that waits, and only a client
     // that sends and waits for the echo gets over its overflow unharmed.

@@ -41,7 +41,8 @@ pub struct Config {
     /// UDP sockets that may be bound [`max-udp-sockets`]; 1 to 16384.
     pub max_udp_sockets: usize,
     /// Bytes that may wait at a UDP socket [`udp-receive-queue`]; 2 KiB to
-    /// 1 MiB. A datagram longer than this is never received.
+    /// 1 MiB. A datagram longer than this is never received. Three of the longest
+    /// fit in by default: a reader may start late.
     pub udp_receive_queue: usize,
     /// Received packets that a client's sockets may hold [`receive-frames`];
     /// 16 to 512.
@@ -72,7 +73,7 @@ impl Default for Config {
             tcp_receive_window: 64 * 1024,
             tcp_send_buffer: 64 * 1024,
             max_udp_sockets: 64,
-            udp_receive_queue: 128 * 1024,
+            udp_receive_queue: 208 * 1024,
             receive_frames: 256,
             time_wait_entries: 4096,
             time_wait_ms: 60_000,

@@ -24,6 +24,8 @@ const STARTS: u32 = 3;
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// Serial lines that an error shows.
 const TAIL_LINES: usize = 20;
+/// How long the last lines of an emulator that has ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How the emulator ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,6 +318,9 @@ impl Running {
     }
 
     pub(crate) fn ended(&self, exit: Exit) -> Error {
+        // Its last words may not have been read yet.
+        self.serial.drain(LAST_WORDS);
+        self.errors.drain(LAST_WORDS);
         let outcome = match exit {
             Exit::Shutdown => "the system shut down".to_owned(),
             Exit::RootPanic => "the root task gave up".to_owned(),

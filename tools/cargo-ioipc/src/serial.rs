@@ -96,6 +96,16 @@ impl Serial {
         lines.join("\n")
     }
 
+    /// Waits until the port was read to its end, or for `most`.
+    pub fn drain(&self, most: Duration) {
+        let state = self.state();
+        // What was not read in time is not in the tail.
+        let _ = self
+            .shared
+            .changed
+            .wait_timeout_while(state, most, |state| !state.ended);
+    }
+
     fn read(&self, mut port: impl Read, echo: bool) {
         let mut partial = Vec::new();
         let mut chunk = [0; 4096];
