@@ -65,8 +65,8 @@ impl<M: Machine> Memory<M> {
     fn note_fault(&mut self, client: u16, copied: bool) {
         if let Some(space) = self.space(client) {
             space.faulted += 1;
-            space.account.faults_copied += u64::from(copied);
-            space.account.faults_restored += u64::from(!copied);
+            space.book().faults_copied += u64::from(copied);
+            space.book().faults_restored += u64::from(!copied);
         }
     }
 

@@ -164,10 +164,18 @@ impl<M: Machine> Memory<M> {
         &self.machine
     }
 
-    /// The account of a client, for its owner to add signals and requests to.
-    pub fn account(&mut self, client: u16) -> Option<&mut Account> {
-        let space = self.spaces.get_mut(usize::from(client))?;
-        Some(&mut space.account)
+    /// The account of a client, without signals and requests, of which nothing
+    /// is known here.
+    #[must_use]
+    pub fn account(&self, client: u16) -> Option<&Account> {
+        Some(self.spaces.get(usize::from(client))?.account())
+    }
+
+    /// The account of a client, if anything was booked on it since it was last
+    /// asked for by this.
+    #[inline]
+    pub fn account_with_news(&mut self, client: u16) -> Option<&Account> {
+        self.spaces.get_mut(usize::from(client))?.take_news()
     }
 
     /// Whether the client can have one thread only.
@@ -185,9 +193,9 @@ impl<M: Machine> Memory<M> {
 
     /// Books on a client's account.
     #[inline]
-    pub(crate) fn book(&mut self, client: u16, on: impl FnOnce(&mut Account)) {
-        if let Some(account) = self.account(client) {
-            on(account);
+    pub fn book(&mut self, client: u16, on: impl FnOnce(&mut Account)) {
+        if let Some(space) = self.space(client) {
+            on(space.book());
         }
     }
 
@@ -283,7 +291,7 @@ impl<M: Machine> Memory<M> {
         self.machine.map(client, address, frame, rights)?;
         self.frames.give(frame);
         if let Some(space) = self.space(client) {
-            space.account.mapped += 1;
+            space.book().mapped += 1;
             space.set_page(page, Page { frame, state });
         }
         Ok(())
@@ -302,7 +310,7 @@ impl<M: Machine> Memory<M> {
         };
         let frame = space.pages[page as usize].frame;
         self.machine.unmap(client, address, frame)?;
-        space.account.unmapped += 1;
+        space.book().unmapped += 1;
         space.set_page(page, Page { frame, state: into });
         Ok(())
     }
@@ -320,7 +328,7 @@ impl<M: Machine> Memory<M> {
         };
         let frame = space.pages[page as usize].frame;
         self.machine.protect(client, address, frame, rights)?;
-        space.account.protected += 1;
+        space.book().protected += 1;
         let state = match rights {
             Rights::Read => PageState::Protected,
             Rights::Write => PageState::Open,

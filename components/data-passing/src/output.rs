@@ -309,7 +309,7 @@ impl<M: Machine> Memory<M> {
             }
             output.frames.push(page.frame);
         }
-        space.account.referenced_out += u64::from(extent.len);
+        space.book().referenced_out += u64::from(extent.len);
         match output.technique {
             Technique::Tcow => self.protect_all(output.client, holding, pages)?,
             Technique::Hide | Technique::Remove => self.take_away(output, holding, pages)?,
@@ -375,7 +375,7 @@ impl<M: Machine> Memory<M> {
         };
         self.pieces(output.client, extent, &mut fill)?;
         if let Some(space) = self.space(output.client) {
-            space.account.copied_out += u64::from(extent.len);
+            space.book().copied_out += u64::from(extent.len);
         }
         Ok(())
     }

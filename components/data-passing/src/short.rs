@@ -58,7 +58,7 @@ impl<M: Machine> Memory<M> {
         let from = space.plain_place(extent)?;
         let frame = self.frames.take()?;
         self.frames.refer(frame, Use::Weak);
-        space.account.copied_out += u64::from(extent.len);
+        space.book().copied_out += u64::from(extent.len);
         let to = Place { frame, offset: 0 };
         self.machine.copy(from, to, extent.len);
         Some(Output::copied(client, extent, frame))
@@ -74,7 +74,7 @@ impl<M: Machine> Memory<M> {
         if !self.frames.refer(place.frame, Use::Weak) {
             return None;
         }
-        space.account.referenced_out += u64::from(extent.len);
+        space.book().referenced_out += u64::from(extent.len);
         Some((Output::in_frame(client, extent, place), place))
     }
 
@@ -128,7 +128,7 @@ impl<M: Machine> Memory<M> {
             self.machine.copy(rest, to, len - first);
         }
         self.machine.copy(from, Place { frame, offset }, first);
-        space.account.copied_in += u64::from(len);
+        space.book().copied_in += u64::from(len);
         input.filled += len;
         true
     }

@@ -99,7 +99,9 @@ pub(crate) struct Space {
     pub away: u32,
     /// Whether the client can have one thread only.
     pub single_threaded: bool,
-    pub account: Account,
+    account: Account,
+    /// Something was booked since the account was last looked at for news.
+    booked: bool,
     /// Pages protected lately, and how many of them were written to while or
     /// after they were sent: what the next protection will cost.
     pub protected: u32,
@@ -121,11 +123,33 @@ impl Space {
             away: 0,
             single_threaded,
             account: Account::default(),
+            booked: false,
             protected: 0,
             faulted: 0,
             relied_on: Vec::new(),
             awaited: Vec::new(),
             last: 0,
+        }
+    }
+
+    /// What was booked so far.
+    pub const fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The account, to book on.
+    #[inline(always)]
+    pub const fn book(&mut self) -> &mut Account {
+        self.booked = true;
+        &mut self.account
+    }
+
+    /// The account, if something was booked since this was last called.
+    #[inline(always)]
+    pub const fn take_news(&mut self) -> Option<&Account> {
+        match core::mem::replace(&mut self.booked, false) {
+            true => Some(&self.account),
+            false => None,
         }
     }
 

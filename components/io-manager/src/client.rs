@@ -5,7 +5,7 @@ use shared_ring::{AttachError, Consumer, Producer, RingError};
 use socket_api::{Account, CLIENT_RING, COMPLETIONS_OFFSET, Completion, REQUESTS_OFFSET, Request};
 
 use crate::config::{ClientConfig, Quota};
-use crate::counters::{AccountCounters, add_news};
+use crate::counters::{AccountCounters, Traffic, add_booked, add_traffic};
 use crate::sockets::Sockets;
 use crate::tokens::Tokens;
 
@@ -19,14 +19,6 @@ pub(crate) enum Standing {
     Dropping { untold: u8, unconfirmed: u8 },
     /// No longer served, and no server has anything of it.
     Gone,
-}
-
-/// What is counted for a client's [`Account`](socket_api::Account).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Traffic {
-    pub signals: u64,
-    pub requests: u64,
-    pub completions: u64,
 }
 
 /// The client number `index`, if it was ever attached to, for whom something is
@@ -55,8 +47,8 @@ pub(crate) struct Client {
     pub stalled: bool,
     /// Its numbers may have changed since they were shown.
     pub news: bool,
-    /// Its account as it was shown.
-    shown: Account,
+    /// Its account and traffic as they were shown.
+    shown: (Account, Traffic),
     /// Sockets in use, outstanding requests.
     gauges: (Counter, Counter),
 }
@@ -85,7 +77,7 @@ impl Client {
             traffic: Traffic::default(),
             stalled: false,
             news: true,
-            shown: Account::default(),
+            shown: Default::default(),
             gauges,
         })
     }
@@ -137,14 +129,15 @@ impl Client {
         }
     }
 
-    /// Shows its gauges, and adds what is new of its account to those of all.
+    /// Shows its gauges, and adds what is new of its traffic, and of its account
+    /// if that was `booked` on, to those of all.
     #[inline]
-    pub fn show_news(&mut self, counters: &AccountCounters, account: &mut Account) {
+    pub fn show_news(&mut self, counters: &AccountCounters, booked: Option<&Account>) {
         self.news = false;
-        account.signals = self.traffic.signals;
-        account.requests = self.traffic.requests;
-        account.completions = self.traffic.completions;
-        add_news(counters, account, &mut self.shown);
+        add_traffic(counters, &self.traffic, &mut self.shown.1);
+        if let Some(account) = booked {
+            add_booked(counters, account, &mut self.shown.0);
+        }
         self.gauges.0.set(u64::from(self.sockets.used()));
         self.gauges.1.set(u64::from(self.tokens.unanswered()));
     }

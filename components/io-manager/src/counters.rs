@@ -6,12 +6,25 @@
 use monitor_api::{Counter, CounterPage};
 use socket_api::{Account, Status, Technique};
 
-use zerocopy::{transmute_mut, transmute_ref};
+use zerocopy::{FromBytes, Immutable, IntoBytes, transmute_mut, transmute_ref};
 
 use crate::assembly::Refused;
 
 /// Numbers in an account.
 const NUMBERS: usize = size_of::<Account>() / size_of::<u64>();
+
+/// Those of them that data passing books.
+const BOOKED: usize = NUMBERS - size_of::<Traffic>() / size_of::<u64>();
+
+/// What is counted here for a client's [`Account`], beside what data passing
+/// books on it.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct Traffic {
+    pub signals: u64,
+    pub requests: u64,
+    pub completions: u64,
+}
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $make:ident $name:literal,)*) => {
@@ -217,9 +230,9 @@ impl Counters {
         }
     }
 
-    /// The counters that clients' accounts sum up to, in the order of the fields
-    /// of an [`Account`].
+    /// The counters that clients' accounts and traffic sum up to.
     pub(crate) const fn of_accounts(&self) -> AccountCounters {
+        // In the order of the fields of an `Account`; its last are `Traffic`.
         [
             self.copied_in,
             self.copied_out,
@@ -244,12 +257,30 @@ impl Counters {
 /// A counter for each number in an account.
 pub(crate) type AccountCounters = [Counter; NUMBERS];
 
-/// Adds what has come to an account since it was as `shown`, which it is then.
-#[inline]
-pub(crate) fn add_news(counters: &AccountCounters, account: &Account, shown: &mut Account) {
+/// Adds what was booked on an account since it was as `shown`, which it is then.
+/// Out of line, since a turn in which nothing was booked does not come here.
+#[inline(never)]
+pub(crate) fn add_booked(counters: &AccountCounters, account: &Account, shown: &mut Account) {
     let account: &[u64; NUMBERS] = transmute_ref!(account);
     let shown: &mut [u64; NUMBERS] = transmute_mut!(shown);
-    for ((counter, now), shown) in counters.iter().zip(account).zip(shown) {
+    add_news(
+        &counters[..BOOKED],
+        &account[..BOOKED],
+        &mut shown[..BOOKED],
+    );
+}
+
+/// As [`add_booked`], of traffic.
+#[inline]
+pub(crate) fn add_traffic(counters: &AccountCounters, traffic: &Traffic, shown: &mut Traffic) {
+    let traffic: &[u64; NUMBERS - BOOKED] = transmute_ref!(traffic);
+    let shown: &mut [u64; NUMBERS - BOOKED] = transmute_mut!(shown);
+    add_news(&counters[BOOKED..], traffic, shown);
+}
+
+#[inline(always)]
+fn add_news(counters: &[Counter], now: &[u64], shown: &mut [u64]) {
+    for ((counter, now), shown) in counters.iter().zip(now).zip(shown) {
         if *now != *shown {
             counter.add(now.wrapping_sub(*shown));
             *shown = *now;

@@ -312,8 +312,8 @@ impl<M: Machine> Desk<'_, M> {
 }
 
 /// What a client's data passing has cost so far.
-fn account<M: Machine>(memory: &mut Memory<M>, client: &Client, index: usize) -> Account {
-    let account = memory.account(index as u16).map(|a| *a);
+fn account<M: Machine>(memory: &Memory<M>, client: &Client, index: usize) -> Account {
+    let account = memory.account(index as u16).copied();
     Account {
         signals: client.traffic.signals,
         requests: client.traffic.requests,

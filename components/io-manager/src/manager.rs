@@ -267,9 +267,9 @@ impl<M: Machine> Manager<M> {
         for (index, client) in self.core.clients.iter_mut().enumerate() {
             if let Some(client) = client
                 && client.news
-                && let Some(account) = self.core.memory.account(index as u16)
             {
-                client.show_news(&self.accounts, account);
+                let booked = self.core.memory.account_with_news(index as u16);
+                client.show_news(&self.accounts, booked);
             }
         }
         let counters = &self.core.counters;

@@ -421,7 +421,13 @@ impl Nic {
 
     /// Hands the waiting frames to the driver, as far as there is room, each
     /// with all its entries; false if the driver broke the ring.
+    #[inline]
     pub fn flush(&mut self) -> bool {
+        self.backlog.is_empty() || self.flush_backlog()
+    }
+
+    #[inline(never)]
+    fn flush_backlog(&mut self) -> bool {
         use nic_api::frame_flags::MORE;
         while !self.backlog.is_empty() {
             let more = self.backlog.iter().position(|e| e.flags & MORE == 0);

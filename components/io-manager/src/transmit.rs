@@ -133,9 +133,8 @@ impl<M: Machine> Core<M> {
     #[cold]
     fn count_copied(&mut self, client: u16, assembly: &mut Assembly) {
         let copied = core::mem::take(&mut assembly.copied);
-        if let Some(account) = self.memory.account(client) {
-            account.copied_out += u64::from(copied);
-        }
+        self.memory
+            .book(client, |account| account.copied_out += u64::from(copied));
     }
 
     /// Hands the frame over that has all its parts.

@@ -314,7 +314,7 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// it was, and the caller should cut the peer off.
     #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
-        if self.head == self.tail && !self.refresh()? {
+        if !self.has_next()? {
             return Ok(None);
         }
         let mut entry = T::new_zeroed();
@@ -329,11 +329,18 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
     /// As [`Consumer::pop`].
     #[inline(always)]
     pub fn pop_into(&mut self, entry: &mut T) -> Result<bool, RingError> {
-        if self.head == self.tail && !self.refresh()? {
+        if !self.has_next()? {
             return Ok(false);
         }
         self.take(entry);
         Ok(true)
+    }
+
+    /// Whether there is an entry to take. Each batch ends with finding none, for
+    /// which a glance is enough.
+    #[inline(always)]
+    fn has_next(&mut self) -> Result<bool, RingError> {
+        Ok(self.head != self.tail || (!self.looks_empty() && self.refresh()?))
     }
 
     /// Takes the next entry, which there is.

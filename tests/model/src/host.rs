@@ -237,7 +237,7 @@ impl Host {
     /// requests.
     pub fn account(&mut self, client: u16) -> Account {
         let account = self.manager.memory().account(client);
-        account.map(|a| *a).unwrap_or_default()
+        account.copied().unwrap_or_default()
     }
 
     /// Whether payload is passed by value.

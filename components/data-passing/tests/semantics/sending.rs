@@ -48,6 +48,22 @@ fn a_write_to_a_page_being_sent_copies_it_once() {
 }
 
 #[test]
+fn what_is_booked_on_an_account_is_news_once() {
+    let client = 1;
+    let mut bench = Bench::new(client, SMALL);
+    assert_eq!(bench.memory().account_with_news(client), None);
+    let extent = bench.extent(0, pages(2));
+    let output = bench.output(extent, Semantics::EmulatedCopy, Technique::Tcow, false);
+    let news = bench.memory().account_with_news(client).copied();
+    assert_eq!(news, Some(bench.account()), "two pages are protected");
+    assert_eq!(bench.memory().account_with_news(client), None);
+    assert_eq!(bench.store(extent, b"new"), [Fault::Resolved]);
+    let news = bench.memory().account_with_news(client);
+    assert_eq!(news.map(|account| account.faults_copied), Some(1));
+    bench.memory().end_output(output.expect("legal"));
+}
+
+#[test]
 fn a_write_after_the_end_restores_access() {
     let mut bench = Bench::new(1, SMALL);
     let extent = bench.extent(0, pages(2));
