@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::record::Placement;
 
 /// Copies of payload bytes, wherever they are made.
-const COPIED: [&str; 9] = [
+const COPIED: [&str; 13] = [
     "io.copied.in",
     "io.copied.out",
     "io.copied.tail",
@@ -24,6 +24,10 @@ const COPIED: [&str; 9] = [
     "io.copied.reverse",
     "io.copied.apart",
     "net.bytes_copied",
+    "net.copied_frame_to_socket",
+    "net.copied_socket_to_message",
+    "net.copied_message_to_socket",
+    "net.copied_socket_to_frame",
     "bench.ioipc.copied.in",
     "bench.ioipc.copied.out",
 ];
