@@ -150,10 +150,10 @@ fn datagrams_in_fragments_are_bounded_for_who_does_not_read() {
         w.env.to_server.extend(parts);
         w.step(100);
     }
-    // 128 KiB of datagrams, each in 14 packets.
-    assert_eq!(w.count(Counter::PacketsHeld), 6 * 14);
-    assert_eq!(w.count(Counter::DropReceiveQueue), 34);
-    for _ in 0..6 {
+    // 208 KiB of datagrams, each in 14 packets.
+    assert_eq!(w.count(Counter::PacketsHeld), 10 * 14);
+    assert_eq!(w.count(Counter::DropReceiveQueue), 30);
+    for _ in 0..10 {
         assert_eq!(w.call(World::recv(0, 0, 20_000)).len, 20_000);
         assert!(w.region()[..20_000] == data[..]);
     }
