@@ -22,13 +22,11 @@ use crate::bench::profile::Profiling;
 /// known, windows open.
 const FIRST: u64 = 3;
 /// How long no instruction may be executed before the next burst, and before a
-/// run begins or has ended.
+/// run begins or has ended: shorter than the kernel's timer tick of 2 ms.
 const CALM: Duration = Duration::from_micros(100);
-const STILL: Duration = Duration::from_millis(3);
+const STILL: Duration = Duration::from_millis(1);
 /// How long to wait for that, at most: something else may be going on.
 const MOST: Duration = Duration::from_secs(1);
-/// How often to look.
-const LOOK: Duration = Duration::from_micros(20);
 
 /// What instructions are counted with.
 pub(super) struct Meter {
@@ -186,7 +184,9 @@ fn wait_for(counter: &mut Counter, calm: Duration) -> Result<Counts, BenchError>
     let start = Instant::now();
     let (mut counts, mut since) = (counter.read().map_err(BenchError::Counter)?, start);
     while since.elapsed() < calm && start.elapsed() < MOST {
-        std::thread::sleep(LOOK);
+        // Not asleep: on a host with nothing else to do that may take longer than
+        // the guest's timer tick, of which each look would then see one.
+        std::thread::yield_now();
         let now = counter.read().map_err(BenchError::Counter)?;
         if now != counts {
             (counts, since) = (now, Instant::now());
