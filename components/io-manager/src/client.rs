@@ -124,8 +124,8 @@ impl Client {
         if let Some(request) = self.tokens.get(index)
             && !core::mem::replace(&mut request.delayed, true)
         {
-            let socket = request.socket;
-            self.sockets.hold_up(socket);
+            let (socket, stuck) = (request.socket, request.is_stuck());
+            self.sockets.hold_up(socket, stuck);
         }
     }
 

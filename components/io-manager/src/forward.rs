@@ -206,7 +206,9 @@ impl<M: Machine> Desk<'_, M> {
         let vacancy = client.tokens.vacancy();
         let vacancy = vacancy.ok_or(Refusal::quota(quota::REQUESTS))?;
         let noted = &mut *vacancy.request;
-        noted.note(op, request, (route.socket, route.new_socket));
+        let of_stream = !client.sockets.is_datagram(route.socket);
+        let named = (route.socket, route.new_socket);
+        noted.note(op, request, named, of_stream);
         noted.target = target;
         let (sockets, asked) = (&client.sockets, (own, &*request));
         let summed =

@@ -234,8 +234,8 @@ impl<M: Machine> Manager<M> {
             anything |= client.completions.is_asked_for_anything();
             stalled |= client.stalled;
             if client.standing == Standing::Served {
-                // Its `Close` may wait for frames of which nobody else is told.
-                stalled |= client.sockets.holds_close();
+                // It may wait for frames of which nobody else is told.
+                stalled |= client.sockets.waits_for_device();
                 // A client without room is looked at when it signals again.
                 idle &= client.requests.arm().unwrap_or(false) || client.stalled;
             }

@@ -317,7 +317,7 @@ fn end_at_server(
     }
     let now = request.in_flight == 0 || !request.open || !nic_alive;
     if !now && !core::mem::replace(&mut request.delayed, true) {
-        sockets.hold_up(request.socket);
+        sockets.hold_up(request.socket, request.is_stuck());
     }
     now
 }
@@ -368,7 +368,7 @@ fn conclude_send<M: Machine>(
         memory.empty_output(output);
     }
     let quiet = request.quiet && ok;
-    let (delayed, socket) = (request.delayed, request.socket);
+    let (delayed, socket, stuck) = (request.delayed, request.socket, request.is_stuck());
     let completion = request.completion();
     client.queued_bytes = client.queued_bytes.saturating_sub(request.len);
     client.tokens.forget(index);
@@ -379,7 +379,7 @@ fn conclude_send<M: Machine>(
         false => client.completions.push(&completion),
     };
     let close = match delayed {
-        true => client.sockets.let_on(socket),
+        true => client.sockets.let_on(socket, stuck),
         false => None,
     };
     match (pushed, close) {

@@ -115,12 +115,13 @@ impl<M: Machine> Core<M> {
         let quiet = request.quiet;
         let delayed = core::mem::take(&mut request.delayed);
         let (op, socket, len) = (request.op, request.socket, request.len);
+        let stuck = request.is_stuck();
         if op == Op::Send {
             client.queued_bytes = client.queued_bytes.saturating_sub(len);
         }
         self.give(number, &completion, quiet);
         if delayed {
-            self.let_on(number, socket);
+            self.let_on(number, socket, stuck);
         }
     }
 
@@ -140,11 +141,11 @@ impl<M: Machine> Core<M> {
 
     /// One request of a socket less that a device holds up; the last one lets
     /// the `Close` on.
-    pub(crate) fn let_on(&mut self, number: usize, socket: u16) {
+    pub(crate) fn let_on(&mut self, number: usize, socket: u16, stuck: bool) {
         let Some(client) = client_at(&mut self.clients, number) else {
             return;
         };
-        if let Some(close) = client.sockets.let_on(socket) {
+        if let Some(close) = client.sockets.let_on(socket, stuck) {
             self.finish_close(number, socket, close);
         }
     }
@@ -248,6 +249,7 @@ impl<M: Machine> Core<M> {
             return;
         };
         let (steered, delayed, socket) = (request.steered, request.delayed, request.socket);
+        let stuck = request.is_stuck();
         if steered != NOT_STEERED {
             self.move_apart(nic, steered);
         }
@@ -258,7 +260,7 @@ impl<M: Machine> Core<M> {
         self.end_data(data);
         self.give(number, completion, false);
         if delayed {
-            self.let_on(number, socket);
+            self.let_on(number, socket, stuck);
         }
     }
 

@@ -54,6 +54,9 @@ pub(crate) struct Sockets {
     used: u16,
     /// `Close`s that wait for devices.
     held: u16,
+    /// Requests that only a device holds up, of which no frame told it to say when
+    /// it is done.
+    stuck: u16,
 }
 
 impl Sockets {
@@ -78,6 +81,7 @@ impl Sockets {
             free: NO_SOCKET,
             used: 0,
             held: 0,
+            stuck: 0,
         };
         for index in (0..count).rev() {
             this.slots[index as usize].next_free = this.free;
@@ -226,9 +230,11 @@ impl Sockets {
         }
     }
 
-    /// One more request that only a device holds up.
+    /// One more request that only a device holds up, which is `stuck` if no frame
+    /// told that to say when it is done.
     #[inline(always)]
-    pub fn hold_up(&mut self, index: u16) {
+    pub fn hold_up(&mut self, index: u16, stuck: bool) {
+        self.stuck += u16::from(stuck);
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.waiting += 1;
         }
@@ -237,7 +243,8 @@ impl Sockets {
     /// One request less that a device holds up; the token slot of the `Close`
     /// that nothing holds up any more.
     #[inline(always)]
-    pub fn let_on(&mut self, index: u16) -> Option<u16> {
+    pub fn let_on(&mut self, index: u16, stuck: bool) -> Option<u16> {
+        self.stuck = self.stuck.saturating_sub(u16::from(stuck));
         let slot = self.slots.get_mut(index as usize)?;
         slot.waiting = slot.waiting.saturating_sub(1);
         if slot.waiting != 0 {
@@ -248,10 +255,10 @@ impl Sockets {
         (close != NO_SOCKET).then_some(close)
     }
 
-    /// Whether a `Close` waits for a device to let go.
+    /// Whether somebody waits for a device to let go that was not told to say so.
     #[inline]
-    pub const fn holds_close(&self) -> bool {
-        self.held != 0
+    pub const fn waits_for_device(&self) -> bool {
+        self.held != 0 || self.stuck != 0
     }
 
     /// Keeps the `Close` in a token slot until devices have let go; false if

@@ -107,6 +107,8 @@ pub(crate) struct Outstanding {
     pub stage: Stage,
     /// The client needs no waking for success.
     pub quiet: bool,
+    /// It is of a stream's socket.
+    pub of_stream: bool,
     /// The client could change the bytes of the `Send` once it is told.
     pub open: bool,
     /// The server may keep the bytes after its completion.
@@ -152,6 +154,7 @@ impl Outstanding {
             op,
             stage: Stage::Waiting,
             quiet: false,
+            of_stream: false,
             open: false,
             may_hold: false,
             posted: false,
@@ -171,7 +174,13 @@ impl Outstanding {
     /// Notes a request of the client's in a free slot, without its bytes; the
     /// rest of the slot is as it was left.
     #[inline(always)]
-    pub fn note(&mut self, op: Op, request: &Request, (socket, new_socket): (u16, u16)) {
+    pub fn note(
+        &mut self,
+        op: Op,
+        request: &Request,
+        (socket, new_socket): (u16, u16),
+        of_stream: bool,
+    ) {
         self.user_data = request.user_data;
         self.handle = request.socket;
         self.len = request.extent.len;
@@ -179,17 +188,27 @@ impl Outstanding {
         (self.in_flight, self.steered) = (0, NOT_STEERED);
         (self.op, self.stage) = (op, Stage::Waiting);
         self.quiet = request.flags & flags::QUIET != 0;
+        self.of_stream = of_stream;
         (self.open, self.may_hold, self.posted) = (false, false, false);
         (self.ended, self.delayed, self.failed) = (false, false, None);
         (self.queued, self.repost, self.target) = (false, false, 0);
     }
 
-    /// Whether the client waits for the device to let go of its bytes. Of a `Send`
-    /// that becomes a `Recv` nobody hears before something arrives, and with that
-    /// comes the news.
+    /// Whether the client waits for the device to let go of its bytes. Not for a
+    /// `Send` of whose success it does not ask to be told; nor for one that becomes
+    /// a `Recv`, of which nobody hears before something arrives, and with that comes
+    /// the news; nor for a stream's, which ends with an acknowledgement, that has to
+    /// arrive too.
     #[inline(always)]
     pub const fn is_waited_for(&self) -> bool {
-        self.open && !self.repost
+        self.open && !self.quiet && !self.repost && !self.of_stream
+    }
+
+    /// Whether, since only a device holds it up, the client waits for that after
+    /// all: for a stream's `Send` that no acknowledgement ended.
+    #[inline(always)]
+    pub const fn is_stuck(&self) -> bool {
+        self.of_stream && !self.quiet
     }
 
     /// Whether it is a `Send` that is over, well, and is to become a `Recv`.
