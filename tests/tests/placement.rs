@@ -103,14 +103,25 @@ fn a_server_from_outside_runs_in_either_placement() {
     }
 }
 
+/// A server that gives up says so under its own name, and the manager answers for
+/// it from then on.
+#[test]
+fn a_server_that_gives_up_is_dead() {
+    let booted = stand_in("failure", Placement::User);
+    let said = booted.line("gives up as it was told to");
+    assert!(said.contains("ERROR net]"), "{said}");
+    let _end = booted.line("FAULT component=net thread=main kind=invalid-instruction");
+    let _told = booted.line("io] server 0 died");
+}
+
 /// A guest that gives up says so under its own name, and is given no more turns;
-/// its host and the other guest go on.
+/// its host answers for it from then on, and goes on with the other guest.
 #[test]
 fn a_guest_that_gives_up_takes_nobody_with_it() {
     let mut booted = stand_in("failure", Placement::Kernel);
     let said = booted.line("gives up as it was told to");
     assert!(said.contains("ERROR net]"), "{said}");
-    let _driver = booted.line("nic] ");
+    let _told = booted.line("io] server 0 died");
     let numbers = booted.numbers("resources");
     assert_eq!(numbers["root.components_running"], 6);
     assert_eq!(booted.numbers("counters")["net.turns"], 10);

@@ -4,8 +4,8 @@
 //! nobody wakes them; and that thread has faults of clients to resolve, which
 //! must not wait for ever. Invariant: the thread sleeps only when all of them
 //! have looked since the last turn of anybody, and nobody found anything; and
-//! after [`BUDGET`] turns at most it looks for faults and deaths, whatever there
-//! is to do.
+//! after [`BUDGET`] turns at most, and after one in which a guest has ended, it
+//! looks for faults and deaths, whatever there is to do.
 //!
 //! All that guests say to each other goes through the manager. So that looks
 //! after each turn of a guest, each guest looks after a turn of the manager
@@ -47,6 +47,9 @@ pub trait Guest: Resident {
 
     /// The thread sleeps next.
     fn settle(&mut self);
+
+    /// Whether it has given up. It takes no more turns then.
+    fn has_ended(&self) -> bool;
 }
 
 /// What the thread does next.
@@ -127,6 +130,11 @@ impl<G: Guest> Domain<G> {
         }
     }
 
+    /// The guests.
+    pub fn guests(&self) -> impl Iterator<Item = &G> {
+        self.guests.iter().map(|(guest, _)| guest)
+    }
+
     /// The manager has been told something otherwise.
     pub fn told(&mut self) {
         self.manager.more = true;
@@ -188,6 +196,9 @@ impl<G: Guest> Domain<G> {
         let needed = due.is_due() || !guest.arm();
         if needed {
             due.give(guest);
+            if guest.has_ended() {
+                self.taken = BUDGET;
+            }
         } else {
             self.quiet += 1;
         }

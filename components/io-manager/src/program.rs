@@ -92,6 +92,8 @@ impl Host for Lead {
 /// A server or driver in this thread.
 struct Lodger {
     guest: server::Guest,
+    /// Its number among the system's components.
+    number: u16,
     hears: u64,
 }
 
@@ -116,6 +118,11 @@ impl Guest for Lodger {
     #[inline]
     fn settle(&mut self) {
         self.guest.settle();
+    }
+
+    #[inline]
+    fn has_ended(&self) -> bool {
+        self.guest.has_ended()
     }
 }
 
@@ -147,6 +154,7 @@ fn start(
     let lead = lead(component)?;
     let lodger = |(component, start): (&'static Component, &Start)| Lodger {
         hears: component.hears(),
+        number: component.index(),
         guest: start(component),
     };
     let guests = component.guests().zip(guests).map(lodger).collect();
@@ -296,20 +304,20 @@ fn client_configs(links: &[Link], holdings: &[Vec<HoldingConfig>]) -> Option<Vec
 }
 
 fn serve(component: &'static Component, mut lead: Lead, mut domain: Domain<Lodger>) -> ! {
-    bury(&mut lead);
+    bury(&mut lead, &domain);
     loop {
         let event = match domain.step(&mut lead) {
             Next::Work => continue,
             Next::Sleep => Some(component.recv()),
             Next::Look => {
-                bury(&mut lead);
+                bury(&mut lead, &domain);
                 component.try_recv()
             }
         };
         match event {
             Some(Event::Signals(badge)) => {
                 if badge & lead.parties.states_badge != 0 {
-                    bury(&mut lead);
+                    bury(&mut lead, &domain);
                 }
                 domain.signalled(badge);
             }
@@ -336,13 +344,16 @@ fn resolve(component: &Component, manager: &mut Manager<Sel4>, fault: &Fault) {
     }
 }
 
-/// Tells the manager who is dead.
-fn bury(lead: &mut Lead) {
+/// Tells the manager who is dead, or has given up in this thread.
+fn bury(lead: &mut Lead, domain: &Domain<Lodger>) {
     let Lead { manager, parties } = lead;
-    let Some(states) = &parties.states else {
-        return;
+    let states = parties.states.as_ref();
+    let dead = |link: &Link| {
+        let is_peer = |guest: &Lodger| guest.number == link.peer_index;
+        let mut ended = domain.guests().filter(|guest| guest.has_ended());
+        ended.any(is_peer)
+            || states.is_some_and(|s| lifecycle::read(s, link.peer_index) == Ok(State::Dead))
     };
-    let dead = |link: &Link| lifecycle::read(states, link.peer_index) == Ok(State::Dead);
     for (index, link) in parties.clients.iter().enumerate() {
         if dead(link) {
             manager.client_died(index);

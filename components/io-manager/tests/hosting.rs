@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use io_manager::hosting::{BUDGET, Domain, Guest, Host, Next, Resident};
@@ -25,6 +25,8 @@ struct World {
     done: u32,
     /// The manager's wish that no ring shows.
     wish: bool,
+    /// The turn, counted from 1, in which a guest gives up.
+    last_turn: BTreeMap<usize, u32>,
 }
 
 type Shared = Rc<RefCell<World>>;
@@ -101,6 +103,11 @@ impl Guest for Lodger {
 
     fn settle(&mut self) {
         *self.settled.borrow_mut() += 1;
+    }
+
+    fn has_ended(&self) -> bool {
+        let last = self.world.borrow().last_turn.get(&self.index).copied();
+        last.is_some_and(|last| *self.turns.borrow() >= last)
     }
 }
 
@@ -252,4 +259,19 @@ fn a_wish_wakes_the_guests() {
     setup.run();
     setup.world.borrow_mut().wish = true;
     assert_eq!(setup.run(), 2);
+}
+
+/// After the turn in which a guest gives up, deaths are looked for at once, and
+/// it is known which guest it was.
+#[test]
+fn who_gives_up_is_looked_for_at_once() {
+    let mut setup = setup(2, false);
+    setup.run();
+    setup.world.borrow_mut().last_turn.insert(1, 2);
+    setup.world.borrow_mut().outside[1].push_back((0, 0));
+    setup.domain.signalled(1 << 1);
+    assert_eq!(setup.domain.step(&mut setup.manager), Next::Look);
+    let ended: Vec<_> = setup.domain.guests().map(Guest::has_ended).collect();
+    assert_eq!(ended, [false, true]);
+    setup.run();
 }

@@ -34,7 +34,8 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
     stop()
 }
 
-fn stop() -> ! {
+/// Ends this component: its peers are told.
+pub(crate) fn stop() -> ! {
     // SAFETY: an invalid instruction; the kernel reports it as a fault and
     // never resumes this thread.
     unsafe { core::arch::asm!("ud2", options(noreturn, nomem, nostack)) }

@@ -13,7 +13,7 @@ use core::fmt;
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
-use crate::Component;
+use crate::{Component, entry};
 #[cfg(feature = "alloc")]
 use crate::{heap, logging};
 
@@ -49,7 +49,8 @@ pub trait Server: Sized + 'static {
 }
 
 /// Runs a server as a component: its whole program. With the feature `alloc`
-/// and a heap, the allocator has it before the server is made.
+/// and a heap, the allocator has it before the server is made. A server that
+/// fails ends as one that panics does, so that nobody waits for it.
 pub fn run<S: Server>(component: &'static Component) -> ! {
     // Who needs a heap and has none says so itself.
     #[cfg(feature = "alloc")]
@@ -59,9 +60,7 @@ pub fn run<S: Server>(component: &'static Component) -> ! {
         Ok(server) => log::error!("{}", serve(component, server)),
         Err(failure) => log::error!("{failure}"),
     }
-    loop {
-        component.wait();
-    }
+    entry::stop()
 }
 
 /// [`Server::new`], whose stack is free again afterwards.
@@ -94,7 +93,7 @@ macro_rules! serve {
 }
 
 /// A server in another component's thread. One that failed has nothing to do
-/// any more.
+/// any more, and its host is to tell others.
 #[cfg(feature = "alloc")]
 pub struct Guest {
     component: &'static Component,
@@ -159,6 +158,13 @@ impl Guest {
             self.server = None;
             idle
         })
+    }
+
+    /// Whether it failed.
+    #[inline]
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.server.is_none()
     }
 
     /// [`Server::turn`]; false once it failed.
