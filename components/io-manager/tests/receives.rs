@@ -76,6 +76,26 @@ fn answer(receives: &Receives, packet: &Packet, len: u32) -> Completion {
     }
 }
 
+/// A server that has nothing for a receive need not wake for it; one that has
+/// asks for it.
+#[test]
+fn receives_wake_who_asked_for_anything() {
+    let mut parties = Parties::one();
+    let (handle, _) = bound(&mut parties, 0);
+    for (name, asks) in [(1, false), (2, true)] {
+        parties.rung.servers.clear();
+        let to = &mut parties.servers[0].to;
+        let rests = match asks {
+            true => to.arm_for_anything(),
+            false => to.arm(),
+        };
+        assert_eq!(rests, Ok(true));
+        parties.submit(0, recv(handle, name, 100));
+        assert_eq!(parties.rung.servers.is_empty(), !asks);
+        assert_eq!(told(&mut parties).count, 1);
+    }
+}
+
 #[test]
 fn receives_are_told_of_together_and_filled_in_order() {
     let mut parties = Parties::new(2, 1, QUOTA);

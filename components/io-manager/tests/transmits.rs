@@ -78,6 +78,77 @@ fn bytes_by_reference_hold_the_client_up_until_they_are_sent() {
     parties.assert_settled();
 }
 
+/// Parties of whom nobody asks for quiet entries: a ring begins with its consumer
+/// taken to sleep.
+fn awake() -> Parties {
+    let mut parties = Parties::one();
+    parties.clients[0].completions.disarm();
+    parties.servers[0].slots_done.disarm();
+    parties.run();
+    parties
+}
+
+/// The flags of the frame that the driver has.
+fn flags_of_frame(parties: &Parties) -> u16 {
+    assert_eq!(parties.drivers[0].frames.len(), 1);
+    parties.drivers[0].frames[0].first.flags
+}
+
+#[test]
+fn who_does_not_ask_is_not_told_of_the_device_until_somebody_does() {
+    let mut parties = awake();
+    parties.store(0, DATA, &pattern(500));
+    let quiet = Request {
+        flags: flags::QUIET | flags::BLOCKED,
+        ..of(DATA, 500)
+    };
+    let request = sending(&mut parties, 0, SocketKind::Udp, quiet);
+    transmit(&mut parties, &[part(&request, 0, 500)]);
+    parties.complete(0, request.complete(Status::Ok));
+    assert_eq!(flags_of_frame(&parties) & frame_flags::WAITED_FOR, 0);
+    assert!(!parties.drivers[0].done.is_asked_for_anything());
+    // Its client needs the buffer now.
+    parties.rung.drivers.clear();
+    assert!(parties.clients[0].completions.arm_for_anything().unwrap());
+    parties.run();
+    assert!(parties.drivers[0].done.is_asked_for_anything());
+    assert_eq!(parties.rung.drivers, [0]);
+    parties.drain();
+    parties.run();
+    assert_eq!(parties.answer(0).status, Status::Ok as u16);
+    parties.assert_settled();
+}
+
+#[test]
+fn a_streams_send_waits_for_the_device_only_if_nothing_acknowledged_it() {
+    for status in [Status::Ok, Status::ConnectionReset] {
+        let mut parties = awake();
+        parties.store(0, DATA, &pattern(20_000));
+        let request = sending(&mut parties, 0, SocketKind::Tcp, blocked(DATA, 20_000));
+        transmit(&mut parties, &[part(&request, 0, 1400)]);
+        assert_eq!(flags_of_frame(&parties) & frame_flags::WAITED_FOR, 0);
+        if status == Status::Ok {
+            // What acknowledges it comes after the news.
+            parties.drain();
+        }
+        assert!(!parties.drivers[0].done.is_asked_for_anything());
+        parties.rung.drivers.clear();
+        parties.complete(0, request.complete(status));
+        if status == Status::ConnectionReset {
+            assert_eq!(parties.answered(0), None, "the device reads on");
+            assert!(parties.drivers[0].done.is_asked_for_anything());
+            assert_eq!(parties.rung.drivers, [0]);
+            parties.drain();
+            parties.run();
+        }
+        assert_eq!(parties.answer(0).status, status as u16);
+        // Nobody waits any more.
+        parties.run();
+        assert!(!parties.drivers[0].done.is_asked_for_anything());
+        parties.assert_settled();
+    }
+}
+
 #[test]
 fn neighbours_in_memory_are_one_piece() {
     let mut parties = Parties::one();

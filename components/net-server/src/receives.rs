@@ -3,8 +3,8 @@
 //! Problem: of a receive that waits the server need only know that it does.
 //! Invariant: of each socket it is known how many wait; one is answered by the
 //! token that stands for the oldest, and then is one less. Receives that came
-//! as requests of their own came before, and go first. Whoever has something for
-//! one asks to be woken, should the manager tell quietly ([`Wakeup::hungry`]).
+//! as requests of their own came before, and go first. The manager tells of them
+//! quietly: who has something for one asks to be woken ([`Wakeup::hungry`]).
 //!
 //! [`Wakeup::hungry`]: crate::Wakeup::hungry
 
