@@ -241,7 +241,9 @@ impl MeasurePlacement {
         }
         let checks = placement::ratios::checks(record);
         checks.iter().for_each(|check| println!("{check}"));
-        let missed = checks.is_empty() || checks.iter().any(|check| !check.is_met());
+        let told = placement::ratios::Limit::Told;
+        let missed = checks.iter().all(|check| check.limit == told)
+            || checks.iter().any(|check| !check.is_met());
         Ok(u8::from(self.strict && missed))
     }
 }

@@ -23,7 +23,7 @@ use ioipc::Settings;
 use ioipc::net::{TcpListener, UdpSocket};
 
 use failure::Result;
-use order::{Carrier, Order};
+use order::{Carrier, Interface, Order};
 use reply::Reply;
 
 component_runtime::entry!(main);
@@ -79,18 +79,18 @@ fn obey(
         Carrier::Datagrams => {
             let socket = UdpSocket::bind(any(LOADS))?;
             orders.send_to(b"ready", from)?;
-            match order.passing {
-                None => calls::datagrams(&socket, order),
-                Some(passing) => queued::datagrams(&socket, order, passing),
+            match order.interface {
+                Interface::Calls => calls::datagrams(&socket, order),
+                Interface::Queue(passing) => queued::datagrams(&socket, order, passing),
             }
         }
         Carrier::Stream => {
             orders.send_to(b"ready", from)?;
             let (stream, _) = listener.accept()?;
             stream.set_nodelay(true)?;
-            match order.passing {
-                None => calls::stream(&stream, order),
-                Some(passing) => queued::stream(&stream, order, passing),
+            match order.interface {
+                Interface::Calls => calls::stream(&stream, order),
+                Interface::Queue(passing) => queued::stream(&stream, order, passing),
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What load is to be served.
 //!
-//! `CARRIER WAY SEMANTICS BYTES COUNT`: `udp` or `tcp`; `in`, `out` or `echo`;
-//! the semantics by number, 0 for plain socket calls; bytes of an operation; and
-//! operations of a burst.
+//! `CARRIER WAY INTERFACE BYTES COUNT`: `udp` or `tcp`; `in`, `out` or `echo`;
+//! `calls` for plain socket calls, `queue` for asynchronous operations, or these
+//! with semantics, by number; bytes of an operation; and operations of a burst.
 
 use ioipc::Passing;
 
@@ -26,6 +26,15 @@ pub enum Way {
     Echo,
 }
 
+/// How the application calls.
+#[derive(Clone, Copy, Debug)]
+pub enum Interface {
+    /// Plain socket calls.
+    Calls,
+    /// Asynchronous operations, with semantics if any are named.
+    Queue(Option<Passing>),
+}
+
 /// A load.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
@@ -33,8 +42,8 @@ pub struct Order {
     pub carrier: Carrier,
     /// Which way.
     pub way: Way,
-    /// How data is passed; none: by plain socket calls.
-    pub passing: Option<Passing>,
+    /// How the application calls.
+    pub interface: Interface,
     /// Bytes of an operation, up to [`MOST`].
     pub bytes: usize,
     /// Operations of a burst.
@@ -59,16 +68,17 @@ impl Order {
             "echo" => Way::Echo,
             _ => return None,
         };
-        let passing = match words.next()?.parse().ok()? {
-            0 => None,
-            word => Some(Passing::from_word(word)?),
+        let interface = match words.next()? {
+            "calls" => Interface::Calls,
+            "queue" => Interface::Queue(None),
+            word => Interface::Queue(Some(Passing::from_word(word.parse().ok()?)?)),
         };
         let mut number = || words.next()?.parse::<usize>().ok();
         let (bytes, count) = (number()?, number()?);
         (bytes <= MOST && bytes > 8 && count > 0).then_some(Self {
             carrier,
             way,
-            passing,
+            interface,
             bytes,
             count,
         })

@@ -1,5 +1,5 @@
-//! Loads served with asynchronous operations of named semantics, as many on
-//! their way as a burst has, in buffers of the library's.
+//! Loads served with asynchronous operations, of named semantics or none, as many
+//! on their way as a burst has, in buffers of the library's.
 //!
 //! Invariant: a buffer that comes back is used for the next operation. With
 //! emulated move a region that was sent comes back with what is received; the
@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 
 use ioipc::net::{TcpStream, UdpSocket};
 use ioipc::queue::{Done, Memory, Queue};
-use ioipc::{Buffer, ErrorKind, Passing, Pollable};
+use ioipc::{Buffer, ErrorKind, Passing, Pollable, Semantics};
 
 use crate::failure::{Failure, Result};
 use crate::order::{Order, Way};
@@ -31,7 +31,8 @@ const CONFIRMATION: u64 = 3;
 struct Load<'a, S: Pollable> {
     socket: &'a S,
     order: &'a Order,
-    passing: Passing,
+    /// None: what the library does unasked.
+    passing: Option<Passing>,
     queue: Queue<MOST>,
     /// Payload bytes received, and sent.
     received: u64,
@@ -39,7 +40,7 @@ struct Load<'a, S: Pollable> {
 }
 
 /// Serves datagrams until the peer ends it: the bytes received.
-pub fn datagrams(socket: &UdpSocket, order: &Order, passing: Passing) -> Result<u64> {
+pub fn datagrams(socket: &UdpSocket, order: &Order, passing: Option<Passing>) -> Result<u64> {
     let mut load = Load::new(socket, order, passing)?;
     load.receive_first(order.count)?;
     while let Some(done) = load.queue.wait(None)? {
@@ -52,7 +53,7 @@ pub fn datagrams(socket: &UdpSocket, order: &Order, passing: Passing) -> Result<
 }
 
 /// Serves a stream until the peer ends it: the bytes received.
-pub fn stream(stream: &TcpStream, order: &Order, passing: Passing) -> Result<u64> {
+pub fn stream(stream: &TcpStream, order: &Order, passing: Option<Passing>) -> Result<u64> {
     let mut load = Load::new(stream, order, passing)?;
     load.receive_first(order.count.min(STREAM_RECEIVES))?;
     let mut word = 0;
@@ -74,7 +75,7 @@ fn is_word(done: &Done) -> Result<Option<u64>> {
 }
 
 impl<'a, S: Pollable> Load<'a, S> {
-    fn new(socket: &'a S, order: &'a Order, passing: Passing) -> Result<Self> {
+    fn new(socket: &'a S, order: &'a Order, passing: Option<Passing>) -> Result<Self> {
         Ok(Self {
             socket,
             order,
@@ -104,14 +105,15 @@ impl<'a, S: Pollable> Load<'a, S> {
             return self.receive_new(RECEIVE);
         };
         let buffer = self.whole(buffer);
-        let passing = Some(self.passing);
-        let submitted = self.queue.receive(self.socket, buffer, passing, RECEIVE);
+        let submitted = self
+            .queue
+            .receive(self.socket, buffer, self.passing, RECEIVE);
         Ok(submitted.map(drop)?)
     }
 
     /// Has a word received: as payload is, where buffers only come back so.
     fn receive_word(&mut self, buffer: Option<Buffer>) -> Result<()> {
-        if self.passing.semantics.is_system_allocated() {
+        if self.gives_buffers_away() {
             return self.receive_new(WORD);
         }
         let mut buffer = match buffer {
@@ -124,9 +126,24 @@ impl<'a, S: Pollable> Load<'a, S> {
     }
 
     fn receive_new(&mut self, token: u64) -> Result<()> {
-        let (bytes, passing) = (self.order.bytes, self.passing);
-        let submitted = self.queue.receive_new(self.socket, bytes, passing, token);
-        Ok(submitted.map(drop)?)
+        let bytes = self.order.bytes;
+        match self.passing {
+            Some(passing) => {
+                let submitted = self.queue.receive_new(self.socket, bytes, passing, token);
+                Ok(submitted.map(drop)?)
+            }
+            None => {
+                let buffer = Buffer::alloc(bytes)?;
+                let submitted = self.queue.receive(self.socket, buffer, None, token);
+                Ok(submitted.map(drop)?)
+            }
+        }
+    }
+
+    /// Whether buffers only come back with what is received.
+    fn gives_buffers_away(&self) -> bool {
+        let named = self.passing.map(|passing| passing.semantics);
+        named.is_some_and(Semantics::is_system_allocated)
     }
 
     /// All bytes of an operation in a buffer that had one's.
@@ -137,7 +154,7 @@ impl<'a, S: Pollable> Load<'a, S> {
 
     fn send(&mut self, buffer: Buffer, to: Option<SocketAddr>) -> Result<()> {
         self.sent += buffer.len() as u64;
-        self.submit(buffer, to, Some(self.passing), SEND)
+        self.submit(buffer, to, self.passing, SEND)
     }
 
     fn submit(
@@ -225,7 +242,7 @@ impl<'a, S: Pollable> Load<'a, S> {
             return Ok(true);
         }
         let mut own = None;
-        match self.passing.semantics.is_system_allocated() {
+        match self.gives_buffers_away() {
             true => own = Some(self.whole(buffer)),
             false => self.receive_word(Some(buffer))?,
         }

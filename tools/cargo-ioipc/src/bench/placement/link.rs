@@ -6,6 +6,7 @@ use std::time::Duration;
 use frame_peer::lockstep::{Datagrams, Flow, Kind, Lockstep, Way};
 
 use super::case_name;
+use super::cases::MTU;
 use super::record::{Case, Passing, Pattern, Protocol};
 use super::tally::Numbers;
 use crate::bench::BenchError;
@@ -134,14 +135,24 @@ fn order(case: &Case) -> String {
         Pattern::Out => "out",
         Pattern::Echo => "echo",
     };
-    let semantics = semantics(case.passing).map_or(0, |semantics| semantics as u16);
+    let interface = match (semantics(case.passing), several_large(case)) {
+        (Some(semantics), _) => (semantics as u16).to_string(),
+        (None, true) => "queue".to_owned(),
+        (None, false) => "calls".to_owned(),
+    };
     format!(
-        "{carrier} {way} {semantics} {} {}",
+        "{carrier} {way} {interface} {} {}",
         case.bytes, case.outstanding
     )
 }
 
-/// What the application relies on; none where it calls and lets be done.
+/// Whether several operations are on their way of which a plain call would wait
+/// for each.
+fn several_large(case: &Case) -> bool {
+    case.outstanding > 1 && case.bytes > MTU
+}
+
+/// What the application relies on; none where it lets be done.
 fn semantics(passing: Passing) -> Option<socket_api::Semantics> {
     use socket_api::Semantics;
     match passing {

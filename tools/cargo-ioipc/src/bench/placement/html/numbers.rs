@@ -81,7 +81,8 @@ pub(super) fn demands(record: &Record) -> Markup {
     let how = html! {
         p {
             "What the project has set itself, and what was measured. Throughput is by instructions: what the kernel "
-            "placement takes for an operation over what the user placement takes."
+            "placement takes for an operation over what the user placement takes. It is demanded of bursts; a single "
+            "operation on an idle system wakes everybody for itself, and is told beside them."
         }
     };
     let body = html! {
@@ -98,16 +99,22 @@ pub(super) fn demands(record: &Record) -> Markup {
 }
 
 fn demand(check: &Check) -> Markup {
-    let (word, limit) = match check.limit {
-        Limit::AtLeast(limit) => ("at least", limit),
-        Limit::AtMost(limit) => ("at most", limit),
+    let limit = match check.limit {
+        Limit::AtLeast(limit) => format!("at least {}", number(limit)),
+        Limit::AtMost(limit) => format!("at most {}", number(limit)),
+        Limit::Told => "–".to_owned(),
+    };
+    let (class, verdict) = match (check.limit, check.is_met()) {
+        (Limit::Told, _) => ("", "not demanded"),
+        (_, true) => ("met", "met"),
+        (_, false) => ("missed", "missed"),
     };
     html! {
         tr {
             th scope="row" { (check.name) }
             td.number { b { (number(check.value)) } }
-            td.number { (word) " " (number(limit)) }
-            td { @if check.is_met() { span.met { "met" } } @else { span.missed { "missed" } } }
+            td.number { (limit) }
+            td { span class=(class) { (verdict) } }
         }
     }
 }
