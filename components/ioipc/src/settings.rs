@@ -20,6 +20,9 @@ pub struct Settings {
     pub stream_order: u16,
     /// The same at most.
     pub most_stream_order: u16,
+    /// log2 of the 2 KiB units of the largest slot that a write to a stream is
+    /// copied into: a request each.
+    pub most_send_order: u16,
     /// Accepts submitted ahead of time for each listener.
     pub accepts: u16,
     /// Bytes that one socket may have in sends on their way.
@@ -53,6 +56,7 @@ impl Settings {
         stream_receives: 2,
         stream_order: 1,
         most_stream_order: 3,
+        most_send_order: 5,
         accepts: 4,
         queued_bytes: 128 << 10,
         datagram_by_address: 4 << 10,

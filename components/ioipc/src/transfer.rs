@@ -184,17 +184,30 @@ impl Core {
             return Some(end);
         }
         let no_delay = self.send_flags(index);
-        let most = self.buffers.bytes(self.settings.most_stream_order);
         let mut done = 0;
         while done < all && self.may_send(index, 1) {
-            let room = self.send_room(index).min(most) as usize;
-            let len = room.min(all - done);
+            let room = self.send_room(index) as usize;
+            let len = self.slotful(room.min(all - done));
             match self.send_smaller(index, source, (done, len), no_delay) {
                 0 => break,
                 len => done += len,
             }
         }
         (done != 0).then_some(Ok(done))
+    }
+
+    /// How many of `len` bytes go into one slot: all, if they fill most of one.
+    fn slotful(&self, len: usize) -> usize {
+        let most = self.settings.most_send_order;
+        let order = self
+            .buffers
+            .order_for(len)
+            .map_or(most, |own| own.min(most));
+        let slot = self.buffers.bytes(order) as usize;
+        match order != 0 && len < slot / 4 * 3 {
+            true => slot / 2,
+            false => len.min(slot),
+        }
     }
 
     /// Sends `part` (offset and length), or as much of it as a slot can be had

@@ -117,6 +117,32 @@ fn a_burst_of_64_costs_few_signals() {
     assert!(signals < 2000, "{signals} signals");
 }
 
+/// A request each for what fills most of a slot of up to 64 KiB; what does not
+/// is cut, so that no more than a third of a slot is lost.
+#[test]
+fn writes_go_in_few_requests() {
+    for (bytes, requests) in [
+        (1, 1),
+        (3 << 10, 1),
+        (48 << 10, 1),
+        (60 << 10, 1),
+        (40 << 10, 2),
+    ] {
+        let world = World::one();
+        let stack = world.stacks[0];
+        let (a, b) = pair(stack);
+        let before = stack.counters().requests;
+        a.write_all(&vec![7; bytes]).unwrap();
+        assert_eq!(stack.counters().requests - before, requests, "{bytes}");
+        let mut read = 0;
+        while read < bytes {
+            read += b.read(&mut [0; 10_000]).unwrap();
+        }
+        drop((a, b));
+        world.settle(0);
+    }
+}
+
 #[test]
 fn a_stream_carries_every_byte_both_ways() {
     let world = World::one();
