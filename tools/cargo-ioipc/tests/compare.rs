@@ -88,7 +88,7 @@ fn worse_better_and_within_are_told_apart_and_nothing_is_left_out() {
     );
     let last = "TCP, echo, one at a time, packets of 9000 bytes, conventional";
     assert!(
-        text.contains(&format!("only in A  {last}, 16 KiB, user placement")),
+        text.contains(&format!("only in A  {last}, 60 KiB, user placement")),
         "{text}"
     );
     assert!(

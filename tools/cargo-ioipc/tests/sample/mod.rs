@@ -29,7 +29,7 @@ pub fn record() -> Record {
     for placement in [Placement::Kernel, Placement::User] {
         for passing in PASSINGS {
             for (protocol, pattern, mtu) in series() {
-                for (bytes, outstanding) in operations(protocol, pattern, mtu) {
+                for (bytes, outstanding) in operations(protocol, mtu) {
                     rows.push(row(Case {
                         placement,
                         passing,
@@ -67,23 +67,22 @@ fn series() -> impl Iterator<Item = (Protocol, Pattern, u32)> {
     })
 }
 
-/// Sizes and bursts: one at a time, but for streams one way, and about as many
-/// as 60 KiB hold.
-fn operations(protocol: Protocol, pattern: Pattern, mtu: u32) -> Vec<(u32, u32)> {
+/// Sizes and bursts: one at a time, and so many that large ones are several.
+fn operations(protocol: Protocol, mtu: u32) -> Vec<(u32, u32)> {
     let sizes: &[u32] = match mtu {
         1500 => &[64, 512, 1400, 4096, 16_384, LARGEST],
         _ => &[4096, 16_384, LARGEST],
     };
     let stream = protocol == Protocol::Tcp;
     let burst = |bytes: u32| match (stream, bytes) {
-        (true, _) => (LARGEST / bytes).min(32),
+        (true, _) => (4 * LARGEST / bytes).min(32),
         (false, ..=1500) => 64,
-        (false, _) => LARGEST / bytes,
+        (false, _) => (LARGEST / bytes).max(4),
     };
     let bursts = sizes.iter().map(|bytes| (*bytes, burst(*bytes)));
-    let one_way = stream && pattern != Pattern::Echo;
-    let ones = sizes.iter().filter(|bytes| !one_way && **bytes != LARGEST);
-    bursts.chain(ones.map(|bytes| (*bytes, 1))).collect()
+    bursts
+        .chain(sizes.iter().map(|bytes| (*bytes, 1)))
+        .collect()
 }
 
 /// The row of a case.
