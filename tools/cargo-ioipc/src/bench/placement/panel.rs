@@ -33,8 +33,8 @@ pub struct Panel<'a> {
     pub shape: Shape,
     /// By data passing, size and placement.
     pub rows: Vec<&'a Row>,
-    /// The size that tells most: the largest, unless the same operations are in
-    /// the panel of one at a time.
+    /// The size that tells most: the largest, unless its single operations are in
+    /// the panel of one at a time, too.
     pub telling: u32,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Panel<'a> {
         let even = rows.iter().all(|row| row.case.outstanding == most);
         let telling = rows
             .iter()
-            .filter(|row| !has_ones || row.case.outstanding == most);
+            .filter(|row| !has_ones || row.case.outstanding > 1);
         let case = &rows[0].case;
         Self {
             shape: Shape {
@@ -362,7 +362,7 @@ mod tests {
                 ),
                 (
                     "UDP, sending, bursts of up to 64".to_owned(),
-                    1400,
+                    4096,
                     words(&["64 B × 64", "1400 B × 64", "4 KiB × 16", "60 KiB × 1"])
                 ),
                 (
