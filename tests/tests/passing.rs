@@ -114,10 +114,9 @@ fn settled(system: &mut Booted) -> Numbers {
     now
 }
 
-/// How often each technique was used since `before`, but for receives that other
-/// components' sends became: echo's last ones do when the next frame comes.
-fn uses(system: &mut Booted, before: &Numbers) -> Numbers {
-    let now = settled(system);
+/// How often each technique was used from `before` to `now`, but for receives that
+/// other components' sends became: echo's last ones do when the next frame comes.
+fn uses(before: &Numbers, now: &Numbers) -> Numbers {
     let since = |name: &str| now[name] - before.get(name).copied().unwrap_or(0);
     let techniques = now
         .keys()
@@ -167,10 +166,12 @@ fn each_size(row: &Row, sizes: &[usize], work: &dyn Fn(&Order) -> u64) -> (u64, 
 
 /// Sends and receives with one semantics, over UDP and TCP.
 fn check_row(system: &mut Booted, solo: &Passer<'_>, row: &Row) {
+    let mut before = settled(system);
     let mut used = |wanted, sizes, work: &dyn Fn(&Order) -> u64| {
-        let before = settled(system);
         let (calls, orders) = each_size(row, sizes, work);
-        assert_used(&uses(system, &before), wanted, calls, orders);
+        let now = settled(system);
+        assert_used(&uses(&before, &now), wanted, calls, orders);
+        before = now;
     };
     let calls = |_| CALLS as u64;
     used(row.2, &DATAGRAMS, &|o| calls(solo.sends_datagrams(o)));
