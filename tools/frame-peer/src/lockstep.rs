@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use crate::host::Host;
 use crate::link::Deframer;
@@ -33,6 +34,12 @@ pub use port::{Datagrams, Stream};
 pub const QUIET: Duration = Duration::from_millis(5);
 /// Bytes read from the link at a time.
 const READ: usize = 1 << 18;
+/// Bytes that the link holds in our direction: a burst of 240 KiB in frames, and
+/// what the host adds for each of its pieces. By default that is 208 KiB.
+const WRITE: usize = 1 << 19;
+
+/// How long the link may take nothing that is written to it.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// Where a guest's end of the link is expected.
 #[derive(Debug)]
@@ -80,9 +87,10 @@ impl Lockstep {
     /// Uses a connected stream as the link.
     ///
     /// # Errors
-    /// If the capture file cannot be made.
+    /// If the capture file cannot be made, or the link has no room for a burst.
     pub fn over(stream: UnixStream, options: &Options) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
+        set_socket_send_buffer_size(&stream, WRITE)?;
         let mut host = Host::new(options)?;
         host.link_up = true;
         Ok(Self {
@@ -103,13 +111,18 @@ impl Lockstep {
     /// Puts everything that waits on the link, in one write.
     ///
     /// # Errors
-    /// If the link is lost.
+    /// If the link is lost; `TimedOut` if nobody reads from it for ten seconds.
     pub fn flush(&mut self) -> io::Result<()> {
         self.host.egress(Instant::now());
+        let mut moved = Instant::now();
         while !self.host.take_out().is_empty() {
             let bytes = self.host.take_out().make_contiguous();
             match self.stream.write(bytes) {
-                Ok(n) => drop(self.host.take_out().drain(..n)),
+                Ok(n) => {
+                    drop(self.host.take_out().drain(..n));
+                    moved = Instant::now();
+                }
+                _ if moved.elapsed() > STUCK => return Err(ErrorKind::TimedOut.into()),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait_writable()?,
                 Err(e) => return Err(e),
