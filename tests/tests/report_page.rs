@@ -215,11 +215,11 @@ fn page() -> String {
 fn the_page_renders_and_every_plot_has_data() {
     let page = Page::open(&page());
     assert_eq!(page.defects(), Vec::<String>::new());
-    // Ten panels at 1500 bytes a packet: throughput, ratio, parts of two sizes;
-    // ten of jumbo frames beside their reference.
+    // Twelve panels at 1500 bytes a packet: throughput, ratio, parts of two sizes;
+    // twelve of jumbo frames beside their reference.
     assert_eq!(
         page.value("document.querySelectorAll('svg.plot').length"),
-        60
+        72
     );
     // Five ways, two placements, six sizes.
     assert_eq!(page.value(&format!("{PLOTS}[0].marks")), 60);

@@ -1,12 +1,13 @@
 //! What of a record is looked at together, and what it is called.
 //!
-//! Problem: bursts get shorter as operations get larger, until one fills them.
-//! So a line by size is of operations one at a time, or of the largest bursts
-//! that there are of each size, a single operation if that fills one.
+//! Problem: bursts get shorter as operations get larger. So a line by size is of
+//! operations one at a time, or of the largest bursts that there are of each
+//! size, or of the next smaller ones.
 //!
-//! Invariant: every row of a record is in a [`Panel`]; within a panel, placement,
-//! data passing and size name one row. Panels are in the order in which they
-//! are read, and so are the rows of each.
+//! Invariant: every row of a record is in one [`Panel`], and a panel has bursts or
+//! single operations, never both; within it, placement, data passing and size
+//! name one row. Panels are in the order in which they are read, and so are the
+//! rows of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +34,7 @@ pub struct Panel<'a> {
     pub shape: Shape,
     /// By data passing, size and placement.
     pub rows: Vec<&'a Row>,
-    /// The size that tells most: the largest, unless its single operations are in
-    /// the panel of one at a time, too.
+    /// The size that tells most: the largest.
     pub telling: u32,
 }
 
@@ -116,48 +116,34 @@ pub fn panels(record: &Record) -> Vec<Panel<'_>> {
 
 /// The panels of one protocol, pattern and packet size.
 fn family(rows: Vec<&Row>) -> Vec<Panel<'_>> {
-    // Of each size, the bursts of more than one, largest last.
+    let (ones, many): (Vec<&Row>, Vec<&Row>) =
+        rows.into_iter().partition(|row| row.case.outstanding <= 1);
+    // Of each size, largest last.
     let mut bursts: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-    for row in &rows {
+    for row in &many {
         let of_size = bursts.entry(row.case.bytes).or_default();
-        of_size.extend((row.case.outstanding > 1).then_some(row.case.outstanding));
+        of_size.insert(row.case.outstanding);
     }
-    let single = |row: &&Row| row.case.outstanding <= 1;
     let levels = bursts.values().map(BTreeSet::len).max().unwrap_or(0);
-    let both = |row: &&Row| single(row) && !bursts[&row.case.bytes].is_empty();
-    let mut panels = Vec::new();
-    let ones: Vec<&Row> = rows.iter().copied().filter(single).collect();
-    let has_ones = levels == 0 || rows.iter().any(both);
-    if has_ones {
-        panels.push(Panel::of(ones, false));
-    }
-    for level in 0..levels {
+    let of_level = |level| {
         let own = |row: &&Row| {
-            let own = &bursts[&row.case.bytes];
-            match own.iter().nth_back(level) {
-                Some(burst) => row.case.outstanding == *burst,
-                None => level == 0 && own.is_empty(),
-            }
+            let burst = bursts[&row.case.bytes].iter().nth_back(level);
+            burst == Some(&row.case.outstanding)
         };
-        panels.push(Panel::of(
-            rows.iter().copied().filter(own).collect(),
-            has_ones,
-        ));
-    }
-    panels
+        Panel::of(many.iter().copied().filter(own).collect())
+    };
+    let ones = (!ones.is_empty()).then(|| Panel::of(ones));
+    ones.into_iter().chain((0..levels).map(of_level)).collect()
 }
 
 impl<'a> Panel<'a> {
-    /// Of rows, at least one; `has_ones` if there is a panel of one at a time
-    /// beside it.
-    fn of(mut rows: Vec<&'a Row>, has_ones: bool) -> Self {
+    /// Of rows, at least one.
+    fn of(mut rows: Vec<&'a Row>) -> Self {
         rows.sort_by_key(|row| (row.case.passing, row.case.bytes, row.case.placement));
         let burst = |row: &&Row| row.case.outstanding;
         let most = rows.iter().map(burst).max().unwrap_or(1);
         let even = rows.iter().all(|row| row.case.outstanding == most);
-        let telling = rows
-            .iter()
-            .filter(|row| !has_ones || row.case.outstanding > 1);
+        let telling = rows.iter().map(|row| row.case.bytes).max();
         let case = &rows[0].case;
         Self {
             shape: Shape {
@@ -170,7 +156,7 @@ impl<'a> Panel<'a> {
                     (_, false) => Bundle::UpTo(most),
                 },
             },
-            telling: telling.map(|row| row.case.bytes).max().unwrap_or(0),
+            telling: telling.unwrap_or(0),
             rows,
         }
     }
@@ -336,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn bursts_that_shrink_to_one_operation_are_one_line() {
+    fn a_line_is_of_bursts_or_of_single_operations() {
         use Pattern::{Echo, Out};
         use Protocol::{Tcp, Udp};
         let record = record(&[
@@ -345,37 +331,30 @@ mod tests {
             (Udp, Out, 1400, 64),
             (Udp, Out, 4096, 16),
             (Udp, Out, 4096, 1),
-            (Udp, Out, 61_440, 1),
+            (Udp, Out, 61_440, 4),
             (Tcp, Out, 4096, 15),
             (Tcp, Out, 61_440, 1),
             (Tcp, Echo, 64, 8),
             (Tcp, Echo, 64, 2),
         ]);
-        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let panel = |title: &str, telling, operations: &[&str]| {
+            let words = operations.iter().map(|word| (*word).to_owned());
+            (title.to_owned(), telling, words.collect())
+        };
+        let bursts = ["64 B × 64", "1400 B × 64", "4 KiB × 16", "60 KiB × 4"];
         assert_eq!(
             described(&record),
             [
-                (
-                    "UDP, sending, one at a time".to_owned(),
-                    61_440,
-                    words(&["64 B", "4 KiB", "60 KiB"])
-                ),
-                (
-                    "UDP, sending, bursts of up to 64".to_owned(),
-                    4096,
-                    words(&["64 B × 64", "1400 B × 64", "4 KiB × 16", "60 KiB × 1"])
-                ),
-                (
-                    "TCP, sending, bursts of up to 15".to_owned(),
-                    61_440,
-                    words(&["4 KiB × 15", "60 KiB × 1"])
-                ),
-                ("TCP, echo, bursts of 8".to_owned(), 64, words(&["64 B"])),
-                ("TCP, echo, bursts of 2".to_owned(), 64, words(&["64 B"])),
+                panel("UDP, sending, one at a time", 4096, &["64 B", "4 KiB"]),
+                panel("UDP, sending, bursts of up to 64", 61_440, &bursts),
+                panel("TCP, sending, one at a time", 61_440, &["60 KiB"]),
+                panel("TCP, sending, bursts of 15", 4096, &["4 KiB"]),
+                panel("TCP, echo, bursts of 8", 64, &["64 B"]),
+                panel("TCP, echo, bursts of 2", 64, &["64 B"]),
             ]
         );
         let all: usize = panels(&record).iter().map(|panel| panel.rows.len()).sum();
-        assert_eq!(all, record.rows.len() + 1, "one row is in two panels");
+        assert_eq!(all, record.rows.len());
     }
 
     #[test]
