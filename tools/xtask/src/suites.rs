@@ -220,7 +220,7 @@ pub const ALL: &[Suite] = &[
     ),
     suite(
         "emulator",
-        840,
+        960,
         "images booted in the emulator, with traffic from the host",
         Work::Cargo(&[
             "test",
