@@ -2,6 +2,7 @@
 //!
 //! * Nothing in `components/` depends on anything in `tools/` or `tests/`.
 //! * The top level holds what it should and nothing else.
+//! * Every file of emulator tests is in exactly one suite.
 //! * Every source file opens with `//!`, so that it says what it is for.
 
 use std::collections::HashMap;
@@ -10,6 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use crate::suites::{COUNTED, EMULATED};
 
 /// What may stand at the top level.
 const TOP_LEVEL: &[&str] = &[
@@ -37,6 +40,7 @@ pub fn check(root: &Path) -> Result<(usize, usize, &'static str)> {
     let findings = [
         components_depend_on_components(root)?,
         top_level(root)?,
+        emulator_tests_are_in_a_suite(root)?,
         files_say_what_they_are(root)?,
     ];
     let failed = findings.iter().filter(|f| !f.is_empty()).count();
@@ -108,6 +112,23 @@ fn top_level(root: &Path) -> Result<Vec<String>> {
         if !TOP_LEVEL.iter().any(|known| name == *known) {
             findings.push(format!(
                 "{} does not belong at the top level",
+                name.display()
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+fn emulator_tests_are_in_a_suite(root: &Path) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for entry in root.join("tests/tests").read_dir()? {
+        let file = entry?.path();
+        let name = file.file_stem().context("a file has a name")?;
+        let suites = EMULATED.iter().chain(COUNTED).filter(|f| name == **f);
+        let suites = suites.count();
+        if suites != 1 {
+            findings.push(format!(
+                "tests/tests/{}.rs is in {suites} suites of tools/xtask/src/suites.rs",
                 name.display()
             ));
         }

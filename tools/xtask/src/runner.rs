@@ -48,10 +48,14 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
     let (mut passed, mut failed, mut verdict) = match suite.work {
         Work::Rules => rules::check(&surroundings.root)?,
         Work::Cargo(arguments) | Work::Bound(arguments) | Work::Fuzz(arguments) => {
-            run_cargo(suite, arguments, surroundings, "")?
+            run_cargo(suite, &suites::expand(arguments), surroundings, "")?
+        }
+        Work::Emulator(files, at_once) => {
+            run_cargo(suite, &suites::emulator(files, at_once), surroundings, "")?
         }
         Work::MustFail(arguments) => {
-            must_fail(run_cargo(suite, arguments, surroundings, "mutated: ")?)
+            let arguments = suites::expand(arguments);
+            must_fail(run_cargo(suite, &arguments, surroundings, "mutated: ")?)
         }
     };
     let took = start.elapsed();
@@ -73,7 +77,7 @@ fn run_one(suite: &Suite, surroundings: &Surroundings) -> Result<Outcome> {
 /// Runs cargo; its output is passed through behind `prefix`.
 fn run_cargo(
     suite: &Suite,
-    arguments: &[&'static str],
+    arguments: &[&str],
     surroundings: &Surroundings,
     prefix: &'static str,
 ) -> Result<Counts> {
@@ -85,7 +89,7 @@ fn run_cargo(
         command.env("IOIPC_FUZZ_SECONDS", "60");
     }
     let mut child = command
-        .args(suites::expand(arguments))
+        .args(arguments)
         .current_dir(&surroundings.root)
         // A test that has to fail must leave nothing behind.
         .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")

@@ -16,6 +16,8 @@ pub enum Work {
     Bound(&'static [&'static str]),
     /// The same, with a minute for each fuzzer.
     Fuzz(&'static [&'static str]),
+    /// These files of `tests/tests`, with so many emulators at once.
+    Emulator(&'static [&'static str], &'static str),
     /// Tests that build, run, and of which at least one must fail.
     MustFail(&'static [&'static str]),
     /// Checks in [`crate::rules`].
@@ -75,6 +77,32 @@ const HOSTED: &str = "@hosted";
 /// Stands for all programs.
 const ALL_PROGRAMS: &str = "@programs";
 
+/// Files of `tests/tests` that only want the right answers, in time.
+pub const EMULATED: &[&str] = &[
+    "echo",
+    "faults",
+    "holding",
+    "hostile_client",
+    "hostile_frames",
+    "integrity",
+    "monitor_cli",
+    "report_page",
+    "root_panic",
+    "tap",
+    "threads",
+    "wire",
+];
+/// Those that count what happens: another emulator beside theirs would move
+/// when interrupts come, and with that what is counted.
+pub const COUNTED: &[&str] = &[
+    "conventional",
+    "passing",
+    "passing_bench",
+    "placement",
+    "placement_bench",
+    "profile",
+];
+
 /// Clippy, without unwinding, as programs are built. Tests may `unwrap`,
 /// nothing else may.
 const LINT: &[&str] = &[
@@ -116,6 +144,14 @@ const LINT_TESTS: &[&str] = &[
     "-A",
     "clippy::unwrap_used",
 ];
+
+/// Cargo's arguments for these files of `tests/tests`, so many tests at once.
+pub fn emulator(files: &'static [&'static str], at_once: &'static str) -> Vec<&'static str> {
+    let mut arguments = vec!["test", "--no-fail-fast", "-p", "emulator-tests", "--lib"];
+    arguments.extend(files.iter().flat_map(|file| ["--test", *file]));
+    arguments.extend(["--", "--nocapture", "--test-threads", at_once]);
+    arguments
+}
 
 /// The arguments with what stands for packages written out.
 pub fn expand(arguments: &[&'static str]) -> Vec<&'static str> {
@@ -220,17 +256,15 @@ pub const ALL: &[Suite] = &[
     ),
     suite(
         "emulator",
-        960,
-        "images booted in the emulator, with traffic from the host",
-        Work::Cargo(&[
-            "test",
-            "--no-fail-fast",
-            "-p",
-            "emulator-tests",
-            "--",
-            "--test-threads=1",
-            "--nocapture",
-        ]),
+        900,
+        "images booted in the emulator, with traffic from the host; two at a time",
+        Work::Emulator(EMULATED, "2"),
+    ),
+    suite(
+        "counts",
+        600,
+        "images whose instructions, copies and crossings are counted; one at a time",
+        Work::Emulator(COUNTED, "1"),
     ),
 ];
 
