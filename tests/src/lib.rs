@@ -5,6 +5,7 @@
 //! emulator.
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod capture;
 pub mod passer;
 pub mod placed;

@@ -8,35 +8,41 @@
 #[path = "../../tools/cargo-ioipc/tests/sample/mod.rs"]
 mod sample;
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::ops::{Deref, DerefMut};
 
 use cargo_ioipc::Home;
 use cargo_ioipc::bench::placement;
-use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::protocol::cdp::{Emulation, Network, Runtime};
-use headless_chrome::{Browser, LaunchOptions, Tab};
+use emulator_tests::browser;
 use sel4_kernel::{Progress, host_packages};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long the browser may take for anything.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Said last by the page, so that all that it said before has come.
 const LAST: &str = "that was all";
 
-/// A page in a browser, and what went wrong with it.
+/// The report in a browser.
 struct Page {
-    tab: Arc<Tab>,
-    said: Arc<Mutex<Vec<String>>>,
-    // Dropped last, in this order.
-    _browser: Browser,
+    page: browser::Page,
+    url: String,
     _directory: TempDir,
 }
 
+impl Deref for Page {
+    type Target = browser::Page;
+
+    fn deref(&self) -> &browser::Page {
+        &self.page
+    }
+}
+
+impl DerefMut for Page {
+    fn deref_mut(&mut self) -> &mut browser::Page {
+        &mut self.page
+    }
+}
+
 impl Page {
-    /// Opens a page; what it does wrong is collected from the start.
+    /// Opens a page; what it does wrong is told from the start.
     fn open(text: &str) -> Self {
         let logs = Home::find().unwrap().workspace.products().join("logs");
         host_packages::ensure(host_packages::BROWSER, &logs, &Progress::hidden())
@@ -44,38 +50,19 @@ impl Page {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("page.html");
         std::fs::write(&file, text).unwrap();
-        let options = LaunchOptions::default_builder()
-            .path(host_packages::find_program("chromium"))
-            .sandbox(false)
-            .window_size(Some((1280, 900)))
-            .idle_browser_timeout(LIMIT)
-            .build()
-            .unwrap();
-        let browser = Browser::new(options).unwrap();
-        let tab = browser.new_tab().unwrap();
-        tab.set_default_timeout(LIMIT);
-        let said = listen(&tab, &file);
-        tab.navigate_to(&format!("file://{}", file.display()))
-            .unwrap();
-        tab.wait_until_navigated().unwrap();
+        let chromium = host_packages::find_program("chromium").unwrap();
+        let mut page = browser::Page::start(&chromium);
+        let url = format!("file://{}", file.display());
+        page.navigate(&url);
         Self {
-            tab,
-            said,
-            _browser: browser,
+            page,
+            url,
             _directory: directory,
         }
     }
 
-    /// The value of a JavaScript expression.
-    fn value(&self, expression: &str) -> Value {
-        let json = format!("JSON.stringify({expression})");
-        let result = self.tab.evaluate(&json, false).unwrap();
-        let text = result.value.expect("a value that JSON can say");
-        serde_json::from_str(text.as_str().unwrap()).unwrap()
-    }
-
     /// Everything that is wrong with the page, in words.
-    fn defects(&self) -> Vec<String> {
+    fn defects(&mut self) -> Vec<String> {
         let mut defects = self.said();
         let plots = self.value(PLOTS);
         let plots = plots.as_array().unwrap();
@@ -101,31 +88,25 @@ impl Page {
         defects
     }
 
-    /// The errors so far, once the browser has told all of them.
-    fn said(&self) -> Vec<String> {
+    /// The errors since the last call, once the browser has told all of them.
+    fn said(&mut self) -> Vec<String> {
         self.value(&format!("console.log('{LAST}') ?? 0"));
-        let deadline = Instant::now() + LIMIT;
+        let mut said = Vec::new();
         loop {
-            let mut said = self.said.lock().unwrap().clone();
-            if said.last().is_some_and(|last| last == LAST) {
-                said.retain(|line| line != LAST);
-                return said;
+            let event = self.event();
+            match defect(&event, &self.url) {
+                Some(line) if line == LAST => return said,
+                line => said.extend(line),
             }
-            assert!(Instant::now() < deadline, "the browser does not answer");
-            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    fn prefer(&self, scheme: &str) {
-        let feature = Emulation::MediaFeature {
-            name: "prefers-color-scheme".to_owned(),
-            value: scheme.to_owned(),
-        };
-        let media = Emulation::SetEmulatedMedia {
-            media: None,
-            features: Some(vec![feature]),
-        };
-        self.tab.call_method(media).unwrap();
+    fn prefer(&mut self, scheme: &str) {
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.call(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [feature] }),
+        );
     }
 }
 
@@ -140,70 +121,39 @@ const PLOTS: &str = r"[...document.querySelectorAll('svg.plot')].map(plot => {
         marks: seen.length, astray: astray.length };
 })";
 
-/// Collects errors of scripts and on the console, and requests for anything
-/// but the page itself.
-fn listen(tab: &Arc<Tab>, file: &Path) -> Arc<Mutex<Vec<String>>> {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let (sink, own) = (Arc::clone(&said), format!("file://{}", file.display()));
-    tab.enable_runtime().unwrap();
-    tab.enable_log().unwrap();
-    tab.call_method(Network::Enable {
-        max_total_buffer_size: None,
-        max_resource_buffer_size: None,
-        max_post_data_size: None,
-        report_direct_socket_traffic: None,
-        enable_durable_messages: None,
-    })
-    .unwrap();
-    let listener = move |event: &Event| {
-        let line = match event {
-            Event::RuntimeExceptionThrown(event) => {
-                let details = &event.params.exception_details;
-                let what = details
-                    .exception
-                    .as_ref()
-                    .and_then(|e| e.description.clone());
-                Some(format!(
-                    "exception: {}",
-                    what.unwrap_or_else(|| details.text.clone())
-                ))
+/// What an event says of errors in scripts and on the console, and of requests
+/// for anything but the page itself; or [`LAST`].
+fn defect(event: &Value, own: &str) -> Option<String> {
+    let told = &event["params"];
+    match event["method"].as_str()? {
+        "Runtime.exceptionThrown" => {
+            let details = &told["exceptionDetails"];
+            let what = details["exception"]["description"].as_str();
+            let what = what.or(details["text"].as_str())?;
+            Some(format!("exception: {what}"))
+        }
+        "Runtime.consoleAPICalled" => {
+            let words = told["args"].as_array()?.iter().map(text);
+            let words = words.collect::<Vec<_>>().join(" ");
+            match told["type"].as_str()? {
+                "error" | "assert" => Some(format!("console: {words}")),
+                _ => (words == LAST).then_some(words),
             }
-            Event::RuntimeConsoleAPICalled(event) => {
-                let words = event
-                    .params
-                    .args
-                    .iter()
-                    .map(text)
-                    .collect::<Vec<_>>()
-                    .join(" ");
-                let error = matches!(
-                    event.params.Type,
-                    Runtime::ConsoleAPICalledEventTypeOption::Error
-                        | Runtime::ConsoleAPICalledEventTypeOption::Assert
-                );
-                match error {
-                    true => Some(format!("console: {words}")),
-                    false => (words == LAST).then_some(words),
-                }
-            }
-            Event::LogEntryAdded(event) => Some(format!("log: {}", event.params.entry.text)),
-            Event::NetworkRequestWillBeSent(event) => {
-                let url = &event.params.request.url;
-                (*url != own).then(|| format!("request: {url}"))
-            }
-            _ => None,
-        };
-        sink.lock().unwrap().extend(line);
-    };
-    tab.add_event_listener(Arc::new(listener)).unwrap();
-    said
+        }
+        "Log.entryAdded" => Some(format!("log: {}", told["entry"]["text"].as_str()?)),
+        "Network.requestWillBeSent" => {
+            let url = told["request"]["url"].as_str()?;
+            (url != own).then(|| format!("request: {url}"))
+        }
+        _ => None,
+    }
 }
 
-fn text(object: &Runtime::RemoteObject) -> String {
-    match &object.value {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => object.description.clone().unwrap_or_default(),
+fn text(object: &Value) -> String {
+    match &object["value"] {
+        Value::String(text) => text.clone(),
+        Value::Null => object["description"].as_str().unwrap_or("").to_owned(),
+        value => value.to_string(),
     }
 }
 
@@ -213,7 +163,7 @@ fn page() -> String {
 
 #[test]
 fn the_page_renders_and_every_plot_has_data() {
-    let page = Page::open(&page());
+    let mut page = Page::open(&page());
     assert_eq!(page.defects(), Vec::<String>::new());
     // Twelve panels at 1500 bytes a packet: throughput, ratio, parts of two sizes;
     // twelve of jumbo frames beside their reference.
@@ -230,15 +180,11 @@ fn the_page_renders_and_every_plot_has_data() {
 
 #[test]
 fn lines_can_be_hidden_and_colours_follow_the_readers_preference() {
-    let page = Page::open(&page());
+    let mut page = Page::open(&page());
     let shown = "[...document.querySelectorAll('.plot .s-copy')]
         .filter(mark => getComputedStyle(mark).display != 'none').length";
     assert!(page.value(shown).as_u64().unwrap() > 0);
-    page.tab
-        .find_element("#show-s-copy")
-        .unwrap()
-        .click()
-        .unwrap();
+    page.click("#show-s-copy");
     assert_eq!(page.value(shown), 0);
     let colours = "[getComputedStyle(document.body).backgroundColor,
         getComputedStyle(document.querySelector('.plot polyline.s-share')).stroke,
