@@ -1,4 +1,5 @@
 //! Threads of one component: registers kept apart, sockets used by both.
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use echo_load::udp;
 use emulator_tests::Booted;

@@ -113,6 +113,8 @@ const LINT: &[&str] = &[
     HOSTED,
     "--lib",
     "--bins",
+    "--tests",
+    "--examples",
     "--",
     "-D",
     "warnings",
@@ -130,21 +132,6 @@ const LINT_PROGRAMS: &[&str] = &[
     "-D",
     "warnings",
 ];
-const LINT_TESTS: &[&str] = &[
-    "clippy",
-    "--quiet",
-    "--profile",
-    "lint",
-    HOSTED,
-    "--tests",
-    "--examples",
-    "--",
-    "-D",
-    "warnings",
-    "-A",
-    "clippy::unwrap_used",
-];
-
 /// Cargo's arguments for these files of `tests/tests`, so many tests at once.
 pub fn emulator(files: &'static [&'static str], at_once: &'static str) -> Vec<&'static str> {
     let mut arguments = vec!["test", "--no-fail-fast", "-p", "emulator-tests", "--lib"];
@@ -189,7 +176,7 @@ pub const ALL: &[Suite] = &[
     suite(
         "lint",
         300,
-        "clippy with the workspace's lints: libraries and tools",
+        "clippy with the workspace's lints: libraries, tools, tests and examples",
         Work::Bound(LINT),
     ),
     suite(
@@ -197,12 +184,6 @@ pub const ALL: &[Suite] = &[
         120,
         "clippy on the component programs",
         Work::Bound(LINT_PROGRAMS),
-    ),
-    suite(
-        "lint-tests",
-        300,
-        "clippy on tests and examples",
-        Work::Bound(LINT_TESTS),
     ),
     suite(
         "unit",
