@@ -1,8 +1,8 @@
 //! A page in Chromium, asked over the DevTools protocol.
 //!
-//! Problem: the libraries for it compile two minutes of types for a dozen
-//! messages. Chromium also speaks it over a pair of pipes (its file descriptors
-//! 3 and 4): JSON objects with a zero byte behind each.
+//! Problem: the library that was used for it compiled two minutes of types for a
+//! dozen messages. Chromium also speaks it over a pair of pipes (its file
+//! descriptors 3 and 4): JSON objects with a zero byte behind each.
 //! Invariant: every answer has a limit; the browser ends when its pipe does, so
 //! with its [`Page`], and leaves nothing behind.
 
@@ -36,61 +36,62 @@ const SWITCHES: &[&str] = &[
 
 /// A page in a browser of its own.
 pub struct Page {
+    /// Where it is.
+    pub url: String,
     browser: Child,
     orders: ChildStdin,
     messages: Receiver<Value>,
-    session: String,
+    session: Option<Value>,
     number: u64,
     events: VecDeque<Value>,
-    _profile: TempDir,
+    // Dropped last: the page's file, and all that the browser writes.
+    _directory: TempDir,
 }
 
 impl Page {
-    /// Starts `chromium` with an empty page.
+    /// Opens a page of this text in `chromium` and waits until it is loaded. Its
+    /// events are told from the start.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the browser does not start, or the page does not load, in time.
     #[must_use]
-    pub fn start(chromium: &Path) -> Self {
-        let profile = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
-        let mut browser = Command::new("sh")
-            .args(["-c", PIPED])
-            .arg(chromium)
-            .args(SWITCHES)
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("sh: {e}"));
+    pub fn open(chromium: &Path, text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let file = directory.path().join("page.html");
+        std::fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let mut browser = start(chromium, directory.path());
         let (Some(orders), Some(answers)) = (browser.stdin.take(), browser.stdout.take()) else {
             panic!("a browser without pipes");
         };
         let mut page = Self {
+            url: format!("file://{}", file.display()),
             browser,
             orders,
             messages: read(BufReader::new(answers)),
-            session: String::new(),
+            session: None,
             number: 0,
             events: VecDeque::new(),
-            _profile: profile,
+            _directory: directory,
         };
-        let target = page.call("Target.createTarget", json!({ "url": "about:blank" }));
-        let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = page.call("Target.attachToTarget", attach);
-        page.session = attached["sessionId"].as_str().unwrap_or("").to_owned();
-        for domain in ["Page", "Runtime", "Log", "Network"] {
-            page.call(&format!("{domain}.enable"), json!({}));
-        }
+        page.attach();
+        page.load();
         page
     }
 
-    /// Goes to `url` and waits until it is loaded.
-    ///
-    /// # Panics
-    /// If it is not, in time.
-    pub fn navigate(&mut self, url: &str) {
-        let answer = self.call("Page.navigate", json!({ "url": url }));
-        assert!(answer["errorText"].is_null(), "{url}: {answer}");
+    /// Makes an empty page, which all that follows is about.
+    fn attach(&mut self) {
+        let target = self.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let mut attached = self.call("Target.attachToTarget", attach);
+        self.session = Some(attached["sessionId"].take());
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            self.call(&format!("{domain}.enable"), json!({}));
+        }
+    }
+
+    fn load(&mut self) {
+        let answer = self.call("Page.navigate", json!({ "url": self.url }));
+        assert!(answer["errorText"].is_null(), "{}: {answer}", self.url);
         let deadline = Instant::now() + LIMIT;
         let loaded = |event: &Value| event["method"] == "Page.loadEventFired";
         while !self.events.iter().any(loaded) {
@@ -141,8 +142,8 @@ impl Page {
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.number += 1;
         let mut order = json!({ "id": self.number, "method": method, "params": parameters });
-        if !self.session.is_empty() {
-            order["sessionId"] = json!(self.session);
+        if let Some(session) = &self.session {
+            order["sessionId"] = session.clone();
         }
         let sent = write!(self.orders, "{order}\0").and_then(|()| self.orders.flush());
         sent.unwrap_or_else(|e| panic!("{method}: the browser is gone: {e}"));
@@ -189,13 +190,28 @@ impl Drop for Page {
     }
 }
 
-/// What comes through the pipe, until it ends.
+/// Starts the browser with all that it writes in `directory`.
+fn start(chromium: &Path, directory: &Path) -> Child {
+    let profile = directory.join("profile");
+    Command::new("sh")
+        .args(["-c", PIPED])
+        .arg(chromium)
+        .args(SWITCHES)
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .env("TMPDIR", directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("sh: {e}"))
+}
+
+/// What comes through the pipe, until it ends or is no JSON.
 fn read(answers: impl BufRead + Send + 'static) -> Receiver<Value> {
     let (sender, messages) = mpsc::channel();
     std::thread::spawn(move || {
-        for message in answers.split(0).map_while(Result::ok) {
-            let message = serde_json::from_slice(&message);
-            if sender.send(message.unwrap_or_default()).is_err() {
+        let texts = answers.split(0).map_while(Result::ok);
+        for message in texts.map_while(|text| serde_json::from_slice(&text).ok()) {
+            if sender.send(message).is_err() {
                 break;
             }
         }

@@ -8,106 +8,69 @@
 #[path = "../../tools/cargo-ioipc/tests/sample/mod.rs"]
 mod sample;
 
-use std::ops::{Deref, DerefMut};
-
 use cargo_ioipc::Home;
 use cargo_ioipc::bench::placement;
-use emulator_tests::browser;
+use emulator_tests::browser::Page;
 use sel4_kernel::{Progress, host_packages};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 /// Said last by the page, so that all that it said before has come.
 const LAST: &str = "that was all";
 
-/// The report in a browser.
-struct Page {
-    page: browser::Page,
-    url: String,
-    _directory: TempDir,
+/// Opens a page in the browser, which is installed if it is missing.
+fn open(text: &str) -> Page {
+    let logs = Home::find().unwrap().workspace.products().join("logs");
+    host_packages::ensure(host_packages::BROWSER, &logs, &Progress::hidden())
+        .unwrap_or_else(|missing| panic!("{missing}"));
+    Page::open(&host_packages::find_program("chromium").unwrap(), text)
 }
 
-impl Deref for Page {
-    type Target = browser::Page;
+/// Everything that is wrong with the page, in words.
+fn defects(page: &mut Page) -> Vec<String> {
+    let mut defects = said(page);
+    let plots = page.value(PLOTS);
+    let plots = plots.as_array().unwrap();
+    if plots.is_empty() {
+        defects.push("no plot".to_owned());
+    }
+    for plot in plots {
+        let name = plot["name"].as_str().unwrap();
+        let number = |key: &str| plot[key].as_f64().unwrap();
+        if number("width") < 200.0 || number("height") < 100.0 {
+            defects.push(format!("not laid out: {name}"));
+        }
+        if number("marks") == 0.0 {
+            defects.push(format!("without data: {name}"));
+        }
+        if number("astray") > 0.0 {
+            defects.push(format!("marks outside: {name}"));
+        }
+    }
+    if page.value("document.documentElement.scrollWidth > innerWidth") == true {
+        defects.push("wider than the window".to_owned());
+    }
+    defects
+}
 
-    fn deref(&self) -> &browser::Page {
-        &self.page
+/// The errors since the last call, once the browser has told all of them.
+fn said(page: &mut Page) -> Vec<String> {
+    page.value(&format!("console.log('{LAST}') ?? 0"));
+    let mut said = Vec::new();
+    loop {
+        let event = page.event();
+        match defect(&event, &page.url) {
+            Some(line) if line == LAST => return said,
+            line => said.extend(line),
+        }
     }
 }
 
-impl DerefMut for Page {
-    fn deref_mut(&mut self) -> &mut browser::Page {
-        &mut self.page
-    }
-}
-
-impl Page {
-    /// Opens a page; what it does wrong is told from the start.
-    fn open(text: &str) -> Self {
-        let logs = Home::find().unwrap().workspace.products().join("logs");
-        host_packages::ensure(host_packages::BROWSER, &logs, &Progress::hidden())
-            .unwrap_or_else(|missing| panic!("{missing}"));
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("page.html");
-        std::fs::write(&file, text).unwrap();
-        let chromium = host_packages::find_program("chromium").unwrap();
-        let mut page = browser::Page::start(&chromium);
-        let url = format!("file://{}", file.display());
-        page.navigate(&url);
-        Self {
-            page,
-            url,
-            _directory: directory,
-        }
-    }
-
-    /// Everything that is wrong with the page, in words.
-    fn defects(&mut self) -> Vec<String> {
-        let mut defects = self.said();
-        let plots = self.value(PLOTS);
-        let plots = plots.as_array().unwrap();
-        if plots.is_empty() {
-            defects.push("no plot".to_owned());
-        }
-        for plot in plots {
-            let name = plot["name"].as_str().unwrap();
-            let number = |key: &str| plot[key].as_f64().unwrap();
-            if number("width") < 200.0 || number("height") < 100.0 {
-                defects.push(format!("not laid out: {name}"));
-            }
-            if number("marks") == 0.0 {
-                defects.push(format!("without data: {name}"));
-            }
-            if number("astray") > 0.0 {
-                defects.push(format!("marks outside: {name}"));
-            }
-        }
-        if self.value("document.documentElement.scrollWidth > innerWidth") == true {
-            defects.push("wider than the window".to_owned());
-        }
-        defects
-    }
-
-    /// The errors since the last call, once the browser has told all of them.
-    fn said(&mut self) -> Vec<String> {
-        self.value(&format!("console.log('{LAST}') ?? 0"));
-        let mut said = Vec::new();
-        loop {
-            let event = self.event();
-            match defect(&event, &self.url) {
-                Some(line) if line == LAST => return said,
-                line => said.extend(line),
-            }
-        }
-    }
-
-    fn prefer(&mut self, scheme: &str) {
-        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
-        self.call(
-            "Emulation.setEmulatedMedia",
-            json!({ "features": [feature] }),
-        );
-    }
+fn prefer(page: &mut Page, scheme: &str) {
+    let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+    page.call(
+        "Emulation.setEmulatedMedia",
+        json!({ "features": [feature] }),
+    );
 }
 
 /// What a plot is like: its size, its marks, and those outside it.
@@ -163,8 +126,8 @@ fn page() -> String {
 
 #[test]
 fn the_page_renders_and_every_plot_has_data() {
-    let mut page = Page::open(&page());
-    assert_eq!(page.defects(), Vec::<String>::new());
+    let mut page = open(&page());
+    assert_eq!(defects(&mut page), Vec::<String>::new());
     // Twelve panels at 1500 bytes a packet: throughput, ratio, parts of two sizes;
     // twelve of jumbo frames beside their reference.
     assert_eq!(
@@ -180,7 +143,7 @@ fn the_page_renders_and_every_plot_has_data() {
 
 #[test]
 fn lines_can_be_hidden_and_colours_follow_the_readers_preference() {
-    let mut page = Page::open(&page());
+    let mut page = open(&page());
     let shown = "[...document.querySelectorAll('.plot .s-copy')]
         .filter(mark => getComputedStyle(mark).display != 'none').length";
     assert!(page.value(shown).as_u64().unwrap() > 0);
@@ -189,27 +152,27 @@ fn lines_can_be_hidden_and_colours_follow_the_readers_preference() {
     let colours = "[getComputedStyle(document.body).backgroundColor,
         getComputedStyle(document.querySelector('.plot polyline.s-share')).stroke,
         getComputedStyle(document.querySelector('.plot text')).fill]";
-    page.prefer("light");
+    prefer(&mut page, "light");
     let light = page.value(colours);
-    page.prefer("dark");
+    prefer(&mut page, "dark");
     let dark = page.value(colours);
     for at in 0..3 {
         assert_ne!(light[at], dark[at], "{light} {dark}");
     }
-    assert_eq!(page.said(), Vec::<String>::new());
+    assert_eq!(said(&mut page), Vec::<String>::new());
 }
 
 #[test]
 fn a_script_error_is_found() {
     let broken = page().replace("</body>", "<script>nowhere.to_be_found()</script></body>");
-    let defects = Page::open(&broken).defects();
-    assert_eq!(defects.len(), 1, "{defects:?}");
+    let found = defects(&mut open(&broken));
+    assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        defects[0].starts_with("exception: ReferenceError"),
-        "{defects:?}"
+        found[0].starts_with("exception: ReferenceError"),
+        "{found:?}"
     );
     let complaining = page().replace("</body>", "<script>console.error('bad')</script></body>");
-    assert_eq!(Page::open(&complaining).defects(), ["console: bad"]);
+    assert_eq!(defects(&mut open(&complaining)), ["console: bad"]);
 }
 
 #[test]
@@ -218,26 +181,26 @@ fn a_plot_without_data_is_found() {
     let from = whole.find("<circle class=\"hit").unwrap();
     let to = from + whole[from..].find("</svg>").unwrap();
     let without = format!("{}{}", &whole[..from], &whole[to..]);
-    let defects = Page::open(&without).defects();
-    assert_eq!(defects.len(), 1, "{defects:?}");
+    let found = defects(&mut open(&without));
+    assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        defects[0].starts_with("without data: Payload bytes"),
-        "{defects:?}"
+        found[0].starts_with("without data: Payload bytes"),
+        "{found:?}"
     );
     let unplaced = whole[from..].replacen(" cy=\"", " cy=\"9999", 1);
     let unplaced = format!("{}{unplaced}", &whole[..from]);
-    let defects = Page::open(&unplaced).defects();
+    let found = defects(&mut open(&unplaced));
     assert!(
-        defects.iter().any(|d| d.starts_with("marks outside")),
-        "{defects:?}"
+        found.iter().any(|d| d.starts_with("marks outside")),
+        "{found:?}"
     );
-    assert_eq!(Page::open("<p>nothing</p>").defects(), ["no plot"]);
+    assert_eq!(defects(&mut open("<p>nothing</p>")), ["no plot"]);
 }
 
 #[test]
 fn a_request_is_found() {
     let curious = page().replace("</body>", "<img src='http://127.0.0.1:9/x.png'></body>");
-    let defects = Page::open(&curious).defects();
+    let found = defects(&mut open(&curious));
     let request = "request: http://127.0.0.1:9/x.png".to_owned();
-    assert!(defects.contains(&request), "{defects:?}");
+    assert!(found.contains(&request), "{found:?}");
 }

@@ -77,8 +77,12 @@ const HOSTED: &str = "@hosted";
 /// Stands for all programs.
 const ALL_PROGRAMS: &str = "@programs";
 
-/// Files of `tests/tests` that only want the right answers, in time.
+/// Stands for the unit tests of what emulator tests share.
+const LIBRARY: &str = "@library";
+
+/// Files of `tests/tests` that hold whatever else the host does.
 pub const EMULATED: &[&str] = &[
+    LIBRARY,
     "echo",
     "faults",
     "holding",
@@ -92,8 +96,9 @@ pub const EMULATED: &[&str] = &[
     "threads",
     "wire",
 ];
-/// Those that count what happens: another emulator beside theirs would move
-/// when interrupts come, and with that what is counted.
+/// Those that compare counts of instructions, copies or crossings: another
+/// emulator beside theirs would move when interrupts come, and with that what is
+/// counted.
 pub const COUNTED: &[&str] = &[
     "conventional",
     "passing",
@@ -132,10 +137,16 @@ const LINT_PROGRAMS: &[&str] = &[
     "-D",
     "warnings",
 ];
+
 /// Cargo's arguments for these files of `tests/tests`, so many tests at once.
 pub fn emulator(files: &'static [&'static str], at_once: &'static str) -> Vec<&'static str> {
-    let mut arguments = vec!["test", "--no-fail-fast", "-p", "emulator-tests", "--lib"];
-    arguments.extend(files.iter().flat_map(|file| ["--test", *file]));
+    let mut arguments = vec!["test", "--no-fail-fast", "-p", "emulator-tests"];
+    for file in files {
+        match *file {
+            LIBRARY => arguments.push("--lib"),
+            file => arguments.extend(["--test", file]),
+        }
+    }
     arguments.extend(["--", "--nocapture", "--test-threads", at_once]);
     arguments
 }
