@@ -241,7 +241,19 @@ fn a_jumbo_frame_goes_by_reference_and_comes_with_one_copy() {
     wired.assert_sound();
 }
 
+/// Who gives buffers away waits for some of them to come back, of which the
+/// device is asked to tell, again and again.
+fn datagrams_given_away_all_arrive() {
+    let wired = Wired::with_dhcp("passing");
+    let solo = Passer::new(&wired.peer, SOLO);
+    for (_, size) in (0..50).flat_map(|round| DATAGRAMS.map(|size| (round, size))) {
+        let order = Order::plain(size, CALLS).with(Semantics::WeakMove, None);
+        assert_not_copied(&solo.sends_datagrams(&order));
+    }
+}
+
 in_both_placements! {
+    datagrams_given_away_all_arrive,
     a_mebibyte_goes_by_reference_and_comes_with_one_copy,
     every_semantics_is_carried_out_by_its_technique,
     a_jumbo_frame_goes_by_reference_and_comes_with_one_copy,

@@ -73,8 +73,6 @@ pub(crate) struct Nic {
     pub sends: Sends,
     /// Entries for which the driver's ring had no room, whole frames.
     pub backlog: VecDeque<SendFrame>,
-    /// The driver was asked to tell of every frame sent.
-    pub asked: bool,
     pub steering: Steering,
 }
 
@@ -125,7 +123,6 @@ impl Nic {
             packets: Packets::new(),
             sends: Sends::new(),
             backlog: VecDeque::new(),
-            asked: false,
             steering: Steering::new(),
         })
     }
@@ -246,20 +243,20 @@ impl Nic {
     /// Asks the driver for a signal, with `wanted` also for frames sent that
     /// nobody waits for in particular; `idle` becomes false if there is
     /// something to take. True if the driver must be woken to learn what is
-    /// wanted.
+    /// wanted: also if it was before, but told of some frames since, and may have
+    /// gone to sleep between that and our asking for the others.
     pub fn arm(&mut self, wanted: bool, idle: &mut bool) -> bool {
         if !self.alive || self.info.is_none() {
             return false;
         }
+        let knows = self.done.is_asking_for_anything();
         *idle &= self.filled.arm().unwrap_or(false);
         *idle &= match wanted {
             true => self.done.arm_for_anything(),
             false => self.done.arm(),
         }
         .unwrap_or(false);
-        let first = wanted && !self.asked && self.sends.away() != 0;
-        self.asked = wanted;
-        first
+        wanted && !knows && self.sends.away() != 0
     }
 
     /// Where in the header region the header slot of a buffer is.

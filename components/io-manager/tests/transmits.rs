@@ -119,6 +119,38 @@ fn who_does_not_ask_is_not_told_of_the_device_until_somebody_does() {
     parties.assert_settled();
 }
 
+/// The driver has told of one frame and may sleep before the manager asks for the
+/// other.
+#[test]
+fn what_is_waited_for_on_is_asked_for_again() {
+    let mut parties = awake();
+    parties.store(0, DATA, &pattern(2000));
+    let quiet = Request {
+        flags: flags::QUIET | flags::BLOCKED,
+        ..of(DATA, 2000)
+    };
+    let request = sending(&mut parties, 0, SocketKind::Udp, quiet);
+    for at in [0, 1000] {
+        transmit(&mut parties, &[part(&request, at, 1000)]);
+    }
+    parties.complete(0, request.complete(Status::Ok));
+    assert!(parties.clients[0].completions.arm_for_anything().unwrap());
+    for _ in 0..2 {
+        assert_eq!(parties.answered(0), None);
+        parties.rung.drivers.clear();
+        parties.run();
+        assert!(parties.drivers[0].done.is_asked_for_anything());
+        assert_eq!(parties.rung.drivers, [0]);
+        parties.run();
+        assert_eq!(parties.rung.drivers, [0], "it knows");
+        parties.drivers[0].send();
+        assert!(!parties.drivers[0].done.is_asked_for_anything());
+    }
+    parties.run();
+    assert_eq!(parties.answer(0).status, Status::Ok as u16);
+    parties.assert_settled();
+}
+
 #[test]
 fn a_streams_send_waits_for_the_device_only_if_nothing_acknowledged_it() {
     for status in [Status::Ok, Status::ConnectionReset] {

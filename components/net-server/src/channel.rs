@@ -130,7 +130,8 @@ impl Channel {
 
     /// Asks for a signal at the next entry, also if that is quiet and somebody is
     /// `hungry`, and if `blocked` at the next send slot that comes back; true if
-    /// the caller may sleep.
+    /// the caller may sleep. If `blocked`, it must signal the manager first, which
+    /// looks at who waits for the device only before it sleeps.
     ///
     /// # Errors
     /// [`ManagerFault`]: treat the manager as silent.

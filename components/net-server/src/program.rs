@@ -214,7 +214,12 @@ impl Running {
         let Wakeup {
             blocked, hungry, ..
         } = self.wakeup;
-        self.channel.arm(blocked, hungry).unwrap_or(true)
+        let idle = self.channel.arm(blocked, hungry).unwrap_or(true);
+        if idle && blocked {
+            // It may sleep, and the driver not know that anybody waits for slots.
+            self.manager.signal();
+        }
+        idle
     }
 
     fn settle(&mut self) {

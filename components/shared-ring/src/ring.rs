@@ -414,6 +414,14 @@ impl<T: Entry, M: RingMemory> Consumer<T, M> {
         Ok(idle)
     }
 
+    /// Whether the producer has been able to see since the last
+    /// [`Consumer::arm_for_anything`] that anything is asked for.
+    #[inline]
+    #[must_use]
+    pub fn is_asking_for_anything(&self) -> bool {
+        self.asked == ANY && self.memory.load(Word::WantsSignal, Ordering::Relaxed) == ANY
+    }
+
     /// Withdraws the request for a signal, once awake for another reason.
     #[inline]
     pub fn disarm(&mut self) {

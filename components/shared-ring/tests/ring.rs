@@ -170,10 +170,12 @@ fn quiet_entries_wake_only_who_asked_for_anything() {
     assert!(!producer.publish(), "it did not ask for these");
     assert_eq!(consumer.pop(), Ok(Some([1, 1])), "but it is there");
     assert!(!producer.is_asked_for_anything());
+    assert!(!consumer.is_asking_for_anything());
     assert_eq!(consumer.arm_for_anything(), Ok(true));
-    assert!(producer.is_asked_for_anything());
+    assert!(producer.is_asked_for_anything() && consumer.is_asking_for_anything());
     producer.push_quietly(&[2, 2]).unwrap();
     assert!(producer.publish());
+    assert!(!consumer.is_asking_for_anything(), "it was answered");
     consumer.arm().unwrap();
     producer.push_quietly(&[3, 3]).unwrap();
     producer.push(&[4, 4]).unwrap();
