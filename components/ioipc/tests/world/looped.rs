@@ -283,8 +283,14 @@ impl Network {
         for number in &numbers {
             self.pump_accepts(*number);
         }
-        // Twice: what one sends another may receive.
+        // Who receives takes what waits before more comes: else the sends of a
+        // client that is quick to send again would run ahead of its receives,
+        // until datagrams are dropped.
         let numbers: Vec<u32> = self.sockets.keys().copied().collect();
+        for number in &numbers {
+            self.pump_receives(*number);
+        }
+        // Twice: what one sends another may receive.
         for number in numbers.iter().chain(&numbers) {
             self.pump_sends(*number);
             self.pump_receives(*number);
