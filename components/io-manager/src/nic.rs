@@ -352,8 +352,12 @@ impl Nic {
 
     /// Calls `each` with places in the payload region and lengths: where the
     /// bytes of a frame from `offset` on are, which do not lie in a header slot.
+    /// Frames may end before the slot does: then there are none.
     #[inline]
     pub fn spread(&self, id: u32, mut offset: u32, mut len: u32, mut each: impl FnMut(u32, u32)) {
+        if len == 0 {
+            return;
+        }
         let mut room = self.room();
         let mut at = self.frame_at(id);
         let mut next = id;
@@ -408,11 +412,9 @@ impl Nic {
             offset += part;
             len -= part;
         }
-        if len != 0 {
-            self.spread(id, offset, len, |at, len| {
-                self.payload.pieces(at, len, &mut deliver);
-            });
-        }
+        self.spread(id, offset, len, |at, len| {
+            self.payload.pieces(at, len, &mut deliver);
+        });
         result
     }
 

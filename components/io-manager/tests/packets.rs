@@ -91,6 +91,38 @@ fn a_server_sees_all_headers_and_the_sum_of_the_rest() {
     parties.assert_settled();
 }
 
+/// A NIC that splits frames puts 42 bytes of each into a header slot; senders
+/// may end theirs anywhere.
+#[test]
+fn frames_that_end_in_the_header_slot_are_taken_as_they_are() {
+    for features in [0, nic_features::STEERING] {
+        let mut parties = Parties::with(Setup {
+            features,
+            ..Setup::ONE
+        });
+        for total in 20..=28u8 {
+            let mut frame = udp(5, 6, b"abc");
+            frame[16..18].copy_from_slice(&[0, total]);
+            let end = 14 + usize::from(total);
+            for frame in [&frame[..], &frame[..end]] {
+                let packet = arrive(&mut parties, frame);
+                assert_eq!((packet.end, packet.flags), (end as u32, 0));
+                let bytes = (packet.sum as u16).to_ne_bytes();
+                assert_eq!(u16::from_be_bytes(bytes), sum(&frame[34..end]), "{total}");
+                release(&mut parties, &[packet.id]);
+            }
+        }
+        for len in 14..=42 {
+            let frame: Vec<u8> = (0..len).collect();
+            let packet = arrive(&mut parties, &frame);
+            assert_eq!(parties.servers[0].header(&packet), frame);
+            release(&mut parties, &[packet.id]);
+        }
+        assert_eq!(parties.count("drop.malformed"), 0);
+        parties.assert_settled();
+    }
+}
+
 #[test]
 fn what_the_device_has_verified_is_not_summed() {
     let mut parties = Parties::one();
