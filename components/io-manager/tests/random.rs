@@ -8,6 +8,7 @@
 mod parties;
 
 use nic_api::nic_features;
+use parties::driver::Buffer;
 use parties::frames::{tcp, udp};
 use parties::{DATA, DATA_BYTES, Parties, Setup};
 use proptest::prelude::*;
@@ -27,8 +28,6 @@ const USED: u32 = 40960;
 const CALLED: u32 = 40;
 /// Tokens below stand for the oldest receive of a socket.
 const FIRST_TOKEN: u64 = 1 << 32;
-/// No slot and no socket has this number: a lie about it hits nothing by chance.
-const NOBODYS: u64 = 0xffff;
 /// A page behind all requests.
 const LAST: u32 = DATA + DATA_BYTES - 4096;
 
@@ -300,8 +299,7 @@ impl World {
         let buffers = self.parties.drivers[0].buffers.iter();
         let kept: Vec<_> = buffers.filter(|b| b.entry.flow != 0).collect();
         let buffer = kept.get((n as usize).checked_rem(kept.len())?)?;
-        let room: u32 = buffer.payload.iter().map(|(_, len)| len).sum();
-        Some((buffer.entry.flow as u16, room as usize))
+        Some((buffer.entry.flow as u16, buffer.room()))
     }
 
     fn arrive(&mut self, n: &[u32; 5]) {
@@ -324,10 +322,8 @@ impl World {
         }
         let driver = &mut self.parties.drivers[0];
         let flow = nic_api::udp_flow(port);
-        let kept = driver.buffers.iter().position(|b| {
-            let room: u32 = b.payload.iter().map(|(_, len)| len).sum();
-            b.entry.flow & 0xffff_ffff == flow && room as usize >= payload.len()
-        });
+        let fits = |b: &Buffer| b.entry.flow & 0xffff_ffff == flow && b.room() >= payload.len();
+        let kept = driver.buffers.iter().position(fits);
         match kept.filter(|_| what > 1 && !garbled) {
             Some(kept) => {
                 let buffer = driver.buffers.remove(kept).unwrap();
@@ -379,7 +375,7 @@ impl World {
             .collect();
         let named = self.requests.iter().map(|r| r.user_data);
         let named: Vec<u64> = named.filter(|t| *t >= FIRST_TOKEN).collect();
-        let token = pick(&named, n[1]).unwrap_or(NOBODYS);
+        let token = pick(&named, n[1]).unwrap_or(0);
         let packet = pick(&self.packets, n[2]).map_or(0, |p| p.id);
         let random = Message::read_from_bytes(&random[..]).unwrap();
         let message: Message = match n[0] % 6 {

@@ -24,6 +24,13 @@ pub struct Buffer {
     pub payload: Vec<(u64, u32)>,
 }
 
+impl Buffer {
+    /// Bytes of payload that fit.
+    pub fn room(&self) -> usize {
+        self.payload.iter().map(|(_, len)| *len as usize).sum()
+    }
+}
+
 pub struct Driver {
     pub control: SharedMemory,
     pub free: Consumer<ReceiveBuffer>,
