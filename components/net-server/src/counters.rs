@@ -140,16 +140,17 @@ counters! {
 pub struct Counters {
     values: [u64; Counter::ALL.len()],
     /// A bit for each value that changed since it was copied.
-    changed: u64,
+    changed: [u64; WORDS],
 }
 
-const _: () = assert!(Counter::ALL.len() <= 64);
+/// Words with a bit for each value.
+const WORDS: usize = Counter::ALL.len().div_ceil(64);
 
 impl Default for Counters {
     fn default() -> Self {
         Self {
             values: [0; Counter::ALL.len()],
-            changed: u64::MAX,
+            changed: [u64::MAX; WORDS],
         }
     }
 }
@@ -166,7 +167,14 @@ impl Counters {
     pub fn add_n(&mut self, counter: Counter, n: u64) {
         let slot = &mut self.values[counter as usize];
         *slot = slot.wrapping_add(n);
-        self.changed |= 1 << counter as u32;
+        self.mark(counter);
+    }
+
+    /// A value has changed.
+    #[inline(always)]
+    fn mark(&mut self, counter: Counter) {
+        let place = counter as usize;
+        self.changed[place / 64] |= 1 << (place % 64);
     }
 
     /// Sets a gauge.
@@ -175,7 +183,7 @@ impl Counters {
         let slot = &mut self.values[counter as usize];
         if *slot != value {
             *slot = value;
-            self.changed |= 1 << counter as u32;
+            self.mark(counter);
         }
     }
 
@@ -195,13 +203,15 @@ impl Counters {
     /// since the last time.
     #[inline]
     pub fn copy_changed(&mut self, mut copy: impl FnMut(usize, u64)) {
-        let mut changed = core::mem::take(&mut self.changed);
-        while changed != 0 {
-            let place = changed.trailing_zeros() as usize;
-            if let Some(value) = self.values.get(place) {
-                copy(place, *value);
+        for (word, changed) in self.changed.iter_mut().enumerate() {
+            let mut changed = core::mem::take(changed);
+            while changed != 0 {
+                let place = word * 64 + changed.trailing_zeros() as usize;
+                if let Some(value) = self.values.get(place) {
+                    copy(place, *value);
+                }
+                changed &= changed - 1;
             }
-            changed &= changed - 1;
         }
     }
 
