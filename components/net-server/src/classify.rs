@@ -13,6 +13,7 @@ use smoltcp::wire::{
 
 use crate::checksum;
 use crate::counters::Counter;
+use crate::recovery::{Blocks, Offer};
 
 /// Bytes of an Ethernet header.
 pub(crate) const ETHERNET: usize = 14;
@@ -90,8 +91,10 @@ pub(crate) struct Segment {
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
-    /// It has the option to scale windows.
-    pub scales: bool,
+    /// What its options offer, if it is a SYN's.
+    pub offer: Offer,
+    /// Blocks that it acknowledges selectively (RFC 2018).
+    pub blocks: Blocks,
     /// Bytes of all headers.
     pub header_len: u32,
     /// Bytes of payload.
@@ -247,7 +250,7 @@ fn tcp(payload: &[u8], here: usize, ip: &Datagram, sum: Sum) -> Result<Segment, 
     if !is_sound(ip, payload, sum) {
         return Err(Counter::DropChecksum);
     }
-    let scales = options(packet.options()).ok_or(Counter::DropBadTransport)?;
+    let (offer, blocks) = options(packet.options()).ok_or(Counter::DropBadTransport)?;
     Ok(Segment {
         src_port: packet.src_port(),
         dst_port: packet.dst_port(),
@@ -257,7 +260,8 @@ fn tcp(payload: &[u8], here: usize, ip: &Datagram, sum: Sum) -> Result<Segment, 
         syn: packet.syn(),
         fin: packet.fin(),
         rst: packet.rst(),
-        scales,
+        offer,
+        blocks,
         header_len: (ip.payload_at + header_len) as u32,
         len: (payload.len() - header_len) as u32,
     })
@@ -274,20 +278,22 @@ fn is_sound(ip: &Datagram, segment: &[u8], sum: Sum) -> bool {
     }
 }
 
-/// Whether TCP options, which must be readable to their end (RFC 9293, 3.1),
-/// offer to scale windows.
+/// What TCP options say, which must be readable to their end (RFC 9293, 3.1):
+/// what is offered, and which blocks have arrived.
 #[inline]
-fn options(mut options: &[u8]) -> Option<bool> {
-    let mut scales = false;
+fn options(mut options: &[u8]) -> Option<(Offer, Blocks)> {
+    let (mut offer, mut blocks) = (Offer::default(), [None; 3]);
     while !options.is_empty() {
-        match TcpOption::parse(options) {
-            Ok((_, TcpOption::EndOfList)) => break,
-            Ok((rest, option)) => {
-                scales |= matches!(option, TcpOption::WindowScale(_));
-                options = rest;
-            }
-            Err(_) => return None,
+        let (rest, option) = TcpOption::parse(options).ok()?;
+        match option {
+            TcpOption::EndOfList => break,
+            TcpOption::MaxSegmentSize(bytes) => offer.segment = Some(bytes),
+            TcpOption::WindowScale(shift) => offer.shift = Some(shift),
+            TcpOption::SackPermitted => offer.selective = true,
+            TcpOption::SackRange(ranges) => blocks = ranges,
+            _ => {}
         }
+        options = rest;
     }
-    Some(scales)
+    Some((offer, blocks))
 }

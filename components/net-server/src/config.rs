@@ -10,6 +10,7 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 use crate::classify::is_host;
 use crate::packets::MOST;
+use crate::recovery::HEAP_BYTES;
 
 /// A static IPv4 configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +228,7 @@ impl Config {
     /// each connection smoltcp's buffers, and tables.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let connection = self.tcp_receive_window + self.tcp_send_buffer + 1280;
+        let connection = self.tcp_receive_window + self.tcp_send_buffer + 1280 + HEAP_BYTES;
         self.max_connections * connection
             + self.max_sockets * 112
             + self.max_udp_sockets * 24

@@ -114,6 +114,8 @@ counters! {
     OutOfStep = "streams_out_of_step",
     /// TIME-WAIT entries given up early for newer ones.
     TimeWaitRecycled = "time_wait_recycled",
+    /// Segments sent again.
+    SentAgain = "segments_sent_again",
     /// Connections that ended by timeout.
     ConnectionTimeouts = "connection_timeouts",
 

@@ -29,13 +29,20 @@ pub(crate) const HEADERS: usize = TRANSPORT + 20;
 const TRANSPORT: usize = ETHERNET + IP_HEADER;
 /// Where TCP's checksum is in its header.
 pub(crate) const TCP_CHECKSUM: usize = 16;
-/// PSH and FIN.
-const ENDS: u8 = 0x09;
+/// Flags of a segment.
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
+/// Those that only the last frame has.
+const ENDS: u8 = PSH | FIN;
 
 /// Where the payload of segments is.
 pub(crate) struct Source<'a> {
     pub outflow: &'a mut Outflow,
     pub pending: &'a Pending,
+    /// The number behind what was sent before; what precedes it does not leave
+    /// again by smoltcp's doing ([`crate::recovery`]).
+    pub sent: u32,
 }
 
 impl Source<'_> {
@@ -99,8 +106,13 @@ impl Cut {
         }
     }
 
+    /// Whether there is nothing left of it.
+    pub fn is_empty(&self) -> bool {
+        self.seq == self.end
+    }
+
     /// Bytes before `una` need not be sent any more.
-    fn skip(&mut self, una: u32) {
+    pub fn skip(&mut self, una: u32) {
         if distance(una, self.seq) > 0 {
             self.seq = una;
         }
@@ -198,6 +210,22 @@ impl Cut {
         let sum = checksum::fold(self.pseudo + u64::from(transport));
         h[50..52].copy_from_slice(&sum.to_ne_bytes());
     }
+}
+
+/// Makes headers those of a whole segment without payload: ACK, perhaps FIN.
+pub(crate) fn without_payload(h: &mut [u8; HEADERS], seq: u32, fin: bool) {
+    let address = |at: usize| Ipv4Address::new(h[at], h[at + 1], h[at + 2], h[at + 3]);
+    let (src, dst) = (address(26), address(30));
+    h[16..18].copy_from_slice(&((HEADERS - ETHERNET) as u16).to_be_bytes());
+    h[24..26].fill(0);
+    let sum = checksum::finish(checksum::add(0, &h[ETHERNET..TRANSPORT]));
+    h[24..26].copy_from_slice(&sum);
+    h[38..42].copy_from_slice(&seq.to_be_bytes());
+    h[46..48].copy_from_slice(&[0x50, if fin { ACK | FIN } else { ACK }]);
+    h[50..52].fill(0);
+    let pseudo = checksum::pseudo(src, dst, IpProtocol::Tcp, HEADERS - TRANSPORT);
+    let sum = checksum::finish(checksum::add(pseudo, &h[TRANSPORT..]));
+    h[50..52].copy_from_slice(&sum);
 }
 
 /// Leaves `bytes` in some parts, which have as many or more; how many parts have

@@ -76,7 +76,11 @@ impl Inflow {
     /// one before, with a window.
     pub fn open(&mut self, syn: &Segment, asked: bool) {
         self.base = syn.seq.wrapping_add(1);
-        self.shift = if syn.scales { self.scale } else { 0 };
+        self.shift = if syn.offer.shift.is_some() {
+            self.scale
+        } else {
+            0
+        };
         // smoltcp counts from the SYN itself then.
         self.told = asked;
         self.ack = syn.seq;
@@ -90,6 +94,11 @@ impl Inflow {
             self.ack = ack;
             self.told = true;
         }
+    }
+
+    /// The last acknowledgement and window that the peer was told.
+    pub fn told(&self) -> (u32, u16) {
+        (self.ack, self.window)
     }
 
     /// The end of the receive window, as the peer knows it.

@@ -25,6 +25,7 @@
 //! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
 //! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
 //! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
+//! | `recovery`, `retransmit` | what of a stream is sent again, and when |
 //! | `express`, `train` | the short way of usual datagrams and segments |
 //! | `deliver` | how received bytes get to a receive |
 //! | [`channel`] | the rings of the real system |
@@ -68,8 +69,10 @@ pub mod program;
 mod random;
 mod reassembly;
 mod receives;
+mod recovery;
 mod requests;
 mod resolve;
+mod retransmit;
 mod server;
 mod service;
 mod sockets;

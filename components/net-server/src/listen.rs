@@ -86,6 +86,7 @@ impl Server {
             self.stack
                 .ingress_syn(frame, flow, &mut connection.set, &mut self.random, io);
             connection.inflow.open(syn, false);
+            connection.recovery.open(syn.offer);
         }
         if connection.state() != State::SynReceived {
             connection.tcp().abort();

@@ -160,7 +160,7 @@ impl Server {
             sockets: alloc::vec![Socket::FREE; config.max_sockets],
             sockets_used: 0,
             connections: (0..config.max_connections)
-                .map(|_| Connection::new(window, send))
+                .map(|_| Connection::new(window, send, (mtu - 40) as u32))
                 .collect(),
             links,
             free,

@@ -44,7 +44,10 @@ impl Server {
         {
             self.pump(c, s, stream, env);
         }
-        let (run, at) = self.transmit(c, env);
+        let (run, at) = match self.send_again(c, env) {
+            Run::Done => self.transmit(c, env),
+            run => (run, None),
+        };
         self.settle_sends(c, env);
         self.settle(c, env);
         self.rearm(c, run, at)
@@ -85,6 +88,7 @@ impl Server {
             let mut source = Source {
                 outflow: &mut connection.outflow,
                 pending: &self.pending,
+                sent: connection.sent_seq,
             };
             if source.outflow.owed.is_some() {
                 if !source.pay(env, &mut self.counters) {
@@ -98,7 +102,7 @@ impl Server {
                 source: Some(source),
             };
             let (sent, note) = self.stack.egress(Via::Narrow, &mut connection.set, io);
-            connection.record(note.segment);
+            connection.record(note.segment, now);
             if !sent {
                 if note.attempts > note.packets {
                     self.await_neighbour(Id::Connection(c));
@@ -269,12 +273,9 @@ impl Server {
         if run != Run::Done {
             return run;
         }
+        let at = earlier(at, connection.recovery.deadline());
         let at = at.map(|at| at.max(now + AGAIN_US));
-        let deadline = match (at, give_up) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        self.set_timer(Id::Connection(c), deadline);
+        self.set_timer(Id::Connection(c), earlier(at, give_up));
         Run::Done
     }
 
@@ -289,5 +290,14 @@ impl Server {
         self.flows.remove(flow, Target::Connection(c));
         self.set_timer(Id::Connection(c), None);
         self.links.push_back(&mut self.free, c);
+    }
+}
+
+/// The earlier of two times, if there is one.
+#[inline]
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

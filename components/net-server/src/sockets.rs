@@ -21,6 +21,7 @@ use crate::inflow::{Inflow, View};
 use crate::lists::List;
 use crate::outflow::{Outflow, distance};
 use crate::receives::Waiting;
+use crate::recovery::{Acknowledged, Recovery};
 use crate::wire::Emitted;
 
 /// A socket.
@@ -116,6 +117,7 @@ pub(crate) struct Connection {
     pub flow: Flow,
     pub inflow: Inflow,
     pub outflow: Outflow,
+    pub recovery: Recovery,
     /// How it ended: `Ok` in an orderly way.
     pub fate: Option<Status>,
     /// Something was sent: the peer's hardware address is known.
@@ -126,7 +128,8 @@ pub(crate) struct Connection {
     pub acked_seq: u32,
     /// The number behind the peer's FIN.
     pub fin_end: Option<u32>,
-    /// The peer's last window was 0.
+    /// The peer's last window, and whether it was 0.
+    pub window: u16,
     pub stopped: bool,
     /// Remembered in TIME-WAIT; only unread bytes are left here.
     pub detached: bool,
@@ -137,8 +140,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A free connection with its buffers.
-    pub fn new(receive: usize, send: usize) -> Self {
+    /// A free connection with its buffers, whose segments have `segment` bytes
+    /// at most.
+    pub fn new(receive: usize, send: usize, segment: u32) -> Self {
         // 64 KiB would have to be scaled, and what scaling rounds off moves a
         // full window's edge back: a peer that had filled it is not heard
         // before it opens again (RFC 7323, 2.4). A byte less needs no scaling.
@@ -160,6 +164,7 @@ impl Connection {
             client: 0,
             inflow: Inflow::new(receive),
             outflow: Outflow::NEW,
+            recovery: Recovery::new(segment),
             flow: Flow {
                 remote: Ipv4Address::UNSPECIFIED,
                 remote_port: 0,
@@ -170,6 +175,7 @@ impl Connection {
             sent_seq: 0,
             acked_seq: 0,
             fin_end: None,
+            window: 0,
             stopped: false,
             detached: false,
             waiting: false,
@@ -189,9 +195,11 @@ impl Connection {
         self.flow = flow;
         self.inflow.begin();
         self.outflow = Outflow::NEW;
+        self.recovery.reset();
         self.fate = None;
         self.sent = false;
         self.fin_end = None;
+        self.window = 0;
         self.stopped = false;
         self.detached = false;
         self.waiting = false;
@@ -215,13 +223,14 @@ impl Connection {
 
     /// Records a segment that smoltcp sent.
     #[inline]
-    pub fn record(&mut self, segment: Option<Emitted>) {
+    pub fn record(&mut self, segment: Option<Emitted>, now: u64) {
         let Some(segment) = segment else {
             return;
         };
         if !self.sent {
             self.sent = true;
             self.outflow.open(segment.seq);
+            self.recovery.begin(segment.end);
             self.sent_seq = segment.end;
         }
         if let Some(ack) = segment.ack {
@@ -234,18 +243,48 @@ impl Connection {
         }
         self.inflow.tell(segment.ack, segment.window);
         if distance(segment.end, self.sent_seq) > 0 {
+            self.recovery.sent(segment.end, segment.fin, now);
             self.sent_seq = segment.end;
         }
+    }
+
+    /// Tells of what a segment of the peer's acknowledges, if it is one that
+    /// smoltcp will listen to; the window to show smoltcp in place of its own.
+    #[inline]
+    pub fn acknowledged(
+        &mut self,
+        (seq, len, window): (u32, u32, u16),
+        ack: &Acknowledged,
+        next: u32,
+        now: u64,
+    ) -> u16 {
+        let ends_late = distance(seq.wrapping_add(len), next) >= 0;
+        let begins_early = distance(self.inflow.edge(next), seq) >= 0;
+        if ends_late && begins_early && self.sends() {
+            self.recovery.acknowledged(ack, now);
+        }
+        self.recovery.show(window)
+    }
+
+    /// Whether what was sent may have to be sent again.
+    #[inline]
+    pub fn sends(&self) -> bool {
+        use tcp::State::{CloseWait, Closing, Established, FinWait1, LastAck};
+        matches!(
+            self.state(),
+            Established | CloseWait | FinWait1 | Closing | LastAck
+        )
     }
 
     /// smoltcp has seen a segment of the peer's, and perhaps answered.
     #[inline]
     pub fn heard(&mut self, answer: Option<Emitted>, now: u64) {
-        self.record(answer);
+        self.record(answer, now);
         self.waiting_since = now;
         if self.sent {
             let queued = self.tcp().send_queue() as u32;
             self.outflow.una = self.outflow.write_seq.wrapping_sub(queued);
+            self.recovery.follow(self.outflow.una);
         }
     }
 
@@ -254,6 +293,7 @@ impl Connection {
         use tcp::State::{CloseWait, Closed, Closing, SynSent, TimeWait};
         if before == SynSent && after != Closed {
             self.inflow.open(segment, true);
+            self.recovery.open(segment.offer);
         }
         if segment.fin && matches!(after, CloseWait | Closing | TimeWait) {
             self.fin_end = Some(segment.end());

@@ -19,6 +19,7 @@ use crate::inflow::View;
 use crate::ingress::Fate;
 use crate::outflow::distance;
 use crate::packets::{Holder, Piece};
+use crate::recovery::Acknowledged;
 use crate::server::{Id, Server};
 use crate::sockets::{Kind, Owner};
 use crate::stack::{Io, Via};
@@ -84,6 +85,17 @@ impl Server {
         let taken = self.what_is_taken(c, arrived, ip, segment, &view);
         let now = self.now();
         let connection = &mut self.connections[c as usize];
+        if let Some(ack) = segment.ack.filter(|_| !segment.rst && !segment.syn) {
+            let ack = Acknowledged {
+                before: ack,
+                blocks: segment.blocks,
+                bare: segment.len == 0 && !segment.fin && segment.window == connection.window,
+            };
+            connection.window = segment.window;
+            let place = (segment.seq, segment.len, segment.window);
+            let window = connection.acknowledged(place, &ack, view.next, now);
+            set_window(arrived.frame, ip, window);
+        }
         let io = Io::new(&mut *env, &mut self.counters);
         let note = self
             .stack
@@ -243,6 +255,10 @@ fn cut_payload(frame: &mut [u8], ip: &Datagram) {
     let header_len = TcpPacket::new_unchecked(&frame[transport..]).header_len();
     let mut packet = Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]);
     packet.set_total_len((transport - ETHERNET) as u16 + u16::from(header_len));
+}
+
+fn set_window(frame: &mut [u8], ip: &Datagram, window: u16) {
+    TcpPacket::new_unchecked(&mut frame[ip.payload_at..]).set_window_len(window);
 }
 
 fn set_flags(frame: &mut [u8], ip: &Datagram, fin: bool, psh: bool) {

@@ -33,6 +33,7 @@ use crate::flows::{Flow, Target};
 use crate::lists::NONE;
 use crate::outflow::distance;
 use crate::packets::{Holder, Piece};
+use crate::recovery::Acknowledged;
 use crate::server::{Id, MOST_LONG, Server};
 use crate::stack::{Io, Via};
 use crate::wire::LARGEST;
@@ -310,13 +311,22 @@ impl Server {
     #[inline(never)]
     fn show(&mut self, env: &mut impl Environment) {
         let c = core::mem::replace(&mut self.train.connection, NONE);
-        let train = &self.train;
+        let now = self.stack.now;
+        let train = &mut self.train;
+        let connection = &mut self.connections[c as usize];
+        connection.window = train.window;
+        let ack = Acknowledged {
+            before: train.ack,
+            blocks: [None; 3],
+            bare: false,
+        };
+        let begin = train.next.wrapping_sub(train.len);
+        let place = (begin, train.len, train.window);
+        train.window = connection.acknowledged(place, &ack, begin, now);
         if let Some(headers) = self.frame.first_chunk_mut() {
             train.write(headers);
         }
         let frame = &self.frame[..HEADERS + train.len as usize];
-        let now = self.stack.now;
-        let connection = &mut self.connections[c as usize];
         let several = train.segments > 1;
         if several {
             connection.tcp().set_ack_delay(Some(Duration::ZERO));

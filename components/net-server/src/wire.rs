@@ -21,9 +21,10 @@ use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Tcp
 use crate::checksum;
 use crate::classify::ETHERNET;
 use crate::counters::{Counter, Counters};
-use crate::cut::{Cut, Source, TCP_CHECKSUM};
+use crate::cut::{self, Cut, HEADERS, Source, TCP_CHECKSUM};
 use crate::environment::{Environment, Outgoing};
 use crate::hops::Hops;
+use crate::outflow::distance;
 
 /// Bytes of the largest frame that smoltcp may build.
 pub(crate) const LARGEST: usize = ETHERNET + 65535;
@@ -84,6 +85,7 @@ pub(crate) struct Emitted {
     pub window: u16,
     /// Bytes of payload.
     pub len: u32,
+    pub fin: bool,
     pub rst: bool,
 }
 
@@ -97,6 +99,7 @@ impl Emitted {
             ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
             window: tcp.window_len(),
             len,
+            fin: tcp.fin(),
             rst: tcp.rst(),
         }
     }
@@ -276,8 +279,26 @@ impl<E: Environment> Wire<'_, E> {
         };
         let segment = segment.map(NonZeroU16::get);
         let mut cut = Cut::new(headers, payload, segment, !self.facts.segments);
+        if distance(source.sent, emitted.seq) > 0 {
+            cut.skip(source.sent);
+            if cut.is_empty() {
+                let fin = emitted.fin && emitted.end != source.sent;
+                self.send_bare(emitted.end.wrapping_sub(fin.into()), fin);
+                return;
+            }
+        }
         if !cut.send(source, self.env, self.counters) {
             source.outflow.owed = Some(cut);
         }
+    }
+
+    /// Sends what is left of a segment all payload of which was sent before:
+    /// its acknowledgement, and perhaps its FIN.
+    #[cold]
+    fn send_bare(&mut self, seq: u32, fin: bool) {
+        if let Some(headers) = self.buffer.first_chunk_mut() {
+            cut::without_payload(headers, seq, fin);
+        }
+        self.emit_whole(HEADERS);
     }
 }

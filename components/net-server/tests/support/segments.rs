@@ -98,6 +98,17 @@ impl Hand {
 
     /// As `open`, taking segments of `mss` bytes.
     pub fn open_with(w: &mut World, port: u16, first: u32, socket: u32, mss: u16) -> Self {
+        Self::open_offering(w, port, first, socket, (mss, false))
+    }
+
+    /// As `open_with`, and perhaps acknowledging selectively.
+    pub fn open_offering(
+        w: &mut World,
+        port: u16,
+        first: u32,
+        socket: u32,
+        (mss, selective): (u16, bool),
+    ) -> Self {
         let mut hand = Self {
             port,
             first,
@@ -111,6 +122,7 @@ impl Hand {
             control: TcpControl::Syn,
             ack_number: None,
             max_seg_size: Some(mss),
+            sack_permitted: selective,
             ..hand.repr(u32::MAX, &[])
         };
         w.env.to_server.push_back(frame(&syn));
@@ -122,6 +134,22 @@ impl Hand {
         hand.send(w, 0, &[]);
         ok(&w.completion(accept).expect("accepted"));
         hand
+    }
+
+    /// Takes bytes until the server sends as many at once as a window has: a
+    /// connection that has just begun sends ten segments (RFC 6928).
+    pub fn widen(&mut self, w: &mut World, socket: u32) {
+        for _ in 0..4 {
+            let token = w.submit(World::send(socket, 0, 60_000));
+            let mut bytes = vec![0; 60_000];
+            let start = self.theirs;
+            while self.theirs != start.wrapping_add(60_000) {
+                w.run_server();
+                self.fetch(w, start, &mut bytes);
+                self.send(w, 0, &[]);
+            }
+            ok(&w.completion(token).unwrap());
+        }
     }
 
     /// Sends bytes that are `at` so many from the first.
