@@ -103,6 +103,9 @@ impl Server {
             };
             let (sent, note) = self.stack.egress(Via::Narrow, &mut connection.set, io);
             connection.record(note.segment, now);
+            if sent && connection.has_sent_all(note.segment) {
+                return (Run::Done, None);
+            }
             if !sent {
                 if note.attempts > note.packets {
                     self.await_neighbour(Id::Connection(c));

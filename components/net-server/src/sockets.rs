@@ -248,6 +248,17 @@ impl Connection {
         }
     }
 
+    /// Whether smoltcp, which has just sent a segment, has nothing to send and
+    /// waits for no time: all that is queued has left, and what is sent again
+    /// is not its to decide.
+    #[inline]
+    pub fn has_sent_all(&self, segment: Option<Emitted>) -> bool {
+        let behind = |s: Emitted| s.seq.wrapping_add(s.len);
+        !self.stopped
+            && self.outflow.owed.is_none()
+            && segment.is_some_and(|s| behind(s) == self.outflow.write_seq)
+    }
+
     /// Tells of what a segment of the peer's acknowledges, if it is one that
     /// smoltcp will listen to; the window to show smoltcp in place of its own.
     #[inline]
@@ -258,10 +269,12 @@ impl Connection {
         next: u32,
         now: u64,
     ) -> u16 {
-        let ends_late = distance(seq.wrapping_add(len), next) >= 0;
-        let begins_early = distance(self.inflow.edge(next), seq) >= 0;
-        if ends_late && begins_early && self.sends() {
-            self.recovery.acknowledged(ack, now);
+        if self.recovery.concerns(ack) {
+            let ends_late = distance(seq.wrapping_add(len), next) >= 0;
+            let begins_early = distance(self.inflow.edge(next), seq) >= 0;
+            if ends_late && begins_early && self.sends() {
+                self.recovery.acknowledged(ack, now);
+            }
         }
         self.recovery.show(window)
     }

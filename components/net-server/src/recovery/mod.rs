@@ -69,14 +69,6 @@ pub(crate) struct Acknowledged {
     pub bare: bool,
 }
 
-impl Acknowledged {
-    /// Whether it says nothing about what is on its way.
-    #[inline]
-    fn is_silent(&self) -> bool {
-        !self.bare && self.blocks[0].is_none()
-    }
-}
-
 /// What is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -239,16 +231,19 @@ impl Recovery {
         (most >> self.shift).clamp(1, u32::from(window)) as u16
     }
 
-    /// The peer acknowledges something.
+    /// Whether an acknowledgement says something about what is on its way.
+    #[inline]
+    pub fn concerns(&self, ack: &Acknowledged) -> bool {
+        let ahead = ack.before.wrapping_sub(self.board.una);
+        match ahead {
+            0 => !self.board.is_empty() && (ack.bare || ack.blocks[0].is_some()),
+            _ => ahead <= self.board.flight(),
+        }
+    }
+
+    /// The peer acknowledges something that [`Recovery::concerns`] us.
     #[inline]
     pub fn acknowledged(&mut self, ack: &Acknowledged, now: u64) {
-        let (una, next) = (self.board.una, self.board.next);
-        if ack.before == una && (ack.is_silent() || self.board.is_empty()) {
-            return;
-        }
-        if distance(ack.before, una) < 0 || distance(next, ack.before) < 0 {
-            return;
-        }
         let mut arrived = Arrived::default();
         self.board.acknowledge(ack.before, &mut arrived);
         if let Some(at) = arrived.once {
