@@ -87,9 +87,9 @@ pub(crate) struct Recovery {
     rtt: Rtt,
     congestion: Congestion,
     phase: Phase,
-    /// The most that was on its way at once, of what was sent before and since
-    /// this number was the next.
-    peak: u32,
+    /// The most that was on its way at once, in the flight before this one and
+    /// in this one, and the number that this one ends with.
+    peaks: [u32; 2],
     mark: u32,
     /// Bytes of a segment: at most, and with this peer.
     most: u32,
@@ -132,7 +132,7 @@ impl Recovery {
             rtt: Rtt::NEW,
             congestion: Congestion::new(SEGMENT),
             phase: Phase::Open,
-            peak: 0,
+            peaks: [0; 2],
             mark: 0,
             most,
             segment: SEGMENT,
@@ -202,7 +202,7 @@ impl Recovery {
             self.fin = Some(end);
         }
         self.board.sent(end, now);
-        self.peak = self.peak.max(self.board.flight());
+        self.peaks[1] = self.peaks[1].max(self.board.flight());
     }
 
     /// smoltcp knows that what is before `una` has arrived.
@@ -219,10 +219,8 @@ impl Recovery {
     #[inline]
     pub fn show(&self, window: u16) -> u16 {
         let flight = self.board.flight();
-        let room = match self.board.has_lost() {
-            true => 0,
-            false => self.congestion.window.saturating_sub(self.board.pipe()),
-        };
+        // What is lost goes first.
+        let room = self.congestion.window.saturating_sub(self.board.missing());
         let most = flight + room;
         if u32::from(window) << self.shift <= most {
             return window;
@@ -264,20 +262,21 @@ impl Recovery {
     #[inline]
     fn progress(&mut self, bytes: u32, now: u64) {
         (self.since, self.doublings, self.duplicates) = (now, 0, 0);
-        let una = self.board.una;
+        let (una, used) = (self.board.una, self.used());
         match self.phase {
             Phase::Recovery(end) if distance(una, end) >= 0 => self.phase = Phase::Open,
             Phase::Recovery(_) => {}
             Phase::Timeout(end) => {
-                self.congestion.acknowledged(bytes, self.peak, self.segment);
+                self.congestion.acknowledged(bytes, used, self.segment);
                 if distance(una, end) >= 0 {
                     self.phase = Phase::Open;
                 }
             }
-            Phase::Open => self.congestion.acknowledged(bytes, self.peak, self.segment),
+            Phase::Open => self.congestion.acknowledged(bytes, used, self.segment),
         }
         if distance(una, self.mark) >= 0 {
-            (self.peak, self.mark) = (self.board.flight(), self.board.next);
+            self.peaks = [self.peaks[1], self.board.flight()];
+            self.mark = self.board.next;
         }
     }
 
@@ -331,7 +330,7 @@ impl Recovery {
         }
         self.probe = None;
         if !repeated && self.phase == Phase::Open {
-            self.congestion.lost(self.congestion.window, self.segment);
+            self.congestion.lost(self.used(), self.segment);
         }
     }
 
@@ -361,10 +360,16 @@ impl Recovery {
             self.late_at = wait.map(|us| now + us);
         }
         if self.phase == Phase::Open && self.board.has_lost() {
-            self.congestion.lost(self.board.flight(), self.segment);
+            self.congestion.lost(self.used(), self.segment);
             self.phase = Phase::Recovery(self.board.next);
             self.beyond = true;
         }
+    }
+
+    /// How much of the window has been in use of late.
+    #[inline]
+    fn used(&self) -> u32 {
+        self.peaks[0].max(self.peaks[1]).min(self.congestion.window)
     }
 
     /// How late a segment may be (RFC 8985, 6.2, step 4).
@@ -424,8 +429,7 @@ impl Recovery {
     /// Nothing was heard for too long (RFC 6298, 5.4 to 5.6).
     fn time_out(&mut self, now: u64) {
         let again = self.doublings != 0;
-        self.congestion
-            .timed_out(self.board.flight(), self.segment, again);
+        self.congestion.timed_out(self.used(), self.segment, again);
         self.board.lose_all();
         self.phase = Phase::Timeout(self.board.next);
         self.doublings += 1;

@@ -132,6 +132,16 @@ impl Scoreboard {
         sent.map(|r| r.end.wrapping_sub(r.seq)).sum()
     }
 
+    /// Bytes of them that the peer is not known to have.
+    #[inline]
+    pub fn missing(&self) -> u32 {
+        if !self.marked {
+            return self.flight();
+        }
+        let missing = self.ranges.iter().filter(|r| r.state != State::Sacked);
+        missing.map(|r| r.end.wrapping_sub(r.seq)).sum()
+    }
+
     /// Whether something has arrived out of order, or is lost.
     #[inline]
     pub fn is_marked(&self) -> bool {
