@@ -11,7 +11,7 @@ use core::mem::offset_of;
 use smoltcp::socket::tcp::State;
 use socket_api::{Completion, Request, Status, flags};
 
-use crate::classify::Segment;
+use crate::classify::{Datagram, Segment};
 use crate::counters::Counter;
 use crate::environment::Environment;
 use crate::flows::{Flow, Target};
@@ -21,6 +21,7 @@ use crate::requests::{Answer, Answered, bad, wire_address};
 use crate::server::{Id, Server};
 use crate::sockets::{Kind, Listener, Owner, Stream};
 use crate::stack::Io;
+use crate::tcp_in::set_shift;
 
 impl Server {
     pub(crate) fn listen(&mut self, s: u32, r: &Request) -> Answered {
@@ -64,8 +65,8 @@ impl Server {
         &mut self,
         l: u32,
         flow: Flow,
-        frame: &[u8],
-        syn: &Segment,
+        frame: &mut [u8],
+        (ip, syn): (&Datagram, &Segment),
         env: &mut impl Environment,
     ) -> bool {
         if !self.make_room(l, env) {
@@ -82,6 +83,7 @@ impl Server {
         connection.begin(Owner::HalfOpen(l), client, flow, now);
         let listening = connection.tcp().listen(flow.port).is_ok();
         if listening {
+            set_shift(frame, ip, connection.recovery.shown_shift());
             let io = Io::new(env, &mut self.counters);
             self.stack
                 .ingress_syn(frame, flow, &mut connection.set, &mut self.random, io);

@@ -164,7 +164,7 @@ impl Connection {
             client: 0,
             inflow: Inflow::new(receive),
             outflow: Outflow::NEW,
-            recovery: Recovery::new(segment),
+            recovery: Recovery::new(send, segment),
             flow: Flow {
                 remote: Ipv4Address::UNSPECIFIED,
                 remote_port: 0,

@@ -52,7 +52,7 @@ impl Server {
     fn new_flow_in(
         &mut self,
         flow: Flow,
-        arrived: &Arrived<'_>,
+        arrived: &mut Arrived<'_>,
         ip: &Datagram,
         segment: &Segment,
         env: &mut impl Environment,
@@ -62,7 +62,7 @@ impl Server {
             && let Some(l) = self.flows.tcp(flow.port)
             && matches!(self.sockets[l as usize].kind, Kind::Listener(_))
         {
-            if !self.syn_in(l, flow, arrived.frame, segment, env) && self.within_rate() {
+            if !self.syn_in(l, flow, arrived.frame, (ip, segment), env) && self.within_rate() {
                 let io = Io::new(env, &mut self.counters);
                 self.stack.ingress_none(Via::Narrow, arrived.frame, io);
             }
@@ -94,16 +94,18 @@ impl Server {
             connection.window = segment.window;
             let place = (segment.seq, segment.len, segment.window);
             let window = connection.acknowledged(place, &ack, view.next, now);
+            connection.stopped = window == 0;
             set_window(arrived.frame, ip, window);
+        }
+        if segment.syn && !segment.rst {
+            connection.stopped = segment.window == 0;
+            set_shift(arrived.frame, ip, connection.recovery.shown_shift());
         }
         let io = Io::new(&mut *env, &mut self.counters);
         let note = self
             .stack
             .ingress(Via::Narrow, arrived.frame, &mut connection.set, io);
         connection.heard(note.segment, now);
-        if segment.ack.is_some() && !segment.rst {
-            connection.stopped = segment.window == 0;
-        }
         let after = connection.view();
         if after.state != view.state {
             connection.changed(segment, view.state, after.state);
@@ -194,7 +196,7 @@ impl Server {
     fn time_wait_in(
         &mut self,
         t: u32,
-        arrived: &Arrived<'_>,
+        arrived: &mut Arrived<'_>,
         ip: &Datagram,
         segment: &Segment,
         env: &mut impl Environment,
@@ -259,6 +261,28 @@ fn cut_payload(frame: &mut [u8], ip: &Datagram) {
 
 fn set_window(frame: &mut [u8], ip: &Datagram, window: u16) {
     TcpPacket::new_unchecked(&mut frame[ip.payload_at..]).set_window_len(window);
+}
+
+/// Changes how far a SYN says that windows are shifted (RFC 7323, 2.2), if it
+/// does.
+pub(crate) fn set_shift(frame: &mut [u8], ip: &Datagram, shift: u8) {
+    let mut tcp = TcpPacket::new_unchecked(&mut frame[ip.payload_at..]);
+    let mut options = tcp.options_mut();
+    while let [kind, rest @ ..] = options {
+        options = match (*kind, rest) {
+            (0, _) => return,
+            (1, rest) => rest,
+            (3, [_, is, ..]) => {
+                *is = shift;
+                return;
+            }
+            (_, [len, rest @ ..]) => {
+                let skip = usize::from(*len).saturating_sub(2);
+                rest.get_mut(skip..).unwrap_or_default()
+            }
+            _ => return,
+        };
+    }
 }
 
 fn set_flags(frame: &mut [u8], ip: &Datagram, fin: bool, psh: bool) {

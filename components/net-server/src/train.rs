@@ -323,6 +323,7 @@ impl Server {
         let begin = train.next.wrapping_sub(train.len);
         let place = (begin, train.len, train.window);
         train.window = connection.acknowledged(place, &ack, begin, now);
+        connection.stopped = train.window == 0;
         if let Some(headers) = self.frame.first_chunk_mut() {
             train.write(headers);
         }
@@ -340,7 +341,6 @@ impl Server {
         }
         self.counters.add_n(Counter::Scratch, train.len.into());
         connection.heard(note.segment, now);
-        connection.stopped = false;
         let next = connection.view().next;
         if next != train.next {
             // smoltcp has not taken it: it comes again.

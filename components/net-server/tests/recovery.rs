@@ -32,13 +32,18 @@ type Sent = (u32, u32, bool);
 
 impl Line {
     fn new(selective: bool) -> Self {
+        Self::with(selective, 65535, None)
+    }
+
+    /// With a send buffer of so many bytes and a peer that shifts its windows.
+    fn with(selective: bool, buffer: usize, shift: Option<u8>) -> Self {
         let mut w = World::new(Config {
             tcp_receive_window: 65535,
-            tcp_send_buffer: 65535,
+            tcp_send_buffer: buffer,
             ..small()
         });
         w.listen(0, 7, 8);
-        let hand = Hand::open_offering(&mut w, 40000, 1, 10, (1460, selective));
+        let hand = Hand::open_offering(&mut w, 40000, 1, 10, (1460, selective, shift));
         let data = pattern(100_000, 1);
         w.region()[..100_000].copy_from_slice(&data);
         let start = hand.theirs;
@@ -122,6 +127,35 @@ fn a_connection_begins_with_ten_segments() {
     line.wait(10_000);
     // One more for each that has arrived, and that one.
     assert_eq!(line.acknowledge(2 * SEGMENT, None), segments(10..14));
+}
+
+#[test]
+fn segments_are_whole_whatever_the_peer_shifts_its_windows_by() {
+    for (shift, buffer) in [(10, 65535), (14, 65536), (7, 262_144)] {
+        let mut line = Line::with(true, buffer, Some(shift));
+        line.hand.window = (1 << 18 >> shift) as u16;
+        line.acknowledge(0, None);
+        assert_eq!(line.send(60 * SEGMENT), segments(0..10), "{shift}");
+        line.wait(10_000);
+        let more = line.acknowledge(10 * SEGMENT, None);
+        assert_eq!(more, segments(10..30), "{shift}");
+        line.wait(10_000);
+        // What the send buffer has, but for a byte.
+        let most = (60 * SEGMENT).min(30 * SEGMENT + buffer.min(65_535) as u32);
+        let sent: u32 = line
+            .acknowledge(30 * SEGMENT, None)
+            .iter()
+            .map(|s| s.1)
+            .sum();
+        assert_eq!(30 * SEGMENT + sent, most, "{shift}");
+        // A window that is smaller than what shifting shows is still one.
+        line.hand.window = 1;
+        let rest = line.acknowledge(60 * SEGMENT, None);
+        assert!(rest.is_empty());
+        line.count_from(60 * SEGMENT);
+        let within: u32 = line.send(20 * SEGMENT).iter().map(|s| s.1).sum();
+        assert_eq!(within, (1u32 << shift).min(20 * SEGMENT), "{shift}");
+    }
 }
 
 #[test]

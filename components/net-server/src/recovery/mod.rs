@@ -94,8 +94,11 @@ pub(crate) struct Recovery {
     /// Bytes of a segment: at most, and with this peer.
     most: u32,
     segment: u32,
-    /// How far the peer's windows are shifted.
+    /// How far the peer's windows are shifted, and those that smoltcp is shown:
+    /// less, for segments not to be cut short by what shifting takes off.
     shift: u8,
+    shown_shift: u8,
+    scaled: bool,
     selective: bool,
     /// Acknowledgements without blocks that said the same.
     duplicates: u32,
@@ -124,9 +127,11 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    /// For a connection that has not begun, whose segments have `most` bytes
-    /// at most; takes its memory.
-    pub fn new(most: u32) -> Self {
+    /// For a connection that has not begun, with a send buffer of so many bytes
+    /// and segments of `most` bytes at most; takes its memory.
+    pub fn new(buffer: usize, most: u32) -> Self {
+        // The smallest that lets all of the buffer be sent, but for a byte.
+        let bits = usize::BITS - buffer.saturating_sub(1).leading_zeros();
         Self {
             board: Scoreboard::new(),
             rtt: Rtt::NEW,
@@ -137,6 +142,8 @@ impl Recovery {
             most,
             segment: SEGMENT,
             shift: 0,
+            shown_shift: bits.saturating_sub(16) as u8,
+            scaled: false,
             selective: false,
             duplicates: 0,
             doublings: 0,
@@ -157,7 +164,8 @@ impl Recovery {
     pub fn reset(&mut self) {
         let fresh = Self {
             board: core::mem::take(&mut self.board),
-            ..Self::new(self.most)
+            shown_shift: self.shown_shift,
+            ..Self::new(0, self.most)
         };
         *self = fresh;
         self.board.begin(0);
@@ -177,6 +185,7 @@ impl Recovery {
         self.segment = segment.max(LEAST_SEGMENT).min(self.most);
         self.congestion = Congestion::new(self.segment);
         self.shift = offer.shift.unwrap_or(0).min(14);
+        self.scaled = offer.shift.is_some();
         self.selective = offer.selective;
     }
 
@@ -213,20 +222,25 @@ impl Recovery {
         }
     }
 
+    /// How far smoltcp is told that the peer's windows are shifted, if they are.
+    pub fn shown_shift(&self) -> u8 {
+        self.shown_shift
+    }
+
     /// The window to show smoltcp in place of the peer's: with it nothing is
     /// sent that the line may not have room for, and no part of a segment.
-    /// Never 0 if the peer's is not.
     #[inline]
     pub fn show(&self, window: u16) -> u16 {
-        let flight = self.board.flight();
+        let theirs = u32::from(window) << self.shift;
         // What is lost goes first.
         let room = self.congestion.window.saturating_sub(self.board.missing());
-        let most = flight + room;
-        if u32::from(window) << self.shift <= most {
-            return window;
-        }
-        let most = flight + room / self.segment * self.segment;
-        (most >> self.shift).clamp(1, u32::from(window)) as u16
+        let most = self.board.flight() + room;
+        let window = match theirs <= most {
+            true => theirs,
+            false => most - room % self.segment,
+        };
+        let shown = if self.scaled { self.shown_shift } else { 0 };
+        (window >> shown).min(u16::MAX.into()) as u16
     }
 
     /// Whether an acknowledgement says something about what is on its way.

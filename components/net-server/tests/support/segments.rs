@@ -98,16 +98,16 @@ impl Hand {
 
     /// As `open`, taking segments of `mss` bytes.
     pub fn open_with(w: &mut World, port: u16, first: u32, socket: u32, mss: u16) -> Self {
-        Self::open_offering(w, port, first, socket, (mss, false))
+        Self::open_offering(w, port, first, socket, (mss, false, None))
     }
 
-    /// As `open_with`, and perhaps acknowledging selectively.
+    /// As `open_with`, and perhaps acknowledging selectively and shifting windows.
     pub fn open_offering(
         w: &mut World,
         port: u16,
         first: u32,
         socket: u32,
-        (mss, selective): (u16, bool),
+        (mss, selective, shift): (u16, bool, Option<u8>),
     ) -> Self {
         let mut hand = Self {
             port,
@@ -123,6 +123,7 @@ impl Hand {
             ack_number: None,
             max_seg_size: Some(mss),
             sack_permitted: selective,
+            window_scale: shift,
             ..hand.repr(u32::MAX, &[])
         };
         w.env.to_server.push_back(frame(&syn));
