@@ -132,8 +132,12 @@ impl Recovery {
     pub fn new(buffer: usize, most: u32) -> Self {
         // The smallest that lets all of the buffer be sent, but for a byte.
         let bits = usize::BITS - buffer.saturating_sub(1).leading_zeros();
+        Self::fresh(Scoreboard::new(), most, bits.saturating_sub(16) as u8)
+    }
+
+    fn fresh(board: Scoreboard, most: u32, shown_shift: u8) -> Self {
         Self {
-            board: Scoreboard::new(),
+            board,
             rtt: Rtt::NEW,
             congestion: Congestion::new(SEGMENT),
             phase: Phase::Open,
@@ -142,7 +146,7 @@ impl Recovery {
             most,
             segment: SEGMENT,
             shift: 0,
-            shown_shift: bits.saturating_sub(16) as u8,
+            shown_shift,
             scaled: false,
             selective: false,
             duplicates: 0,
@@ -160,15 +164,11 @@ impl Recovery {
         }
     }
 
-    /// Forgets everything, for another connection.
+    /// Forgets everything but its memory, for another connection.
     pub fn reset(&mut self) {
-        let fresh = Self {
-            board: core::mem::take(&mut self.board),
-            shown_shift: self.shown_shift,
-            ..Self::new(0, self.most)
-        };
-        *self = fresh;
-        self.board.begin(0);
+        let mut board = core::mem::take(&mut self.board);
+        board.begin(0);
+        *self = Self::fresh(board, self.most, self.shown_shift);
     }
 
     /// Our SYN has gone; the next byte has this number.
