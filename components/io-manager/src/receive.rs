@@ -54,6 +54,8 @@ enum Class {
         end: u32,
         /// How many bytes hold all headers.
         headers: u32,
+        /// It is a part of a datagram.
+        fragment: bool,
     },
     /// It contradicts itself.
     Malformed,
@@ -120,12 +122,15 @@ pub(crate) fn pass(server: &mut Server, counters: &Counters, received: &Received
         _ if len > nic.mtu + ETHERNET && head[23] != TCP_PROTOCOL => Class::Malformed,
         class => class,
     };
+    let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
+    let verified = flags & u32::from(verified) != 0;
+    let mark = if verified { packet_flags::VERIFIED } else { 0 };
     let packet = match class {
         Class::Malformed => {
             counters.drop_malformed.add(1);
             return false;
         }
-        Class::Whole => match give_whole(nic, counters, id, len) {
+        Class::Whole => match give_whole(nic, counters, (id, len), mark) {
             Some(packet) => packet,
             None => return false,
         },
@@ -133,20 +138,21 @@ pub(crate) fn pass(server: &mut Server, counters: &Counters, received: &Received
             payload,
             end,
             headers,
+            fragment,
         } => {
             nic.packets.give(id, end, NO_SLOT);
             let header_len = copy_headers(nic, &head, (id, len), headers, payload);
             let start = behind(headers, header_len).min(end);
-            let verified = frame_flags::CHECKSUM_VALID | frame_flags::NEEDS_CHECKSUM;
-            let verified = flags & u32::from(verified) != 0;
+            // A device may have verified one fragment and not the next.
+            let summed = !verified || fragment;
             Packet {
                 header: nic.header_at(id),
                 header_len,
                 following: received.following,
-                flags: if verified { packet_flags::VERIFIED } else { 0 },
-                sum: match verified {
-                    true => 0,
-                    false => u32::from(sum(nic, &head, id, payload, end)),
+                flags: mark,
+                sum: match summed {
+                    true => u32::from(sum(nic, &head, id, payload, end)),
+                    false => 0,
                 },
                 start,
                 end,
@@ -196,9 +202,15 @@ fn head_of(nic: &Nic, id: u32) -> Head {
     head.unwrap_or([0; 64])
 }
 
-/// Gives the server all of a frame; `None`, counted, if there is no slot.
+/// Gives the server all of a frame, with the device's `mark`; `None`, counted,
+/// if there is no slot.
 #[cold]
-fn give_whole(nic: &mut Nic, counters: &Counters, id: u32, len: u32) -> Option<Packet> {
+fn give_whole(
+    nic: &mut Nic,
+    counters: &Counters,
+    (id, len): (u32, u32),
+    mark: u16,
+) -> Option<Packet> {
     let Some(slot) = copy_whole(nic, id, len) else {
         counters.drop_whole.add(1);
         return None;
@@ -207,7 +219,7 @@ fn give_whole(nic: &mut Nic, counters: &Counters, id: u32, len: u32) -> Option<P
     counters.packets_whole.add(1);
     nic.packets.give(id, len, slot);
     Some(Packet {
-        flags: packet_flags::WHOLE,
+        flags: packet_flags::WHOLE | mark,
         header: nic.whole_at(slot),
         header_len: len,
         ..named(id, len)
@@ -283,6 +295,7 @@ fn classify(head: &Head, len: u32) -> Class {
         payload,
         end,
         headers,
+        fragment: fragment != 0,
     }
 }
 
@@ -428,6 +441,13 @@ mod tests {
             payload,
             end,
             headers,
+            fragment: false,
+        };
+        let fragment = |payload, end, headers| Class::Socket {
+            payload,
+            end,
+            headers,
+            fragment: true,
         };
         type Change = fn(&mut Head);
         let cases: [(Change, Class); 13] = [
@@ -437,8 +457,8 @@ mod tests {
             (|h| h[13] = 6, Class::Whole),
             (|h| h[35] = 53, Class::Whole),
             (|h| h[35] = 67, Class::Whole),
-            (|h| h[20] = 0x20, socket(34, 114, 42)),
-            (|h| h[21] = 1, socket(34, 114, 34)),
+            (|h| h[20] = 0x20, fragment(34, 114, 42)),
+            (|h| h[21] = 1, fragment(34, 114, 34)),
             (|h| h[14] = 0x4f, socket(74, 114, 82)),
             (|h| h[14] = 0x44, Class::Malformed),
             (|h| h[14] = 0x65, Class::Malformed),

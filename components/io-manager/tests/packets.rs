@@ -136,6 +136,47 @@ fn what_the_device_has_verified_is_not_summed() {
     parties.assert_settled();
 }
 
+/// What the device vouches for has no checksum of its own: whoever loses the
+/// mark drops the packet.
+#[test]
+fn what_the_device_vouches_for_is_marked_whole_or_not() {
+    let mut parties = Parties::one();
+    let mut icmp = udp(1, 2, &[9; 100]);
+    icmp[23] = 1;
+    let mut arp = udp(1, 2, b"who has");
+    arp[13] = 6;
+    for flags in [frame_flags::CHECKSUM_VALID, frame_flags::NEEDS_CHECKSUM] {
+        for frame in [&udp(53, 2, b"name"), &udp(67, 68, b"lease"), &icmp, &arp] {
+            parties.drivers[0].receive(frame, flags);
+            parties.run();
+            let packet = parties.servers[0].packets.pop_front().unwrap();
+            assert_eq!(packet.flags, packet_flags::WHOLE | packet_flags::VERIFIED);
+            release(&mut parties, &[packet.id]);
+        }
+    }
+    parties.assert_settled();
+}
+
+/// Of another fragment the device may say nothing.
+#[test]
+fn fragments_are_summed_whatever_the_device_says() {
+    let mut parties = Parties::one();
+    for (at, value) in [(20, 0x20), (21, 100)] {
+        let mut fragment = udp(5, 6, &[7; 99]);
+        fragment[at] = value;
+        for (flags, mark) in [(0, 0), (frame_flags::CHECKSUM_VALID, packet_flags::VERIFIED)] {
+            parties.drivers[0].receive(&fragment, flags);
+            parties.run();
+            let packet = parties.servers[0].packets.pop_front().unwrap();
+            let bytes = (packet.sum as u16).to_ne_bytes();
+            assert_eq!(u16::from_be_bytes(bytes), sum(&fragment[34..]));
+            assert_eq!(packet.flags, mark);
+            release(&mut parties, &[packet.id]);
+        }
+    }
+    parties.assert_settled();
+}
+
 #[test]
 fn what_is_for_the_server_comes_whole() {
     let mut parties = Parties::one();

@@ -238,6 +238,17 @@ impl ModelNic {
 
     /// A frame arrives from the wire.
     pub fn receive(&mut self, frame: &[u8]) {
+        self.receive_marked(frame, 0);
+    }
+
+    /// As `receive`, of a frame about whose checksum the NIC says something:
+    /// `CHECKSUM_VALID`, or `NEEDS_CHECKSUM` if its sender left it out.
+    ///
+    /// # Panics
+    /// If the NIC says nothing about checksums.
+    pub fn receive_marked(&mut self, frame: &[u8], mark: u16) {
+        let may_mark = self.offers(nic_features::GUEST_CHECKSUM);
+        assert!(mark == 0 || may_mark, "it was not negotiated");
         self.take();
         if self.offers(nic_features::STEERING)
             && let Some((port, payload)) = steerable(frame)
@@ -266,7 +277,7 @@ impl ModelNic {
         }
         self.counts.received += 1;
         self.fill(&buffer, header, payload);
-        self.report(buffer.id, frame.len() as u32, 0);
+        self.report(buffer.id, frame.len() as u32, mark);
     }
 
     fn fill(&self, buffer: &Buffer, header: &[u8], payload: &[u8]) {

@@ -35,8 +35,9 @@ pub(crate) struct Arrived<'a> {
 /// What is known of the sum of an IP packet's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sum {
-    /// The device has verified the checksum.
-    Verified,
+    /// The device has verified the checksum, or vouches for it. If it is a
+    /// fragment's, this is the sum.
+    Verified(u16),
     /// Its one's complement sum, folded.
     Is(u16),
     /// The bytes are here.
@@ -208,7 +209,8 @@ pub(crate) fn transport(arrived: &Arrived<'_>, ip: &Datagram) -> Result<Transpor
         IpProtocol::Icmp if !arrived.whole => Err(BAD),
         IpProtocol::Icmp => {
             let packet = Icmpv4Packet::new_checked(payload).map_err(|_| BAD)?;
-            if packet.verify_checksum() {
+            let vouched = matches!(arrived.sum, Sum::Verified(_));
+            if vouched || packet.verify_checksum() {
                 Ok(Transport::Icmp)
             } else {
                 Err(Counter::DropChecksum)
@@ -272,7 +274,7 @@ fn tcp(payload: &[u8], here: usize, ip: &Datagram, sum: Sum) -> Result<Segment, 
 fn is_sound(ip: &Datagram, segment: &[u8], sum: Sum) -> bool {
     let pseudo = checksum::pseudo(ip.src, ip.dst, ip.protocol, segment.len());
     match sum {
-        Sum::Verified => true,
+        Sum::Verified(_) => true,
         Sum::Is(sum) => checksum::is_right(pseudo + u64::from(sum)),
         Sum::Bytes => checksum::is_right(checksum::add(pseudo, segment)),
     }

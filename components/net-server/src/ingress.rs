@@ -372,7 +372,7 @@ impl Server {
 #[inline]
 fn sum_of(packet: &Packet, whole: bool) -> Sum {
     match (packet.flags & packet_flags::VERIFIED != 0, whole) {
-        (true, _) => Sum::Verified,
+        (true, _) => Sum::Verified(packet.sum as u16),
         (false, true) => Sum::Bytes,
         (false, false) => Sum::Is(packet.sum as u16),
     }
@@ -391,16 +391,17 @@ fn fragment_of(arrived: &Arrived<'_>, ip: &Datagram) -> Option<Fragment> {
         None => [0; 8],
     };
     let sum = match arrived.sum {
-        Sum::Bytes => {
+        Sum::Is(sum) | Sum::Verified(sum) if !arrived.whole => sum,
+        _ => {
             let payload = here.get(..ip.payload_len).unwrap_or(&[]);
-            Sum::Is(checksum::fold(checksum::add(0, payload)))
+            checksum::fold(checksum::add(0, payload))
         }
-        sum => sum,
     };
     Some(Fragment {
         packet: arrived.packet,
         whole: arrived.whole,
         sum,
+        verified: matches!(arrived.sum, Sum::Verified(_)),
         start,
     })
 }

@@ -17,7 +17,7 @@ use alloc::boxed::Box;
 
 use smoltcp::wire::Ipv4Address;
 
-use crate::classify::{Datagram, Sum};
+use crate::classify::Datagram;
 use crate::counters::Counter;
 use crate::lists::List;
 use crate::packets::{Holder, Packets, Piece};
@@ -42,7 +42,7 @@ pub(crate) struct Slot {
     pub list: List,
     /// The first bytes: the UDP header.
     pub start: [u8; 8],
-    /// One's complement sum of those that were summed.
+    /// One's complement sum of all of them.
     pub sum: u64,
     /// Fragments that the device has verified.
     pub verified: u32,
@@ -54,8 +54,10 @@ pub(crate) struct Fragment {
     pub packet: u32,
     /// It fills a whole slot.
     pub whole: bool,
-    /// Its sum, of all bytes, or that the device has verified it.
-    pub sum: Sum,
+    /// Its sum, of all bytes.
+    pub sum: u16,
+    /// The device has verified it.
+    pub verified: bool,
     /// Its first 8 bytes.
     pub start: [u8; 8],
 }
@@ -258,17 +260,15 @@ impl Slot {
             at: ip.payload_at as u32,
             len: ip.payload_len as u32,
             word: start as u32,
-            from: (ip.src, packed(fragment.sum)),
+            from: (ip.src, fragment.sum),
             last: false,
         };
         packets.insert_after(&mut self.list, before, piece, Holder::FRAGMENTS);
         if start == 0 {
             self.start = fragment.start;
         }
-        match fragment.sum {
-            Sum::Is(sum) => self.sum += u64::from(sum),
-            _ => self.verified += 1,
-        }
+        self.sum += u64::from(fragment.sum);
+        self.verified += u32::from(fragment.verified);
         self.bytes += ip.payload_len;
         self.total = total;
         Ok(())
@@ -308,7 +308,7 @@ impl Slot {
             }
             if from < end {
                 // The very same once more, as far as can be told, is no harm.
-                let same = (from, to) == (start, end) && piece.from.1 == packed(fragment.sum);
+                let same = (from, to) == (start, end) && piece.from.1 == fragment.sum;
                 let outcome = if same {
                     Outcome::Again
                 } else {
@@ -319,14 +319,6 @@ impl Slot {
             slot = packets.before(slot);
         }
         Ok(None)
-    }
-}
-
-/// A sum as it is kept with its piece, to know the fragment again.
-fn packed(sum: Sum) -> u16 {
-    match sum {
-        Sum::Is(sum) => sum,
-        Sum::Verified | Sum::Bytes => 0,
     }
 }
 

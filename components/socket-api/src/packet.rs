@@ -47,8 +47,9 @@ pub mod kind {
 
 /// Bits of the `flags` of packets.
 pub mod packet_flags {
-    /// `Packet`: the device has verified the transport checksum; `sum` means
-    /// nothing.
+    /// `Packet`: the device has verified the transport checksum, or vouches for
+    /// a packet whose sender left it to be completed; `sum` means nothing, but
+    /// of a fragment.
     pub const VERIFIED: u16 = 1 << 0;
     /// `Packet`: all bytes of the frame are in the header slot. It holds no
     /// payload buffer, and must be released all the same.
@@ -159,7 +160,7 @@ pub struct Packet {
     pub len: u32,
     /// Ones' complement sum, folded to 16 bits, of the IP payload (from the
     /// end of the IP header to the total length), as two bytes in memory
-    /// order; for IPv4 packets that are not `VERIFIED`.
+    /// order; for IPv4 packets that are not `VERIFIED`, and for all fragments.
     pub sum: u32,
     /// Where the bytes behind all headers begin in the frame, and where they
     /// end; 0 for packets that are `WHOLE`.

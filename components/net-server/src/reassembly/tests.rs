@@ -32,7 +32,8 @@ impl Bench {
         let fragment = Fragment {
             packet: self.next,
             whole: false,
-            sum: Sum::Is(sum),
+            sum,
+            verified: false,
             start: [self.next as u8; 8],
         };
         let dropped = &mut self.dropped;

@@ -162,7 +162,8 @@ impl Fake {
                 packet.header = (id - 1) * HEADER_SLOT as u32;
                 packet.header_len = len as u32;
                 self.headers[packet.header as usize..][..HEADER_SLOT].fill(0xee);
-                packet.sum = match self.verified {
+                let fragment = frame[20] & 0x3f != 0 || frame[21] != 0;
+                packet.sum = match self.verified && !fragment {
                     true => 0x1234,
                     false => ip_payload(&frame).map_or(0, |r| sum(&frame[r])).into(),
                 };
