@@ -164,7 +164,10 @@ fn fragments_are_summed_whatever_the_device_says() {
     for (at, value) in [(20, 0x20), (21, 100)] {
         let mut fragment = udp(5, 6, &[7; 99]);
         fragment[at] = value;
-        for (flags, mark) in [(0, 0), (frame_flags::CHECKSUM_VALID, packet_flags::VERIFIED)] {
+        for (flags, mark) in [
+            (0, 0),
+            (frame_flags::CHECKSUM_VALID, packet_flags::VERIFIED),
+        ] {
             parties.drivers[0].receive(&fragment, flags);
             parties.run();
             let packet = parties.servers[0].packets.pop_front().unwrap();

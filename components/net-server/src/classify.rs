@@ -15,6 +15,8 @@ use crate::checksum;
 use crate::counters::Counter;
 use crate::recovery::{Blocks, Offer};
 
+pub(crate) use socket_api::host::is_host;
+
 /// Bytes of an Ethernet header.
 pub(crate) const ETHERNET: usize = 14;
 
@@ -110,16 +112,6 @@ impl Segment {
             .wrapping_add(u32::from(self.syn))
             .wrapping_add(u32::from(self.fin))
     }
-}
-
-/// Whether an address can be a single host's.
-pub(crate) fn is_host(address: Ipv4Address) -> bool {
-    !(address.is_unspecified()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_loopback()
-        || address.octets()[0] == 0
-        || address.octets()[0] >= 240)
 }
 
 /// Checks a frame as far as the IPv4 header; the error is why it is dropped.

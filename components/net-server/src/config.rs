@@ -7,8 +7,8 @@
 use core::fmt;
 
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
+use socket_api::host::{self, AddressFault};
 
-use crate::classify::is_host;
 use crate::packets::MOST;
 use crate::recovery::HEAP_BYTES;
 
@@ -95,6 +95,8 @@ pub enum ConfigError {
     Malformed(&'static str),
     /// The value is out of range; which key, least, most.
     OutOfRange(&'static str, u64, u64),
+    /// The address of which key no host, router or server can have.
+    Address(&'static str, AddressFault),
     /// Both or neither of a static address and DHCP.
     NoAddress,
 }
@@ -107,6 +109,7 @@ impl fmt::Display for ConfigError {
             Self::OutOfRange(key, least, most) => {
                 write!(f, "`{key}` must be from {least} to {most}")
             }
+            Self::Address(key, fault) => write!(f, "`{key}` is {fault}"),
             Self::NoAddress => f.write_str("with `dhcp = false`, `ip` is needed"),
         }
     }
@@ -123,18 +126,20 @@ impl Config {
         match key {
             "ip" => {
                 let address: Ipv4Cidr = parse(value, "ADDRESS/PREFIX")?;
-                if !is_host(address.address()) {
-                    return Err(ConfigError::Malformed("the address of a host"));
-                }
+                host::check_own(address.address(), address.prefix_len())
+                    .map_err(|fault| ConfigError::Address("ip", fault))?;
                 let gateway = self.address.and_then(|a| a.gateway);
                 self.address = Some(StaticAddress { address, gateway });
             }
             "gateway" => {
-                let gateway = Some(parse(value, "an IPv4 address")?).filter(|g| is_host(*g));
-                match &mut self.address {
-                    Some(address) => address.gateway = gateway,
-                    None => return Err(ConfigError::Malformed("`ip` before `gateway`")),
-                }
+                let gateway = parse(value, "an IPv4 address")?;
+                let Some(own) = &mut self.address else {
+                    return Err(ConfigError::Malformed("`ip` before `gateway`"));
+                };
+                let at = (own.address.address(), own.address.prefix_len());
+                host::check_router(at, gateway)
+                    .map_err(|fault| ConfigError::Address("gateway", fault))?;
+                own.gateway = Some(gateway);
             }
             "dns" => self.set_dns(value)?,
             "mac" => self.mac = Some(parse_mac(value)?),
@@ -153,7 +158,14 @@ impl Config {
         let mut dns = [None; 3];
         for (i, server) in value.split(',').enumerate() {
             let slot = dns.get_mut(i).ok_or(ConfigError::OutOfRange("dns", 1, 3))?;
-            *slot = Some(parse(server.trim(), "IPv4 addresses with commas")?);
+            let server = parse(server.trim(), "IPv4 addresses with commas")?;
+            let own = self.address.map(|own| own.address);
+            match own {
+                Some(own) => host::check_other((own.address(), own.prefix_len()), server),
+                None => host::check_host(server),
+            }
+            .map_err(|fault| ConfigError::Address("dns", fault))?;
+            *slot = Some(server);
         }
         self.dns = dns;
         Ok(())
@@ -275,7 +287,19 @@ mod tests {
         assert_eq!(address.address.to_string(), "10.0.2.15/24");
         assert_eq!(address.gateway.unwrap().to_string(), "10.0.2.2");
         assert!(c.set("mac", "01:54:00:12:34:56").is_err());
-        assert!(c.set("ip", "224.0.0.1/24").is_err());
+        for (key, value, fault) in [
+            ("ip", "224.0.0.1/24", AddressFault::Multicast),
+            ("ip", "10.0.2.0/24", AddressFault::Network),
+            ("ip", "10.0.2.255/24", AddressFault::Broadcast),
+            ("ip", "10.0.2.15/32", AddressFault::Prefix),
+            ("gateway", "10.0.3.2", AddressFault::OffLink),
+            ("gateway", "10.0.2.15", AddressFault::Own),
+            ("dns", "1.1.1.1,0.0.0.0", AddressFault::Nowhere),
+        ] {
+            let refused = Err(ConfigError::Address(key, fault));
+            assert_eq!(c.set(key, value), refused, "{value}");
+        }
+        assert_eq!(c.address, Some(address));
         assert_eq!(c.set("nonsense", "1"), Err(ConfigError::UnknownKey));
         assert!(c.set("tcp-send-buffer", "50").is_err());
         assert_eq!(

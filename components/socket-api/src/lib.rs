@@ -28,6 +28,7 @@ extern crate std;
 
 mod account;
 mod address;
+pub mod host;
 mod layout;
 mod message;
 mod messages;

@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use socket_api::host::{self, AddressFault};
+
 use crate::report::{Diagnostic, Span};
 use crate::rule::Rule;
 use crate::value::{Faults, one};
@@ -26,52 +28,25 @@ pub(crate) fn host(key: &str, text: &str, span: &Span) -> Result<Ipv4Addr, Fault
         let example = format!("write `{key}` like \"10.0.2.2\"");
         one(bad_address(span, text, label).help(example))
     })?;
-    unicast(address, text, span)?;
+    host::check_host(address).map_err(|fault| unusable(fault, text, span))?;
     Ok(address)
 }
 
-fn unicast(address: Ipv4Addr, text: &str, span: &Span) -> Result<(), Faults> {
-    let why = if address.is_multicast() {
-        "a multicast group"
-    } else if address.is_loopback() {
-        "a loopback address"
-    } else if address.is_broadcast() || address.octets()[0] >= 240 {
-        "not the address of a host"
-    } else if address.octets()[0] == 0 {
-        "no address at all"
-    } else {
-        return Ok(());
-    };
-    Err(one(bad_address(span, text, why)))
+fn unusable(fault: AddressFault, text: &str, span: &Span) -> Faults {
+    one(bad_address(span, text, &fault.to_string()))
 }
 
 /// `10.0.2.15/24`.
 pub(crate) fn network(text: &str, span: &Span) -> Result<(Ipv4Addr, u8), Faults> {
-    let parts = text.split_once('/').and_then(|(address, prefix)| {
-        let prefix = prefix.parse::<u8>().ok().filter(|p| (1..=30).contains(p))?;
-        Some((address.parse::<Ipv4Addr>().ok()?, prefix))
-    });
+    let parts = text
+        .split_once('/')
+        .and_then(|(address, prefix)| Some((address.parse().ok()?, prefix.parse().ok()?)));
     let Some((address, prefix)) = parts else {
-        let help = "write \"dhcp\", or address and prefix length (1 to 30): \"10.0.2.15/24\"";
+        let help = "write \"dhcp\", or address and prefix length (1 to 31): \"10.0.2.15/24\"";
         let diagnostic = bad_address(span, text, "not an IPv4 address with a prefix length");
         return Err(one(diagnostic.help(help)));
     };
-    unicast(address, text, span)?;
-    let host_bits = u32::from(address) & (u32::MAX >> prefix);
-    if host_bits == 0 {
-        return Err(one(bad_address(
-            span,
-            text,
-            "the address of the network itself",
-        )));
-    }
-    if host_bits == u32::MAX >> prefix {
-        return Err(one(bad_address(
-            span,
-            text,
-            "the network's broadcast address",
-        )));
-    }
+    host::check_own(address, prefix).map_err(|fault| unusable(fault, text, span))?;
     Ok((address, prefix))
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use socket_api::host::{self, AddressFault};
+
 use crate::keys;
 use crate::model::Network;
 use crate::raw::RawComponent;
@@ -71,17 +73,26 @@ fn check_static(
     let network = |a: Ipv4Addr| u32::from(a) & mask;
     let own = section.key_span("address").unwrap_or_else(|| span.clone());
     for gateway in gateways {
-        let why = if network(gateway.value) != network(address) {
-            let base = Ipv4Addr::from(network(address));
-            format!("not in {base}/{prefix}")
-        } else if gateway.value == address {
-            "the system's own address".to_owned()
-        } else {
-            continue;
+        let why = match host::check_router((address, prefix), gateway.value) {
+            Ok(()) => continue,
+            Err(AddressFault::OffLink) => {
+                let base = Ipv4Addr::from(network(address));
+                format!("not in {base}/{prefix}")
+            }
+            Err(fault) => fault.to_string(),
         };
         let message = format!("the gateway `{}` cannot be reached", gateway.value);
         let diagnostic = Diagnostic::error(Rule::GatewayOutside, &gateway.span, message);
         log.push(diagnostic.label(why).related(&own, "own network"));
+    }
+    for server in section.addresses("dns") {
+        let Err(fault) = host::check_other((address, prefix), server.value) else {
+            continue;
+        };
+        let message = format!("the name server `{}` cannot be asked", server.value);
+        let diagnostic = Diagnostic::error(Rule::BadAddress, &server.span, message);
+        let diagnostic = diagnostic.label(fault.to_string());
+        log.push(diagnostic.related(&own, "own network"));
     }
     if section.key_span("gateway").is_none() {
         let message = "there is no `gateway`";
