@@ -5,58 +5,25 @@
 //! with it go the connections and the TIME-WAIT entries of the old address,
 //! and with it come the answers to those who wait for one.
 
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::dhcpv4;
-use smoltcp::wire::Ipv4Address;
+use smoltcp::wire::Ipv4Cidr;
 use socket_api::{Completion, Request, Status, flags};
 
-use crate::classify::is_host;
+use crate::counters::Counter;
+use crate::datagram::Sent;
+use crate::dhcp::{Dhcp, Heard};
 use crate::environment::Environment;
 use crate::ingress::Fate;
+use crate::lease::Lease;
 use crate::pending::Waiting;
 use crate::requests::{Answer, Answered, wire_address};
 use crate::server::{Id, Run, Server};
 use crate::sockets::Owner;
-use crate::stack::{Address, Io, Via};
+use crate::stack::{Address, Io};
+use crate::wire::ROOM;
 
-/// The DHCP client.
-pub(crate) struct Dhcp {
-    set: SocketSet<'static>,
-    handle: SocketHandle,
-}
-
-/// What DHCP says, copied out of smoltcp.
-enum News {
-    Lease(Address, [Option<Ipv4Address>; 3]),
-    Lost,
-}
-
-impl Dhcp {
-    fn new() -> Self {
-        let mut set = SocketSet::new(alloc::vec![]);
-        let handle = set.add(dhcpv4::Socket::new());
-        Self { set, handle }
-    }
-
-    fn news(&mut self) -> Option<News> {
-        let event = self.set.get_mut::<dhcpv4::Socket>(self.handle).poll()?;
-        let dhcpv4::Event::Configured(lease) = event else {
-            return Some(News::Lost);
-        };
-        let mut dns = [None; 3];
-        for (slot, server) in dns.iter_mut().zip(&lease.dns_servers) {
-            *slot = Some(*server);
-        }
-        if !is_host(lease.address.address()) {
-            return Some(News::Lost);
-        }
-        let address = Address {
-            cidr: lease.address,
-            gateway: lease.router.filter(|router| is_host(*router)),
-        };
-        Some(News::Lease(address, dns))
-    }
-}
+/// Ports of DHCP's client and server.
+const CLIENT: u16 = 68;
+const SERVER: u16 = 67;
 
 impl Server {
     /// Takes the static address, or starts asking for one.
@@ -67,44 +34,77 @@ impl Server {
                 gateway: fixed.gateway,
             })),
             None => {
-                self.dhcp = Some(Dhcp::new());
+                self.dhcp = Some(Dhcp::new(self.stack.facts().mac));
                 self.wake(Id::Dhcp);
             }
         }
     }
 
-    /// A packet for the DHCP client.
-    pub(crate) fn dhcp_in(&mut self, frame: &[u8], env: &mut impl Environment) -> Fate {
-        if let Some(dhcp) = &mut self.dhcp {
-            let io = Io::new(env, &mut self.counters);
-            self.stack.ingress(Via::Wide, frame, &mut dhcp.set, io);
-            self.wake(Id::Dhcp);
+    /// A message for the DHCP client.
+    pub(crate) fn dhcp_in(&mut self, message: &[u8], env: &mut impl Environment) -> Fate {
+        let now = self.now();
+        let Some(dhcp) = &mut self.dhcp else {
+            return Fate::Drop;
+        };
+        match dhcp.hear(message, now, &mut self.random) {
+            Heard::Nothing => {}
+            Heard::Lease(lease) => self.leased(&lease, env),
+            Heard::Lost => self.set_address(None, env),
+            Heard::Refused(told) => {
+                self.counters.add(Counter::DhcpRefused);
+                if let Some((reply, why)) = told {
+                    log::warn!("DHCP: {reply}, refused: {why}");
+                }
+            }
         }
+        self.wake(Id::Dhcp);
         Fate::Drop
     }
 
-    /// Lets the DHCP client send, and takes what it has to say.
+    /// Goes by what a DHCP server gives.
+    fn leased(&mut self, lease: &Lease, env: &mut impl Environment) {
+        self.resolver.set_dhcp_servers(lease.dns);
+        let address = Address {
+            cidr: Ipv4Cidr::new(lease.address, lease.prefix),
+            gateway: lease.router,
+        };
+        self.set_address(Some(address), env);
+    }
+
+    /// Lets the DHCP client do what is due.
     pub(crate) fn service_dhcp(&mut self, env: &mut impl Environment) -> Run {
+        let now = self.now();
+        if self.dhcp.as_mut().is_some_and(|dhcp| dhcp.expire(now)) {
+            self.set_address(None, env);
+        }
+        let run = self.send_dhcp(now, env);
+        let deadline = self.dhcp.as_ref().map(Dhcp::deadline);
+        self.set_timer(Id::Dhcp, deadline.filter(|at| *at != u64::MAX));
+        run
+    }
+
+    /// Sends the DHCP client's message, if one is due.
+    fn send_dhcp(&mut self, now: u64, env: &mut impl Environment) -> Run {
         let Some(dhcp) = &mut self.dhcp else {
             return Run::Done;
         };
-        let io = Io::new(&mut *env, &mut self.counters);
-        let (_, note) = self.stack.egress(Via::Wide, &mut dhcp.set, io);
-        let waits = note.attempts > note.packets;
-        let news = dhcp.news();
-        let at = self.stack.poll_at(Via::Wide, &dhcp.set);
-        let at = at.map(|at| at.max(self.now() + 1000));
-        self.set_timer(Id::Dhcp, at);
-        if waits {
-            self.await_neighbour(Id::Dhcp);
+        if !dhcp.is_due(now) {
+            return Run::Done;
         }
-        match news {
-            Some(News::Lease(address, dns)) => {
-                self.resolver.set_dhcp_servers(dns);
-                self.set_address(Some(address), env);
+        if !env.has_room(ROOM) {
+            return Run::Blocked;
+        }
+        let Some(message) = dhcp.message(now, &mut self.random) else {
+            return Run::Done;
+        };
+        let ends = (CLIENT, message.to, SERVER);
+        let io = Io::new(&mut *env, &mut self.counters);
+        match self.stack.send_own(message.own, ends, message.bytes(), io) {
+            Sent::Neighbour => {
+                dhcp.postpone(now);
+                self.await_neighbour(Id::Dhcp);
             }
-            Some(News::Lost) => self.set_address(None, env),
-            None => {}
+            _ => dhcp.sent(now, &mut self.random),
         }
         Run::Done
     }

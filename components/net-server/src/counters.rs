@@ -52,6 +52,8 @@ counters! {
     Reassembled = "datagrams_reassembled",
     /// Fragments sent.
     FragmentsSent = "fragments_sent",
+    /// Answers of DHCP servers not taken: no usable address, router or time.
+    DhcpRefused = "dhcp_refused",
 
     /// Faults of the manager.
     ManagerFaults = "manager_faults",

@@ -77,6 +77,45 @@ impl Stack {
         Sent::Done
     }
 
+    /// Sends a datagram of the server's own, which fits a frame and for which
+    /// there must be room; from `own` to all on the link if `to` is none.
+    pub fn send_own<E: Environment>(
+        &mut self,
+        own: Ipv4Address,
+        (port, to, to_port): (u16, Option<Ipv4Address>, u16),
+        bytes: &[u8],
+        io: Io<'_, E>,
+    ) -> Sent {
+        let Io { env, counters, .. } = io;
+        let hop = match to {
+            None => Hop::to_all((own, self.facts().mac)),
+            Some(to) => {
+                let ends = (port, to, to_port);
+                if self.hops.find(to, self.now).is_none() {
+                    self.probe(own, ends, Io::new(&mut *env, &mut *counters));
+                }
+                match self.hops.find(to, self.now) {
+                    Some(hop) => *hop,
+                    None => return Sent::Neighbour,
+                }
+            }
+        };
+        let payload = Payload {
+            token: 0,
+            len: bytes.len() as u32,
+            sum: Some(checksum::fold(checksum::add(0, bytes))),
+            done: false,
+        };
+        let frame = &mut self.buffer[..HEADERS + bytes.len()];
+        frame[..HEADERS].copy_from_slice(&headers(&hop, (port, to_port), &payload));
+        frame[HEADERS..].copy_from_slice(bytes);
+        match env.transmit(&Outgoing::whole(frame)) {
+            true => counters.add(Counter::FramesSent),
+            false => counters.add(Counter::DropSendRoom),
+        }
+        Sent::Done
+    }
+
     /// Sends a datagram that is longer than a frame (RFC 791, 3.2).
     fn send_fragments<E: Environment>(
         &mut self,
@@ -127,13 +166,7 @@ pub(crate) fn send_frame<E: Environment>(
     env: &mut E,
     counters: &mut Counters,
 ) -> bool {
-    let total = (payload.len as usize + UDP_HEADER + IP_HEADER) as u16;
-    let mut frame = [0; HEADERS];
-    frame[..ETHERNET + IP_HEADER].copy_from_slice(&hop.head);
-    frame[16..18].copy_from_slice(&total.to_be_bytes());
-    let sum = hop.sum + u64::from(total.swap_bytes());
-    frame[24..26].copy_from_slice(&checksum::finish(sum));
-    frame[ETHERNET + IP_HEADER..].copy_from_slice(&udp(hop, ports, payload));
+    let frame = headers(hop, ports, payload);
     let part = [payload.part(0, payload.len)];
     let outgoing = Outgoing {
         header: &frame,
@@ -147,6 +180,19 @@ pub(crate) fn send_frame<E: Environment>(
         frames: 0,
     };
     emit(&outgoing, payload.len, env, counters)
+}
+
+/// All headers of a datagram that fits a frame.
+#[inline]
+fn headers(hop: &Hop, ports: (u16, u16), payload: &Payload) -> [u8; HEADERS] {
+    let total = (payload.len as usize + UDP_HEADER + IP_HEADER) as u16;
+    let mut frame = [0; HEADERS];
+    frame[..ETHERNET + IP_HEADER].copy_from_slice(&hop.head);
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    let sum = hop.sum + u64::from(total.swap_bytes());
+    frame[24..26].copy_from_slice(&checksum::finish(sum));
+    frame[ETHERNET + IP_HEADER..].copy_from_slice(&udp(hop, ports, payload));
+    frame
 }
 
 #[inline]

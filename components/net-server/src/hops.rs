@@ -50,6 +50,11 @@ impl Hop {
         pseudo: 0,
     };
 
+    /// To all on the link, from `own`, which may be no address yet.
+    pub fn to_all(own: (Ipv4Address, [u8; 6])) -> Self {
+        Self::new(own, (Ipv4Address::BROADCAST, EthernetAddress::BROADCAST))
+    }
+
     fn new(own: (Ipv4Address, [u8; 6]), to: (Ipv4Address, EthernetAddress)) -> Self {
         let mut head = [0; HEAD];
         head[..6].copy_from_slice(&to.1.0);

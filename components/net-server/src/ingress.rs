@@ -224,7 +224,10 @@ impl Server {
     ) -> Fate {
         if dst_port == 68 && src_port == 67 && self.dhcp.is_some() {
             return match arrived.whole {
-                true => self.dhcp_in(arrived.frame, env),
+                true => {
+                    let at = ip.payload_at + UDP_HEADER;
+                    self.dhcp_in(arrived.frame.get(at..at + len).unwrap_or(&[]), env)
+                }
                 false => self.dropped(Counter::DropBadTransport),
             };
         }

@@ -24,6 +24,7 @@
 //! | `flows`, `time_wait` | which connection a segment belongs to |
 //! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
 //! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
+//! | `dhcp`, `lease` | how an address is asked for, and which will do |
 //! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
 //! | `recovery`, `retransmit` | what of a stream is sent again, and when |
 //! | `express`, `train` | the short way of usual datagrams and segments |
@@ -52,6 +53,7 @@ pub mod counters;
 mod cut;
 mod datagram;
 mod deliver;
+mod dhcp;
 pub mod environment;
 mod express;
 mod flows;
@@ -59,6 +61,7 @@ mod hops;
 mod inflow;
 mod ingress;
 mod initial;
+mod lease;
 mod listen;
 mod lists;
 mod outflow;

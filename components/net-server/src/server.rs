@@ -11,10 +11,10 @@ use alloc::vec::Vec;
 
 use socket_api::{Completion, Message, Op, Request, Retire, Status, flags, kind};
 
-use crate::address::Dhcp;
 use crate::bucket::Bucket;
 use crate::config::{Config, ConfigError};
 use crate::counters::{Counter, Counters};
+use crate::dhcp::Dhcp;
 use crate::environment::{Environment, ManagerFault};
 use crate::flows::Flows;
 use crate::lists::{Links, List};

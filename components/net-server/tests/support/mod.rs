@@ -17,6 +17,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 use socket_api::{Completion, Extent, Op, Request, SocketKind, Status, WireAddress};
 
+pub mod datagrams;
 mod manager;
 pub mod reference;
 pub mod segments;
