@@ -10,7 +10,7 @@
 use data_passing::{Machine, Sum};
 use nic_api::{HEADER_SPLIT, MOST_BUFFERS, MOST_FRAME, Received, frame_flags};
 use shared_ring::RingError;
-use socket_api::{HEADER_SLOT_BYTES, Packet, kind, packet_flags};
+use socket_api::{HEADER_SLOT_BYTES, Packet, RESOLVER_PORTS, kind, packet_flags};
 
 use crate::counters::Counters;
 use crate::nic::{ETHERNET, Nic};
@@ -31,6 +31,9 @@ const TCP_PROTOCOL: u8 = 6;
 const UDP_PROTOCOL: u8 = 17;
 /// Bytes of a UDP header.
 const UDP: u32 = 8;
+/// Ports of servers that the protocol server itself asks.
+const DNS: u16 = 53;
+const DHCP: u16 = 67;
 /// The most bytes that all headers have: of Ethernet, IPv4 and TCP.
 const MOST_HEADERS: usize = ETHERNET as usize + 60 + 60;
 /// Flags that a driver may set.
@@ -117,7 +120,7 @@ pub(crate) fn pass(server: &mut Server, counters: &Counters, received: &Received
     let nic = &mut server.nic;
     let Received { id, len, flags, .. } = *received;
     let head = head_of(nic, id);
-    let class = match classify(&head, len) {
+    let class = match classify(&head, len, nic.mtu + ETHERNET) {
         // Nothing but segments comes in frames longer than the link's.
         _ if len > nic.mtu + ETHERNET && head[23] != TCP_PROTOCOL => Class::Malformed,
         class => class,
@@ -231,7 +234,7 @@ fn give_whole(
 /// for.
 pub(crate) fn end_of_datagram(nic: &Nic, id: u32, len: u32) -> Option<u32> {
     let head = head_of(nic, id);
-    match classify(&head, len) {
+    match classify(&head, len, len) {
         Class::Socket {
             headers: HEADER_SPLIT,
             end,
@@ -265,9 +268,10 @@ fn has_room(server: &mut Server, counters: &Counters) -> bool {
     }
 }
 
-/// What the frame of `len` bytes that begins with `head` is.
+/// What the frame of `len` bytes that begins with `head` is. What is longer than
+/// `most` does not fit a whole slot; only segments are.
 #[inline(always)]
-fn classify(head: &Head, len: u32) -> Class {
+fn classify(head: &Head, len: u32, most: u32) -> Class {
     let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     if word(12) != 0x0800 {
         return Class::Whole;
@@ -281,11 +285,15 @@ fn classify(head: &Head, len: u32) -> Class {
     let end = len.min(ETHERNET + total);
     let (fragment, protocol) = (word(20) & 0x3fff, head[23]);
     let first = fragment & 0x1fff == 0;
+    let whole = fragment == 0 && ihl == IPV4;
     let headers = match protocol {
-        UDP_PROTOCOL if fragment == 0 && ihl == IPV4 && matches!(word(34), 53 | 67) => {
+        UDP_PROTOCOL if whole && matches!(word(34), DNS | DHCP) => {
             return Class::Whole;
         }
         UDP_PROTOCOL if first => payload + UDP,
+        TCP_PROTOCOL if word(34) == DNS && is_own(word(36)) && whole && len <= most => {
+            return Class::Whole;
+        }
         // As many as there can be; `copy_headers` looks.
         TCP_PROTOCOL if first => payload + 60,
         TCP_PROTOCOL | UDP_PROTOCOL => payload,
@@ -297,6 +305,12 @@ fn classify(head: &Head, len: u32) -> Class {
         headers,
         fragment: fragment != 0,
     }
+}
+
+/// Whether a TCP port is one that the server asks DNS servers from.
+#[cold]
+fn is_own(port: u16) -> bool {
+    RESOLVER_PORTS.contains(&port)
 }
 
 /// Takes the buffers that a frame goes on in, whose entries follow its own;
@@ -435,6 +449,12 @@ mod tests {
         head
     }
 
+    /// A segment of a DNS server's.
+    fn dns_segment(head: &mut Head, to: u16) {
+        (head[23], head[35]) = (TCP_PROTOCOL, 53);
+        head[36..38].copy_from_slice(&to.to_be_bytes());
+    }
+
     #[test]
     fn frames_are_told_apart() {
         let socket = |payload, end, headers| Class::Socket {
@@ -450,13 +470,17 @@ mod tests {
             fragment: true,
         };
         type Change = fn(&mut Head);
-        let cases: [(Change, Class); 13] = [
+        let cases: [(Change, Class); 17] = [
             (|_| {}, socket(34, 114, 42)),
             (|h| h[23] = 6, socket(34, 114, 94)),
             (|h| h[23] = 1, Class::Whole),
             (|h| h[13] = 6, Class::Whole),
             (|h| h[35] = 53, Class::Whole),
             (|h| h[35] = 67, Class::Whole),
+            (|h| dns_segment(h, 48_128), Class::Whole),
+            (|h| dns_segment(h, 49_151), Class::Whole),
+            (|h| dns_segment(h, 48_127), socket(34, 114, 94)),
+            (|h| dns_segment(h, 49_152), socket(34, 114, 94)),
             (|h| h[20] = 0x20, fragment(34, 114, 42)),
             (|h| h[21] = 1, fragment(34, 114, 34)),
             (|h| h[14] = 0x4f, socket(74, 114, 82)),
@@ -466,8 +490,10 @@ mod tests {
             (|h| h[16] = 9, socket(34, 200, 42)),
         ];
         for (n, (change, class)) in cases.into_iter().enumerate() {
-            assert_eq!(classify(&frame(change), 200), class, "case {n}");
+            assert_eq!(classify(&frame(change), 200, 1514), class, "case {n}");
         }
-        assert_eq!(classify(&frame(|_| {}), 33), Class::Malformed);
+        assert_eq!(classify(&frame(|_| {}), 33, 1514), Class::Malformed);
+        let segment = frame(|h| dns_segment(h, 49_151));
+        assert_ne!(classify(&segment, 1515, 1514), Class::Whole);
     }
 }

@@ -10,8 +10,8 @@ use nic_api::{frame_flags, nic_features};
 use parties::frames::{sum, tcp, udp};
 use parties::{DATA, MTU, Parties, QUOTA, Setup};
 use socket_api::{
-    Completion, Deliver, Further, Op, Packet, RELEASE_MOST, Release, Request, SocketKind, Status,
-    flags, kind, packet_flags,
+    Completion, Deliver, Further, Op, Packet, RELEASE_MOST, RESOLVER_PORTS, Release, Request,
+    SocketKind, Status, flags, kind, packet_flags,
 };
 
 const GONE: u16 = Status::ServerGone as u16;
@@ -189,7 +189,10 @@ fn what_is_for_the_server_comes_whole() {
     icmp[23] = 1;
     let mut longest = udp(53, 2, &[7; 1472]);
     longest[40] = 3;
-    let frames = [arp, icmp, udp(67, 68, b"lease"), longest];
+    let mut segment = tcp(0, &[4; 1460]);
+    segment[34..36].copy_from_slice(&53u16.to_be_bytes());
+    segment[36..38].copy_from_slice(&RESOLVER_PORTS.start().to_be_bytes());
+    let frames = [arp, icmp, udp(67, 68, b"lease"), longest, segment];
     let mut bytes = 0;
     for frame in &frames {
         let packet = arrive(&mut parties, frame);
@@ -740,5 +743,23 @@ fn bytes_beyond_a_long_packet_are_not_delivered() {
     assert_eq!(parties.count("copied.in"), 0);
     release(&mut parties, &[packet.id]);
     parties.complete(0, request.complete(Status::Ok));
+    parties.assert_settled();
+}
+
+/// The NIC has merged what is for the server itself: it fits no whole slot.
+#[test]
+fn a_long_segment_never_comes_whole() {
+    let mut parties = with_long_frames();
+    for len in [1600, 5000] {
+        let mut frame = tcp(0, &vec![4; len]);
+        frame[34..36].copy_from_slice(&53u16.to_be_bytes());
+        frame[36..38].copy_from_slice(&RESOLVER_PORTS.start().to_be_bytes());
+        parties.drivers[0].receive_long(&frame, frame_flags::NEEDS_CHECKSUM);
+        parties.run();
+        let packet = parties.servers[0].packets.pop_front().unwrap();
+        assert_eq!(packet.flags, packet_flags::VERIFIED);
+        assert_eq!((packet.len as usize, packet.header_len), (len + 54, 54));
+        release(&mut parties, &[packet.id]);
+    }
     parties.assert_settled();
 }

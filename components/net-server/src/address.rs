@@ -146,6 +146,7 @@ impl Server {
         while let Some(index) = self.time_wait.any() {
             self.forget(index);
         }
+        self.resolver.forget_streams(self.stack.now);
     }
 
     /// The network's status as the answer to a request.

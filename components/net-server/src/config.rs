@@ -247,6 +247,7 @@ impl Config {
             + self.time_wait_entries * 128
             + self.reassembly_slots * 80
             + self.dns_queries * 336
+            + crate::dns_stream::heap_bytes(1500)
             + (1120 << 10)
     }
 }

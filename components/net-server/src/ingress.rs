@@ -236,7 +236,9 @@ impl Server {
         } else if let Some(s) = self.flows.udp(dst_port) {
             self.udp_in(s, arrived, ip, (src_port, len), env)
         } else if src_port == 53 && arrived.whole && self.resolver.expects(ip.src) {
-            self.dns_in(arrived.frame, env)
+            let at = ip.payload_at + UDP_HEADER;
+            let message = arrived.frame.get(at..at + len).unwrap_or(&[]);
+            self.dns_in(message, (ip.src, dst_port), env)
         } else {
             let start = arrived.frame[ip.payload_at..].first_chunk().copied();
             self.nobodys_datagram(ip, start.unwrap_or_default(), env)

@@ -24,6 +24,7 @@
 //! | `flows`, `time_wait` | which connection a segment belongs to |
 //! | `ingress`, `tcp_in`, `requests` | what a packet or a request does |
 //! | `udp`, `udp_send`, `listen`, `close`, `resolve`, `address` | the operations |
+//! | `dns`, `dns_stream` | what DNS servers say, in datagrams and over TCP |
 //! | `dhcp`, `lease` | how an address is asked for, and which will do |
 //! | `stream`, `stream_recv`, `stream_send`, `service` | and those of streams |
 //! | `recovery`, `retransmit` | what of a stream is sent again, and when |
@@ -54,6 +55,8 @@ mod cut;
 mod datagram;
 mod deliver;
 mod dhcp;
+mod dns;
+mod dns_stream;
 pub mod environment;
 mod express;
 mod flows;

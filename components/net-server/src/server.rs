@@ -171,7 +171,7 @@ impl Server {
             flows: Flows::new(flows, &mut random),
             time_wait: TimeWait::new(config.time_wait_entries, config.time_wait_ms),
             reassembly: Reassembly::new(config.reassembly_slots),
-            resolver: Resolver::new(config.dns_queries, config.dns),
+            resolver: Resolver::new(config.dns_queries, config.dns, mtu),
             dhcp: None,
             awaiting: List::EMPTY,
             neighbours: Vec::with_capacity(256),

@@ -283,6 +283,35 @@ impl Stack {
         (result == PollResult::SocketStateChanged, note)
     }
 
+    /// Gives smoltcp a segment of a connection of the server's own, whose payload
+    /// is in the frame.
+    pub fn own_ingress<E: Environment>(
+        &mut self,
+        frame: &[u8],
+        set: &mut SocketSet<'static>,
+        io: Io<'_, E>,
+    ) {
+        io.counters.add(Counter::SocketsShown);
+        let via = Via::Narrow;
+        self.call(via, Some(frame), Manner::Own, io, |i, now, wire, _| {
+            i.poll_ingress_single(now, wire, set)
+        });
+    }
+
+    /// As `egress`, of a connection of the server's own.
+    pub fn own_egress<E: Environment>(
+        &mut self,
+        set: &mut SocketSet<'static>,
+        io: Io<'_, E>,
+    ) -> (bool, Note) {
+        io.counters.add(Counter::SocketsShown);
+        let via = Via::Narrow;
+        let (result, note) = self.call(via, None, Manner::Own, io, |i, now, wire, _| {
+            i.poll_egress(now, wire, set)
+        });
+        (result == PollResult::SocketStateChanged, note)
+    }
+
     /// When a socket wants to be looked at again, in microseconds; 0 for now.
     pub fn poll_at(&mut self, via: Via, set: &SocketSet<'static>) -> Option<u64> {
         let now = Instant::from_micros(self.now as i64);

@@ -20,6 +20,7 @@ use crate::ingress::Fate;
 use crate::outflow::distance;
 use crate::packets::{Holder, Piece};
 use crate::recovery::Acknowledged;
+use crate::resolve;
 use crate::server::{Id, Server};
 use crate::sockets::{Kind, Owner};
 use crate::stack::{Io, Via};
@@ -57,6 +58,11 @@ impl Server {
         segment: &Segment,
         env: &mut impl Environment,
     ) -> Fate {
+        if flow.remote_port == resolve::PORT
+            && let Some(fate) = self.stream_in(flow, arrived, segment, env)
+        {
+            return fate;
+        }
         let opens = segment.syn && segment.ack.is_none() && !segment.rst && !segment.fin;
         if opens
             && let Some(l) = self.flows.tcp(flow.port)

@@ -140,6 +140,8 @@ pub(crate) enum Manner {
     Mute,
     /// ARP is sent, the rest discarded.
     Probe,
+    /// It is sent, with the payload that smoltcp has: the server's own.
+    Own,
 }
 
 /// The frame given to smoltcp.
@@ -267,7 +269,7 @@ impl<E: Environment> Wire<'_, E> {
         let payload = (len - header_len) as u32;
         let emitted = Emitted::of(&tcp, payload);
         self.note.segment = Some(emitted);
-        if payload == 0 {
+        if payload == 0 || self.manner == Manner::Own {
             self.fill_checksum(len, IpProtocol::Tcp, TCP_CHECKSUM);
             self.emit_whole(len);
             return;

@@ -52,6 +52,11 @@ pub const HEADER_SLOT_BYTES: usize = 256;
 pub const fn whole_slot_bytes(mtu: usize) -> usize {
     (mtu + 14).next_multiple_of(256)
 }
+/// TCP ports that the server's own questions to DNS servers come from: below
+/// those that connections are given by themselves (RFC 6335, 6). A segment from
+/// port 53 to one of them is for the server, unless it is too long for a whole
+/// slot.
+pub const RESOLVER_PORTS: core::ops::RangeInclusive<u16> = 48_128..=49_151;
 /// Whole slots: for packets that the server reads in full (ARP, ICMP, DHCP,
 /// DNS).
 pub const WHOLE_SLOTS: u32 = 64;

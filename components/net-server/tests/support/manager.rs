@@ -124,6 +124,7 @@ fn header_len(frame: &[u8]) -> Option<usize> {
     let is_ip = frame.get(12..14) == Some(&[8, 0]);
     let protocol = *frame.get(23).filter(|_| is_ip)?;
     match protocol {
+        6 if is_for_resolver(frame) => None,
         6 => Some(frame.len().min(HEADERS_MOST)),
         17 => {
             let at = 14 + usize::from(frame[14] & 15) * 4;
@@ -137,6 +138,14 @@ fn header_len(frame: &[u8]) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Whether a segment is from a DNS server to the server itself.
+fn is_for_resolver(frame: &[u8]) -> bool {
+    let port = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let plain = frame[14] == 0x45 && frame[20] & 0x3f == 0 && frame[21] == 0;
+    let to_own = port(36).is_some_and(|port| socket_api::RESOLVER_PORTS.contains(&port));
+    plain && port(34) == Some(53) && to_own && frame.len() <= 1514
 }
 
 impl Fake {
