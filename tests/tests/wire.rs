@@ -151,7 +151,9 @@ fn components_call_out() {
 }
 
 fn names_are_looked_up_and_lies_are_not_believed() {
-    let dns = DnsConfig::default()
+    let many = |dns: DnsConfig, n| dns.with("many.test", Ipv4Addr::new(198, 18, 0, n));
+    let dns = (1..=250).fold(DnsConfig::default(), many);
+    let dns = dns
         .with("one.test", Ipv4Addr::new(192, 0, 2, 1))
         .with("two.test", Ipv4Addr::new(192, 0, 2, 2))
         .with("two.test", Ipv4Addr::new(192, 0, 2, 3));
@@ -183,6 +185,16 @@ fn names_are_looked_up_and_lies_are_not_believed() {
             "{mood:?}"
         );
     }
+    // What is truncated is not believed, and asked for over TCP.
+    assert!(wired.peer.change_dns(|dns| dns.mood = DnsMood::OverTcp));
+    assert_eq!(wired.call("lookup one.test", PATIENCE), "TimedOut");
+    wired.peer.serve_dns_over_tcp().unwrap();
+    assert_eq!(wired.call("lookup one.test", PATIENCE), "found 192.0.2.1");
+    assert_eq!(
+        wired.call("lookup many.test", PATIENCE),
+        "found 198.18.0.1 198.18.0.2 198.18.0.3 198.18.0.4"
+    );
+    assert_eq!(wired.call("lookup none.test", PATIENCE), "NotFound");
     wired.assert_sound();
 }
 

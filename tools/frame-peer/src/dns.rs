@@ -1,8 +1,11 @@
 //! A DNS server (RFC 1035) with a table of names.
 //!
 //! It answers queries for A records from the table and everything else with
-//! NXDOMAIN; names compare without regard to case. It may go silent, or answer
-//! wrongly in ways that a resolver must not accept.
+//! NXDOMAIN; names compare without regard to case. It may go silent, answer
+//! wrongly in ways that a resolver must not accept, or have the truth for those
+//! alone who ask over TCP ([`stream`]).
+
+pub(crate) mod stream;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -29,6 +32,9 @@ pub enum DnsMood {
     Truncated,
     /// Says SERVFAIL.
     Failing,
+    /// Marks what it says in datagrams as truncated, and lies there; over TCP it
+    /// is honest.
+    OverTcp,
 }
 
 /// What the server knows; may be changed while it runs.
@@ -81,13 +87,14 @@ impl DnsServer {
         if found.dst != self.identity {
             return None;
         }
-        let body = self.respond(query)?;
+        let body = self.respond(query, false)?;
         let datagram = udp((self.identity, PORT), (found.src, port), &body);
         let packet = Ipv4::new(self.identity, found.src, PROTO_UDP).packet(&datagram);
         Some(ethernet(found.src_mac, self.mac, TYPE_IPV4, &packet))
     }
 
-    fn respond(&mut self, query: &[u8]) -> Option<Vec<u8>> {
+    /// The answer to a query in a datagram, or over TCP.
+    fn respond(&mut self, query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
         let (id, name, kind, question) = parse(query)?;
         self.queries += 1;
         let failing = self.config.mood == DnsMood::Failing;
@@ -96,7 +103,12 @@ impl DnsServer {
             .names
             .get(&name)
             .filter(|_| kind == TYPE_A && !failing);
-        let addresses = known.map_or(&[][..], Vec::as_slice);
+        let truncates = self.config.mood == DnsMood::OverTcp && !over_tcp;
+        let addresses = match known {
+            Some(_) if truncates => &[Ipv4Addr::new(6, 6, 6, 6)],
+            Some(addresses) => addresses.as_slice(),
+            None => &[],
+        };
         let (id, code) = match self.config.mood {
             DnsMood::Silent => return None,
             DnsMood::WrongId => (!id, 0),
@@ -106,7 +118,8 @@ impl DnsServer {
         };
         // Response, recursion desired and available; one question.
         let mut out = Vec::new();
-        for field in [id, 0x8180 | code, 1, addresses.len() as u16, 0, 0] {
+        let more = if truncates { 0x0200 } else { 0 };
+        for field in [id, 0x8180 | more | code, 1, addresses.len() as u16, 0, 0] {
             out.extend_from_slice(&field.to_be_bytes());
         }
         out.extend_from_slice(question);
@@ -175,19 +188,29 @@ mod tests {
 
     #[test]
     fn a_known_name_and_an_unknown_one() {
-        let reply = server().respond(&query("hOST.test")).unwrap();
+        let reply = server().respond(&query("hOST.test"), false).unwrap();
         assert_eq!(reply[..4], [0x12, 0x34, 0x81, 0x80]);
         assert!(reply.ends_with(&[0, 4, 1, 2, 3, 4]));
-        let reply = server().respond(&query("other.test")).unwrap();
+        let reply = server().respond(&query("other.test"), false).unwrap();
         assert_eq!((reply[3] & 15, reply[7]), (3, 0));
+    }
+
+    #[test]
+    fn the_truth_is_told_over_tcp_alone() {
+        let mut server = server();
+        server.config.mood = DnsMood::OverTcp;
+        let reply = server.respond(&query("host.test"), false).unwrap();
+        assert_eq!((reply[2], reply.last()), (0x83, Some(&6)));
+        let reply = server.respond(&query("host.test"), true).unwrap();
+        assert_eq!((reply[2], reply.last()), (0x81, Some(&4)));
     }
 
     #[test]
     fn no_query_no_answer() {
         let good = query("host.test");
-        (0..good.len()).for_each(|cut| assert!(server().respond(&good[..cut]).is_none()));
+        (0..good.len()).for_each(|cut| assert!(server().respond(&good[..cut], false).is_none()));
         let mut response = good;
         response[2] |= 0x80;
-        assert!(server().respond(&response).is_none());
+        assert!(server().respond(&response, false).is_none());
     }
 }

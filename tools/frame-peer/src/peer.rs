@@ -308,6 +308,16 @@ impl Peer {
         })
     }
 
+    /// Has the DNS service, if there is one, answer over TCP too, up to 8
+    /// connections at once, until the peer is dropped.
+    ///
+    /// # Errors
+    /// As for the socket.
+    pub fn serve_dns_over_tcp(&self) -> io::Result<()> {
+        let listening = self.tcp_listen(crate::dns::stream::PORT, 8)?;
+        crate::dns::stream::serve(Arc::clone(&self.shared), listening)
+    }
+
     /// Queries that the DNS service got.
     pub fn dns_queries(&self) -> u64 {
         self.shared
