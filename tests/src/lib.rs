@@ -7,6 +7,7 @@
 
 pub mod browser;
 pub mod capture;
+pub mod names;
 pub mod passer;
 pub mod placed;
 pub mod tap;

@@ -5,8 +5,10 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use cargo_ioipc::tap;
 use echo_load::{Pattern, tcp_bulk, tcp_lockstep, udp};
 use emulator_tests::in_both_placements;
+use emulator_tests::names::NameServer;
 use emulator_tests::tap::{Seen, Tapped, Watch, host_checksum_errors, on_tap};
 
 /// How long the longest datagram may take there and back.
@@ -39,6 +41,7 @@ fn exercise(tapped: &mut Tapped) {
     for len in [16_385, 32 << 10, 65_507] {
         assert_long(tapped, len);
     }
+    assert_names(tapped);
     for size in [1, 64, 1400, 5000] {
         let outcome = tcp_lockstep(tapped.system.tcp(7), size, 50).unwrap();
         assert!(outcome.is_perfect(), "{size} B: {outcome:?}");
@@ -50,6 +53,28 @@ fn exercise(tapped: &mut Tapped) {
     let counters = tapped.system.numbers("counters");
     assert_eq!(counters["net.drop_bad_checksum"], 0, "{counters:#?}");
     assert_eq!(host_checksum_errors(), 0);
+}
+
+/// Wants names looked up at the host's kernel: its answers, in a datagram and
+/// over TCP, have checksums like all that it sends.
+fn assert_names(tapped: &Tapped) {
+    let _server = NameServer::start(tap::HOST.own).unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for (command, wanted) in [
+        ("lookup short.test", "found 198.18.0.0"),
+        (
+            "lookup long.test",
+            "found 198.18.0.0 198.18.0.1 198.18.0.2 198.18.0.3",
+        ),
+        ("lookup none.test", "NotFound"),
+    ] {
+        let to = tapped.system.udp(10);
+        socket.send_to(command.as_bytes(), to).unwrap();
+        let mut answer = [0; 256];
+        let count = socket.recv(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer[..count]), wanted);
+    }
 }
 
 /// Wants a datagram of `len` bytes back from `caller`.
