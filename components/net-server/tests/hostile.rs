@@ -452,7 +452,7 @@ fn hostile_frame(lcg: &mut Lcg) -> Vec<u8> {
         IpProtocol::Icmp,
         IpProtocol::Unknown(77),
     ][lcg.below(4) as usize];
-    let ports = [7u16, 8, 53, 67, 68, 40000];
+    let ports = [7u16, 8, 53, 67, 68, 48_128];
     if len >= 4 {
         payload[..2].copy_from_slice(&ports[lcg.below(6) as usize].to_be_bytes());
         payload[2..4].copy_from_slice(&ports[lcg.below(6) as usize].to_be_bytes());

@@ -80,7 +80,8 @@ impl Iterator for Addresses {
 /// Looks a host name up (DNS, RFC 1035); an IPv4 address yields itself.
 ///
 /// # Errors
-/// `NotFound`, `InvalidInput` (no legal name), `NetworkDown`, `TimedOut`.
+/// `NotFound`, `InvalidInput` (no legal name), `NetworkDown`; `TimedOut` if no
+/// server could tell.
 pub fn lookup_host(name: &str) -> Result<Addresses> {
     lookup_on(stack()?, name, None)
 }
