@@ -6,7 +6,7 @@ mod support;
 use net_server::Config;
 use smoltcp::wire::Ipv4Address;
 use socket_api::{Op, Request, Status};
-use support::datagrams::{udp_frame, udp_of};
+use support::datagrams::{segment_frame, udp_frame, udp_of};
 use support::*;
 
 fn resolve(w: &mut World, name: &str) -> u64 {
@@ -151,6 +151,8 @@ struct Truncating {
     tcp: Tcp,
     /// The questions over TCP.
     heard: usize,
+    /// The port that the last one came from.
+    port: u16,
     /// Those in datagrams: to whom.
     asked: Vec<Ipv4Address>,
 }
@@ -162,6 +164,7 @@ impl Truncating {
             sockets: (0..count).map(|_| w.peer_tcp()).collect(),
             tcp,
             heard: 0,
+            port: 0,
             asked: vec![],
         }
     }
@@ -216,6 +219,7 @@ impl Truncating {
         assert_eq!(len, (query.len() as u16).to_be_bytes());
         let port = socket.remote_endpoint().unwrap().port;
         assert!(socket_api::RESOLVER_PORTS.contains(&port), "{port}");
+        self.port = port;
         let Some(reply) = kind.reply(query) else {
             if kind == Tcp::Ends {
                 socket.close();
@@ -559,4 +563,37 @@ fn aliases_are_followed_and_not_in_circles() {
     });
     assert_eq!(w.completion(token).unwrap().status, Status::TimedOut as u16);
     assert_eq!(asked, 9);
+}
+
+/// Segments of all kinds on a connection of the server's own: it ends, as it
+/// would have, and the next one works.
+#[test]
+fn hostile_segments_on_the_servers_own_connection_do_no_harm() {
+    let mut w = dns_world();
+    let mut server = Truncating::new(&mut w, Tcp::Silent);
+    let token = resolve(&mut w, "many.example.org");
+    server.run(&mut w, 20, 5000);
+    assert_eq!(server.heard, 1);
+    w.env.verified = true;
+    let mut lcg = Lcg(7);
+    for n in 0..20_000 {
+        let len = lcg.below(64) as usize;
+        let mut segment: Vec<u8> = (0..20 + len).map(|_| lcg.next() as u8).collect();
+        segment[..2].copy_from_slice(&53u16.to_be_bytes());
+        segment[2..4].copy_from_slice(&server.port.to_be_bytes());
+        segment[12] = (5 + lcg.below(4) as u8) << 4;
+        w.env.to_server.push_back(segment_frame(PEER_IP, &segment));
+        if n % 50 == 0 {
+            w.run_server();
+        }
+    }
+    w.env.verified = false;
+    w.run_server();
+    w.env.from_server.clear();
+    server.run(&mut w, 300, 50_000);
+    assert!(w.completion(token).is_some());
+    server.tcp = Tcp::Answers(1);
+    let token = resolve(&mut w, "many.example.org");
+    server.run(&mut w, 300, 50_000);
+    ok(&w.completion(token).unwrap());
 }

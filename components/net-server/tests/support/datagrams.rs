@@ -58,3 +58,13 @@ pub fn udp_of(frame: &[u8]) -> Option<(Ipv4Address, u16, u16, Vec<u8>)> {
         udp.payload().to_vec(),
     ))
 }
+
+/// Builds an Ethernet frame from the peer around a TCP segment.
+pub fn segment_frame(src: Ipv4Address, segment: &[u8]) -> Vec<u8> {
+    let mut frame = udp_frame((src, 0), (super::SERVER_IP, 0), &segment[8..]);
+    frame[34..42].copy_from_slice(&segment[..8]);
+    let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+    packet.set_next_header(IpProtocol::Tcp);
+    packet.fill_checksum();
+    frame
+}
