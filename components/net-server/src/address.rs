@@ -124,6 +124,7 @@ impl Server {
             self.drop_connections();
         }
         if address.is_some() {
+            self.wake(Id::Dns);
             while let Some(waiting) = self.pending.pop(&mut self.awaiting) {
                 let completion = self.status_of(&waiting.request);
                 self.complete(&completion, env);

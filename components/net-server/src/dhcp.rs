@@ -30,6 +30,10 @@ const MINUTE: u64 = 60 * SECOND;
 pub(crate) const LEAST_LEASE: u32 = 8;
 /// Bytes of the longest message that is sent.
 const MESSAGE: usize = 320;
+/// Bytes of the longest answer: the least that a client may state (RFC 2132,
+/// 9.10).
+const MOST_ANSWER: u16 = 576;
+const NONE: Ipv4Address = Ipv4Address::UNSPECIFIED;
 /// Options that servers are asked for: mask, router, name servers, times.
 const WANTED: &[u8] = &[1, 3, 6, 51, 58, 59];
 
@@ -308,7 +312,6 @@ impl Dhcp {
 
     /// Writes the message of the state that the client is in.
     fn compose(&self, asked: u32, now: u64) -> Option<Message> {
-        const NONE: Ipv4Address = Ipv4Address::UNSPECIFIED;
         let (kind, own, to, wanted, server) = match self.state {
             State::Selecting => (DhcpMessageType::Discover, NONE, None, None, None),
             State::Requesting { server, address } => (
@@ -330,28 +333,12 @@ impl Dhcp {
             }
         };
         let repr = DhcpRepr {
-            message_type: kind,
             transaction_id: asked,
             secs: (now.saturating_sub(self.begun) / SECOND).min(0xffff) as u16,
-            client_hardware_address: self.mac,
             client_ip: own,
-            your_ip: NONE,
-            server_ip: NONE,
-            router: None,
-            subnet_mask: None,
-            relay_agent_ip: NONE,
-            broadcast: false,
             requested_ip: wanted,
-            client_identifier: Some(self.mac),
             server_identifier: server,
-            parameter_request_list: Some(WANTED),
-            dns_servers: None,
-            // The smallest that a server may send (RFC 2132, 9.10).
-            max_size: Some(576),
-            lease_duration: None,
-            renew_duration: None,
-            rebind_duration: None,
-            additional_options: &[],
+            ..plain(kind, self.mac)
         };
         let mut message = Message {
             bytes: [0; MESSAGE],
@@ -362,6 +349,33 @@ impl Dhcp {
         let into = message.bytes.get_mut(..message.len)?;
         repr.emit(&mut DhcpPacket::new_unchecked(into)).ok()?;
         Some(message)
+    }
+}
+
+/// What all messages of a client have in common.
+fn plain(kind: DhcpMessageType, mac: EthernetAddress) -> DhcpRepr<'static> {
+    DhcpRepr {
+        message_type: kind,
+        transaction_id: 0,
+        secs: 0,
+        client_hardware_address: mac,
+        client_ip: NONE,
+        your_ip: NONE,
+        server_ip: NONE,
+        router: None,
+        subnet_mask: None,
+        relay_agent_ip: NONE,
+        broadcast: false,
+        requested_ip: None,
+        client_identifier: Some(mac),
+        server_identifier: None,
+        parameter_request_list: Some(WANTED),
+        dns_servers: None,
+        max_size: Some(MOST_ANSWER),
+        lease_duration: None,
+        renew_duration: None,
+        rebind_duration: None,
+        additional_options: &[],
     }
 }
 

@@ -375,6 +375,70 @@ fn what_was_not_asked_for_is_not_heard() {
     }
 }
 
+/// A question over TCP is on its way as the address goes, and is asked anew
+/// once there is one again.
+#[test]
+fn a_question_over_tcp_outlives_the_address() {
+    let mut config = small();
+    config.set("dhcp", "true").unwrap();
+    config.set("dns", "10.0.0.2").unwrap();
+    let mut w = World::new(config);
+    let gives = Gives {
+        lease: Some(8),
+        ..Gives::good()
+    };
+    run(&mut w, 1_000_000, |ask| {
+        as_asked(&gives, ask, DhcpMessageType::Ack)
+    });
+    w.region()[..6].copy_from_slice(b"a.test");
+    let mut resolve = World::recv(0, 0, 6);
+    (resolve.op, resolve.arg) = (Op::Resolve as u16, 256);
+    let token = w.submit(resolve);
+    let listening = w.peer_tcp();
+    w.tcp(listening).listen(53).unwrap();
+    w.log = Some(vec![]);
+    for _ in 0..4 {
+        w.step(1000);
+        for frame in w.log.replace(vec![]).unwrap() {
+            if let Some((_, port, 53, mut answer)) = udp_of(&frame) {
+                answer[2] |= 0x82;
+                let frame = udp_frame((SERVER, 53), (SERVER_IP, port), &answer);
+                w.env.to_server.push_back(frame);
+            }
+        }
+    }
+    assert!(w.tcp(listening).may_recv(), "nobody has asked over TCP");
+    let again = w.peer_tcp();
+    w.tcp(again).listen(53).unwrap();
+    // The renewal is refused, and then granted.
+    let mut refused = false;
+    run(&mut w, 5_000_000, |ask| {
+        let again = std::mem::replace(&mut refused, true);
+        let last = match again {
+            true => DhcpMessageType::Ack,
+            false => DhcpMessageType::Nak,
+        };
+        as_asked(&gives, ask, last)
+    });
+    assert!(refused && w.server.address().is_some());
+    let mut query = vec![];
+    let socket = w.tcp(again);
+    let heard = socket.recv(|bytes| {
+        query.extend_from_slice(bytes);
+        (bytes.len(), ())
+    });
+    heard.unwrap();
+    query[4] |= 0x80;
+    query[9] = 1;
+    query.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
+    let len = query.len() as u16 - 2;
+    query[..2].copy_from_slice(&len.to_be_bytes());
+    w.tcp(again).send_slice(&query).unwrap();
+    w.step(1000);
+    w.step(1000);
+    ok(&w.completion(token).unwrap());
+}
+
 /// A message of the client's, to be answered.
 fn nobody() -> DhcpRepr<'static> {
     let none = Ipv4Address::UNSPECIFIED;
