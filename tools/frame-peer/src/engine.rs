@@ -5,22 +5,22 @@
 //! and it never blocks in a write: two peers that write to each other cannot
 //! wait for one another. Whoever changes the host wakes it.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags};
 
+use crate::framed;
 use crate::host::Host;
 use crate::link::Deframer;
+use crate::wake::{self, Wake};
 
 /// What the thread and the handles share.
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    wake: OwnedFd,
+    wake: Wake,
 }
 
 struct State {
@@ -30,7 +30,7 @@ struct State {
 
 impl Shared {
     pub fn new(host: Host) -> std::io::Result<Arc<Self>> {
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let wake = Wake::new()?;
         let state = Mutex::new(State { host, stop: false });
         Ok(Arc::new(Self {
             state,
@@ -42,7 +42,7 @@ impl Shared {
     /// Works on the host, then wakes the thread.
     pub fn with<R>(&self, work: impl FnOnce(&mut Host) -> R) -> R {
         let result = work(&mut self.lock().host);
-        self.wake();
+        self.wake.wake();
         result
     }
 
@@ -58,7 +58,7 @@ impl Shared {
         loop {
             if let Some(result) = work(&mut state.host) {
                 drop(state);
-                self.wake();
+                self.wake.wake();
                 return Some(result);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -72,7 +72,7 @@ impl Shared {
 
     pub fn stop(&self) {
         self.lock().stop = true;
-        self.wake();
+        self.wake.wake();
     }
 
     /// Whether the peer was dropped.
@@ -88,11 +88,6 @@ impl Shared {
     /// A panic of one handle's thread leaves the host usable for the others.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        // Full means that a wake-up is pending already.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
@@ -144,22 +139,15 @@ impl Engine {
 
     /// What the link is ready for, and whether somebody connects.
     fn sleep(&self, wanted: PollFlags, idle: Option<Duration>) -> (PollFlags, bool) {
-        let timeout = idle.map(|idle| Timespec {
-            tv_sec: idle.as_secs() as i64,
-            tv_nsec: i64::from(idle.subsec_nanos()),
-        });
         let mut fds = vec![PollFd::new(&self.shared.wake, PollFlags::IN)];
         if let Some(stream) = &self.stream {
             fds.push(PollFd::new(stream, wanted));
         } else if let Some(listener) = &self.listener {
             fds.push(PollFd::new(listener, PollFlags::IN));
         }
-        // A failing poll (a signal) is as good as a timeout.
-        let _ = poll(&mut fds, timeout.as_ref());
+        wake::sleep(&mut fds, idle);
         let ready = fds[1].revents();
-        let mut count = [0; 8];
-        // Empty if the wake-up was for something else.
-        let _ = rustix::io::read(&self.shared.wake, &mut count);
+        self.shared.wake.clear();
         match self.stream {
             Some(_) => (ready, false),
             None => (PollFlags::empty(), !ready.is_empty()),
@@ -183,15 +171,11 @@ impl Engine {
     }
 
     fn read(&mut self) {
-        let Some(stream) = &mut self.stream else {
+        let Some(stream) = &self.stream else {
             return;
         };
-        let mut buffer = [0; 1 << 16];
-        match stream.read(&mut buffer) {
-            Ok(0) => return self.lose(),
-            Ok(n) => self.deframer.push(&buffer[..n]),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
-            Err(_) => return self.lose(),
+        if framed::fill(&*stream, &mut self.deframer).is_err() {
+            return self.lose();
         }
         let now = Instant::now();
         let mut state = self.shared.lock();
@@ -207,23 +191,11 @@ impl Engine {
     }
 
     fn write(&mut self) {
-        let Some(stream) = &mut self.stream else {
+        let Some(stream) = &self.stream else {
             return;
         };
         let mut state = self.shared.lock();
-        let out = state.host.take_out();
-        let failed = loop {
-            let (bytes, _) = out.as_slices();
-            if bytes.is_empty() {
-                break false;
-            }
-            match stream.write(bytes) {
-                Ok(n) => drop(out.drain(..n)),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break false,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break true,
-            }
-        };
+        let failed = framed::drain(&*stream, state.host.take_out()).is_err();
         drop(state);
         if failed {
             self.lose();

@@ -23,10 +23,20 @@ pub struct FaultRates {
     pub corrupt: u16,
 }
 
+/// How often it went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FaultCounts {
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    pub corrupted: u64,
+}
+
 /// One direction of the cable.
 #[derive(Debug)]
 pub(crate) struct Faults {
     pub rates: FaultRates,
+    pub counts: FaultCounts,
     rng: Rng,
     held: Option<(Instant, Vec<u8>)>,
 }
@@ -35,6 +45,7 @@ impl Faults {
     pub fn new(rates: FaultRates, seed: u64) -> Self {
         Self {
             rates,
+            counts: FaultCounts::default(),
             rng: Rng::new(seed),
             held: None,
         }
@@ -43,19 +54,23 @@ impl Faults {
     /// What comes out when `frame` goes in.
     pub fn pass(&mut self, mut frame: Vec<u8>, now: Instant) -> Vec<Vec<u8>> {
         if self.rng.happens(self.rates.loss) {
+            self.counts.lost += 1;
             return Vec::new();
         }
         if self.rng.happens(self.rates.corrupt) && frame.len() > crate::wire::ETHERNET {
             let at = crate::wire::ETHERNET + self.rng.below(frame.len() - crate::wire::ETHERNET);
             frame[at] ^= 1 << self.rng.below(8);
+            self.counts.corrupted += 1;
         }
         if self.held.is_none() && self.rng.happens(self.rates.reorder) {
             self.held = Some((now + HOLD, frame));
+            self.counts.reordered += 1;
             return Vec::new();
         }
         let mut out = vec![frame];
         if self.rng.happens(self.rates.duplicate) {
             out.extend_from_within(..);
+            self.counts.duplicated += 1;
         }
         out.extend(self.held.take().map(|(_, frame)| frame));
         out

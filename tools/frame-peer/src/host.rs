@@ -22,15 +22,13 @@ use crate::dhcp::DhcpServer;
 use crate::dns::DnsServer;
 use crate::faults::Faults;
 use crate::fragment::{Reassembly, fit};
+use crate::framed::MAX_OUT;
 use crate::link::enframe;
 use crate::options::Options;
 use crate::pcap::Pcap;
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::wire::{ETHERNET, Mac, TYPE_ARP, arp, ethernet};
-
-/// Bytes that may wait for the link.
-const MAX_OUT: usize = 1 << 20;
 
 /// How long a dropped connection may take to end before it is cut.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);

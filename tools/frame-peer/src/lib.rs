@@ -9,7 +9,7 @@
 //!   echo, any MTU up to 64 KiB ([`Peer`], [`UdpHandle`], [`TcpHandle`]);
 //! - a DHCP and a DNS server that misbehave on request ([`DhcpConfig`],
 //!   [`DnsConfig`]);
-//! - a bad cable, by seed ([`FaultRates`]);
+//! - a bad cable, by seed ([`FaultRates`]), also between two others ([`relay`]);
 //! - a source of hostile frames, by name and seed ([`hostile`]);
 //! - a load in bursts, in step with the guest ([`lockstep`]);
 //! - a witness: counts ([`Stats`]), copies ([`Peer::tap`]) and captures
@@ -25,6 +25,7 @@ mod echo;
 mod engine;
 mod faults;
 mod fragment;
+mod framed;
 mod host;
 pub mod hostile;
 mod link;
@@ -33,10 +34,12 @@ mod options;
 pub mod pattern;
 mod pcap;
 mod peer;
+pub mod relay;
 mod rng;
 mod stats;
 mod tcp;
 mod udp;
+mod wake;
 pub mod wire;
 
 pub use dhcp::{DhcpConfig, DhcpStats};
