@@ -11,6 +11,7 @@
 
 mod boot;
 mod figures;
+pub mod loss;
 mod measure;
 mod passing;
 pub mod placement;
@@ -108,6 +109,8 @@ pub enum BenchError {
     },
     /// A client could not measure data passing; its line says why.
     Passing(String),
+    /// What the system said of a stream over a bad wire is not understood.
+    Loss(String),
 }
 
 impl fmt::Display for BenchError {
@@ -126,6 +129,7 @@ impl fmt::Display for BenchError {
                 )
             }
             Self::Passing(line) => f.write_str(line),
+            Self::Loss(line) => write!(f, "the system did not say what it received: {line}"),
             Self::Placement { case, why } => write!(f, "{case}: {why}"),
             Self::Profile(why) => write!(f, "profile: {why}"),
             Self::TooFewRuns(runs) => write!(f, "{runs} runs give no median; {MIN_RUNS} at least"),

@@ -146,6 +146,73 @@ enum Measure {
     /// Server and driver inside the I/O manager against components of their own,
     /// with I/O-oriented IPC and with messages that are copied.
     Placement(MeasurePlacement),
+    /// TCP over a wire that loses frames, beside Linux over the same wire.
+    Loss(MeasureLoss),
+}
+
+/// Measures how many bytes arrive in a fixed time, both ways, at losses of 0, 1
+/// and 5 % each way and 10 ms there and back, with three seeds; beside it, in the
+/// same run and over the same relay, Linux against Linux. Needs root.
+#[derive(Args, Debug)]
+struct MeasureLoss {
+    #[command(flatten)]
+    placed: Placed,
+    /// One seed and shorter runs: for a look, not for the record.
+    #[arg(long)]
+    quick: bool,
+    /// Only at this loss each way; repeatable.
+    #[arg(long, value_name = "PERCENT")]
+    loss: Vec<f64>,
+    /// How long each run lasts.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Congestion control of Linux.
+    #[arg(long, value_name = "NAME", default_value = bench::loss::CONGESTION)]
+    congestion: String,
+    /// Record every frame at the system's device in this file.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Exit with status 1 if less than what the project demands was reached, or
+    /// if nothing could be measured.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl MeasureLoss {
+    /// Measures and prints; the exit status.
+    fn execute(&self) -> Result<u8, Error> {
+        let usual = match self.quick {
+            true => bench::loss::QUICK,
+            false => bench::loss::TIME,
+        };
+        let measured = bench::loss::loss(&bench::loss::LossBench {
+            options: Options {
+                placement: self.placed.placement,
+                pcap: self.pcap.clone(),
+                progress: true,
+                ..Options::default()
+            },
+            losses: self.loss.iter().map(|loss| (loss * 10.0) as u16).collect(),
+            time: self.seconds.unwrap_or(usual),
+            quick: self.quick,
+            congestion: self.congestion.clone(),
+        });
+        let report = match measured {
+            Err(error @ (Error::Tap(_) | Error::Host(_))) => {
+                println!("TCP under loss: not measured: {error}");
+                return Ok(u8::from(self.strict));
+            }
+            measured => measured?,
+        };
+        print!("{report}");
+        if let Some(file) = &self.json {
+            report.write_json(file)?;
+        }
+        Ok(u8::from(self.strict && !report.missed().is_empty()))
+    }
 }
 
 /// Measures UDP and TCP one way and there and back, 64 B to 60 KiB, in bursts
@@ -464,6 +531,7 @@ fn execute(command: Command) -> Result<u8, Error> {
         Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
         Command::Bench(Measure::DataPassing(arguments)) => return arguments.execute(),
         Command::Bench(Measure::Placement(arguments)) => return arguments.execute(),
+        Command::Bench(Measure::Loss(arguments)) => return arguments.execute(),
         Command::Inspect(arguments) => match &arguments.live {
             Some(question) => live(&arguments, question)?,
             None => print!(

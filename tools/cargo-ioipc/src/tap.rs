@@ -19,6 +19,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use tap_device::{NAME_BYTES, TUN};
 
 use crate::Address;
 
@@ -34,12 +35,8 @@ pub const GUEST: Address = Address {
     own: Ipv4Addr::new(10, 0, 9, 15),
     prefix: 24,
 };
-/// Where TAP devices are made and opened.
-const TUN: &str = "/dev/net/tun";
 /// Its device numbers (Linux, Documentation/admin-guide/devices.txt).
 const TUN_NUMBERS: (u32, u32) = (10, 200);
-/// Longest name of a network device.
-const NAME_BYTES: usize = 15;
 /// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 21;
 
@@ -161,15 +158,24 @@ fn open_tun() -> io::Result<()> {
 
 /// Takes the calling thread to a new network and makes the device.
 fn set_up() -> Result<(), TapError> {
+    leave_network()?;
+    ip(&["tuntap", "add", "dev", DEVICE, "mode", "tap", "vnet_hdr"])?;
+    bring_up(HOST)
+}
+
+/// Takes the calling thread to a new network.
+pub(crate) fn leave_network() -> Result<(), TapError> {
     unshare(CloneFlags::CLONE_NEWNET)
         .map_err(|error| TapError::Failed(format!("no new network namespace: {error}")))?;
     open_tun().map_err(|error| TapError::Failed(format!("cannot open {TUN}: {error}")))?;
-    let address = HOST.to_string();
-    ip(&["link", "set", "dev", "lo", "up"])?;
-    ip(&["tuntap", "add", "dev", DEVICE, "mode", "tap", "vnet_hdr"])?;
+    ip(&["link", "set", "dev", "lo", "up"])
+}
+
+/// Gives [`DEVICE`], which is there, an address and turns it on.
+pub(crate) fn bring_up(own: Address) -> Result<(), TapError> {
     // IPv6 would talk on the wire by itself.
     ip(&["link", "set", "dev", DEVICE, "addrgenmode", "none"])?;
-    ip(&["address", "add", &address, "dev", DEVICE])?;
+    ip(&["address", "add", &own.to_string(), "dev", DEVICE])?;
     ip(&["link", "set", "dev", DEVICE, "up"])
 }
 

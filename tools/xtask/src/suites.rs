@@ -61,6 +61,7 @@ const PROGRAMS: &[&str] = &[
     "passer",
     "passing-bench",
     "placement-bench",
+    "stream-load",
 ];
 /// Programs behind the feature `program` of a package with a library.
 const PROGRAMS_WITH_LIBRARY: &[&str] = &[
