@@ -51,6 +51,8 @@ pub enum Error {
     },
     /// There is no TAP device to use.
     Tap(TapError),
+    /// Frames cannot be lost as was asked for.
+    Wire(String),
     /// Two runs cannot be compared.
     Compare(crate::compare::CompareError),
     /// A benchmark has no figures.
@@ -81,7 +83,10 @@ impl fmt::Display for Error {
         match self {
             Self::Kernel(error) => error.fmt(f),
             Self::Host(missing) => missing.fmt(f),
-            Self::System(report) | Self::Build(report) | Self::Reply(report) => f.write_str(report),
+            Self::System(report)
+            | Self::Build(report)
+            | Self::Reply(report)
+            | Self::Wire(report) => f.write_str(report),
             Self::Program { path, problem } => {
                 write!(f, "{} cannot be loaded: {problem}", path.display())
             }

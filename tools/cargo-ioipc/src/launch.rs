@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use frame_peer::relay::Conditions;
 use sel4_kernel::{Kernel, Progress, Variant, host_packages};
 
 use crate::components::{self, Built, Source};
@@ -34,6 +35,8 @@ pub struct Options {
     pub placement: Option<Placement>,
     /// File that every frame is recorded in.
     pub pcap: Option<PathBuf>,
+    /// What the wire does to frames; nothing if there is none.
+    pub wire: Option<Conditions>,
     /// Further arguments for QEMU.
     pub qemu_args: Vec<OsString>,
     /// Features of the project's components to switch on (`PACKAGE/FEATURE`).
@@ -54,6 +57,7 @@ impl Default for Options {
             address: None,
             placement: None,
             pcap: None,
+            wire: None,
             qemu_args: Vec::new(),
             features: Vec::new(),
             echo_serial: false,
@@ -159,6 +163,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
             address: plan.address,
             forwards: plan.forwards.clone(),
             pcap: options.pcap.clone(),
+            wire: options.wire,
             extra: options.qemu_args.clone(),
         },
         plan,

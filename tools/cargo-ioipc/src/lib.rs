@@ -44,6 +44,7 @@ pub mod run;
 mod running;
 mod serial;
 pub mod tap;
+mod wire;
 
 pub use address::Address;
 pub use error::Error;

@@ -13,6 +13,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use frame_peer::relay::Conditions;
+
 use crate::tap;
 
 /// Processor: what the kernel's configuration needs, and RDRAND.
@@ -114,6 +116,8 @@ pub struct Machine {
     pub forwards: Vec<Forward>,
     /// File that every frame is recorded in.
     pub pcap: Option<PathBuf>,
+    /// What the wire does to frames; nothing if there is none.
+    pub wire: Option<Conditions>,
     /// Further arguments for QEMU, after ours.
     pub extra: Vec<OsString>,
 }
@@ -193,7 +197,7 @@ impl Accel {
 }
 
 /// QEMU separates options with commas and takes a doubled one literally.
-fn escaped(value: &str) -> String {
+pub(crate) fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
 
@@ -226,6 +230,7 @@ mod tests {
                 guest: 7,
             }],
             pcap: None,
+            wire: None,
             extra: vec!["-plugin".into()],
         }
     }

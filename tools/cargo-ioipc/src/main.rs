@@ -15,6 +15,7 @@ use cargo_ioipc::{
     prepare,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frame_peer::relay::Conditions;
 
 /// Build, run, check and inspect systems of isolated components on seL4.
 #[derive(Debug, Parser)]
@@ -116,6 +117,13 @@ struct Run {
     /// tap:NAME, a TAP device of the host with its offloads.
     #[arg(long, value_name = "WIRE", default_value = "user")]
     net: Net,
+    /// Make the wire a bad one: KEY=VALUE between commas. loss, duplicate,
+    /// reorder, corrupt: a share of the frames such as 1% or 0.5%, each way on
+    /// its own; delay: 10ms or 500us, there and back, half of it each way; rate:
+    /// 100mbit, each way; room: 64KiB on their way at most, each way; seed: a
+    /// number. What became of the frames is said at the end.
+    #[arg(long, value_name = "CONDITIONS")]
+    wire: Option<Conditions>,
     /// A static address for the system in place of what its description says;
     /// on a TAP device, where the host reaches it.
     #[arg(long, value_name = "ADDRESS/PREFIX")]
@@ -477,6 +485,7 @@ impl Run {
             net: self.net.clone(),
             address: self.address,
             pcap: self.pcap.clone(),
+            wire: self.wire,
             qemu_args: self.qemu_arg.clone(),
             echo_serial: true,
             ..self.build.options()

@@ -18,7 +18,7 @@ use crate::launch::write_atomically;
 use crate::machine::{Net, Transport};
 use crate::ready::Outcome;
 use crate::running::ECHO_PORT;
-use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap};
+use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap, wire};
 
 /// Exit status when the system was not ready in time, as of `timeout(1)`.
 pub const TIMED_OUT: u8 = 124;
@@ -50,6 +50,9 @@ pub fn run(options: &Options, session: &Session) -> Result<u8, Error> {
         // Before anything is built: this is quick to find out.
         tap::check(name)?;
     }
+    if options.wire.is_some() {
+        wire::check(&options.net)?;
+    }
     let prepared = prepare(options)?;
     let interrupt = Interrupt::watch()?;
     let mut running = prepared.boot()?;
@@ -63,7 +66,12 @@ pub fn run(options: &Options, session: &Session) -> Result<u8, Error> {
         // It names a process that is about to be gone.
         let _ = std::fs::remove_file(file);
     }
+    let tally = running.tally();
     running.stop();
+    if let Some(tally) = tally {
+        eprintln!("wire, to the system:   {}", tally.there);
+        eprintln!("wire, from the system: {}", tally.back);
+    }
     status
 }
 

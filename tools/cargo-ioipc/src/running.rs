@@ -4,12 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use frame_peer::relay::Tally;
 use serde_json::Value;
 
 use crate::emulator::Emulator;
 use crate::machine::{Forward, Machine, Net, Transport};
 use crate::ready::{self, EchoService, Outcome};
 use crate::serial::{Event, Follower, Input, Serial};
+use crate::wire::Wire;
 use crate::{Error, ports, tap};
 
 /// Port of the echo service in the system; forwards of it tell readiness.
@@ -68,6 +70,7 @@ pub struct Running {
     follower: Follower,
     host: Ipv4Addr,
     forwards: Vec<Forward>,
+    wire: Option<Wire>,
     started: Instant,
 }
 
@@ -109,7 +112,17 @@ impl Running {
             forwards: forwards.clone(),
             ..machine.clone()
         };
-        let (emulator, pipes) = Emulator::start(&machine.arguments(kernel, image))?;
+        let (mut wire, machine) = match &machine.wire {
+            Some(conditions) => {
+                let (wire, machine) = Wire::join(&machine, conditions)?;
+                (Some(wire), machine)
+            }
+            None => (None, machine),
+        };
+        let (mut emulator, pipes) = Emulator::start(&machine.arguments(kernel, image))?;
+        if let Some(wire) = &mut wire {
+            wire.settle(|| emulator.try_wait().is_none());
+        }
         let serial = match pipes.serial_out {
             Some(port) => Serial::follow(port, echo),
             None => Serial::follow(std::io::empty(), false),
@@ -126,6 +139,7 @@ impl Running {
             errors,
             host,
             forwards,
+            wire,
             started: Instant::now(),
         })
     }
@@ -167,6 +181,13 @@ impl Running {
             .iter()
             .find(|forward| forward.transport == transport && forward.guest == guest)
             .map(|forward| SocketAddr::from((self.host, forward.host)))
+    }
+
+    /// What became of the frames on a bad wire: `there` is to the system. None
+    /// if the wire is as good as the emulator's own.
+    #[must_use]
+    pub fn tally(&self) -> Option<Tally> {
+        self.wire.as_ref().map(Wire::tally)
     }
 
     /// The serial port, for reading it beside this value's own position.

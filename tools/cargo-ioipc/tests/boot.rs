@@ -86,6 +86,7 @@ fn machine() -> Machine {
         address: None,
         forwards: vec![forward(Transport::Udp), forward(Transport::Tcp)],
         pcap: None,
+        wire: None,
         extra: Vec::new(),
     }
 }

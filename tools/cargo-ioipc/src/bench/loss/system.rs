@@ -4,7 +4,6 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use frame_peer::relay::{Conditions, End, Relay};
-use tempfile::TempDir;
 
 use super::endpoint::{self, Received};
 use super::network::Network;
@@ -25,7 +24,6 @@ pub(super) struct System {
     host: Network,
     relay: Relay,
     running: Running,
-    _scratch: TempDir,
 }
 
 impl System {
@@ -51,7 +49,6 @@ impl System {
             host,
             relay,
             running,
-            _scratch: scratch,
         })
     }
 
