@@ -3,10 +3,13 @@
 //! ```text
 //! frame-peer serve   --listen /tmp/link --dhcp 10.0.2.15 --echo 7
 //! frame-peer hostile --listen /tmp/link --guest 10.0.2.15 --port 5001
+//! frame-peer relay   listen:/tmp/link tap:tap0 --wire loss=1%,delay=10ms
 //! frame-peer cases
 //! qemu-system-x86_64 … -netdev stream,id=n0,server=off,addr.type=unix,addr.path=/tmp/link
 //! ```
 #![forbid(unsafe_code)]
+
+mod join;
 
 use std::error::Error;
 use std::io;
@@ -63,6 +66,8 @@ enum Action {
         #[arg(long, default_value_t = 0, value_name = "FRAMES")]
         storm: usize,
     },
+    /// Joins two ends by a wire that loses, delays and mixes up frames.
+    Relay(join::Join),
     /// Lists the cases with the reason for which each is to be dropped.
     Cases,
 }
@@ -228,6 +233,7 @@ fn run(action: Action) -> Result<(), Box<dyn Error>> {
                 storm,
             )
         }
+        Action::Relay(join) => join.run(),
         Action::Cases => {
             catalogue().for_each(|case| println!("{:32} {}", case.name, case.reason));
             Ok(())

@@ -90,6 +90,7 @@ pub const EMULATED: &[&str] = &[
     "hostile_client",
     "hostile_frames",
     "integrity",
+    "loss",
     "monitor_cli",
     "report_page",
     "root_panic",

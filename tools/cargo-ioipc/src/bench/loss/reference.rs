@@ -63,3 +63,29 @@ impl Reference {
         received.or(other).ok_or_else(gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::loss::{CONGESTION, wire};
+    use crate::tap::TapError;
+
+    #[test]
+    fn two_hosts_move_the_right_bytes_over_a_wire_that_loses_some() {
+        let (quiet, bad) = (wire(0, 1), wire(50, 1));
+        let reference = match Reference::new(&quiet) {
+            Ok(reference) => reference,
+            Err(Error::Tap(TapError::Unavailable(why))) => return eprintln!("not run: {why}"),
+            Err(error) => panic!("{error}"),
+        };
+        for way in [Way::In, Way::Out] {
+            let order = (way, Duration::from_millis(700));
+            let received = reference.run((&quiet, &bad), order, (CONGESTION, true));
+            let received = received.unwrap();
+            assert!(received.bytes > 10_000, "{received:?}");
+            assert_eq!(received.wrong, None);
+        }
+        let tally = reference.relay.tally();
+        assert!(tally.there.lost + tally.back.lost > 0, "{tally:?}");
+    }
+}
