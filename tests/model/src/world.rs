@@ -1,12 +1,15 @@
 //! Two hosts on one wire.
 //!
 //! Invariant: nothing happens but in [`World::step`], so a run is determined by
-//! what the test does and by the seed of the wire's faults.
+//! what the test does and by the seed of the wire's faults. Time is the world's
+//! own, also where a wire takes some ([`World::set_conditions`]).
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
+use frame_peer::relay::{Conditions, Direction, Line, Tally};
 use ioipc::{Platform, Settings, Stack};
 use shared_ring::{Region, SharedMemory};
 use socket_api::Extent;
@@ -42,10 +45,33 @@ pub struct Inner {
     pub hosts: Vec<Host>,
     /// The wire.
     pub wire: Wire,
+    /// The lines that it has in its place, if it is one of conditions.
+    long: Option<Long>,
     /// Frames that leave each NIC in a step.
     pub frames: usize,
     /// The time.
     pub now_ns: u64,
+}
+
+/// A wire that takes time.
+struct Long {
+    /// What the lines take for the beginning of the world's time.
+    epoch: Instant,
+    /// From host 0 and from host 1.
+    lines: [Line; 2],
+}
+
+impl Long {
+    fn at(&self, now_ns: u64) -> Instant {
+        self.epoch + Duration::from_nanos(now_ns)
+    }
+
+    /// When the next frame arrives.
+    fn next_ns(&self) -> Option<u64> {
+        let next = self.lines.iter().filter_map(Line::next_at).min()?;
+        let since = next.saturating_duration_since(self.epoch);
+        u64::try_from(since.as_nanos()).ok()
+    }
 }
 
 /// Two hosts on one wire, for ever.
@@ -60,6 +86,7 @@ impl World {
         let inner = Inner {
             hosts: configs.iter().map(Host::new).collect(),
             wire: Wire::default(),
+            long: None,
             frames: 64,
             now_ns: 1_000_000,
         };
@@ -92,6 +119,27 @@ impl World {
             if !self.step() {
                 return;
             }
+        }
+    }
+
+    /// Has a wire of these conditions in place of the one that takes no time.
+    pub fn set_conditions(&self, conditions: &Conditions) {
+        let directions = [Direction::There, Direction::Back];
+        self.lock().long = Some(Long {
+            epoch: Instant::now(),
+            lines: directions.map(|direction| Line::new(conditions, direction)),
+        });
+    }
+
+    /// What became of the frames since the conditions were set; `there` is from
+    /// host 0.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let inner = self.lock();
+        let counts = |from: usize| inner.long.as_ref().map(|long| long.lines[from].counts());
+        Tally {
+            there: counts(0).unwrap_or_default(),
+            back: counts(1).unwrap_or_default(),
         }
     }
 
@@ -176,7 +224,11 @@ impl Inner {
     /// How long until somebody wants to be called.
     fn rest(&self) -> u64 {
         let deadlines = self.hosts.iter().filter_map(|h| h.deadline_ns);
-        let next = deadlines.min().unwrap_or(self.now_ns + 1_000_000);
+        let arrival = self.long.as_ref().and_then(Long::next_ns);
+        let next = deadlines
+            .chain(arrival)
+            .min()
+            .unwrap_or(self.now_ns + 1_000_000);
         next.saturating_sub(self.now_ns)
             .clamp(10_000, 1_000_000_000)
     }
@@ -191,8 +243,28 @@ impl Inner {
             }
         }
         for frame in frames {
-            if !self.wire.one_in(self.wire.lose) {
+            if self.wire.one_in(self.wire.lose) {
+                continue;
+            }
+            match &mut self.long {
+                Some(long) => {
+                    let now = long.at(self.now_ns);
+                    long.lines[from].push(frame, now);
+                }
+                None => self.hosts[1 - from].nic.receive(&frame),
+            }
+        }
+        busy | self.arrive(from)
+    }
+
+    /// Hands the other host what has arrived from host `from`.
+    fn arrive(&mut self, from: usize) -> bool {
+        let mut busy = false;
+        if let Some(long) = &mut self.long {
+            let now = long.at(self.now_ns);
+            while let Some(frame) = long.lines[from].pop(now) {
                 self.hosts[1 - from].nic.receive(&frame);
+                busy = true;
             }
         }
         busy
