@@ -109,7 +109,7 @@ pub enum BenchError {
     },
     /// A client could not measure data passing; its line says why.
     Passing(String),
-    /// What the system said of a stream over a bad wire is not understood.
+    /// A stream over a bad wire could not be measured, in words.
     Loss(String),
 }
 
@@ -128,8 +128,7 @@ impl fmt::Display for BenchError {
                     "the system forwards no UDP and TCP port {ECHO_PORT} (echo)"
                 )
             }
-            Self::Passing(line) => f.write_str(line),
-            Self::Loss(line) => write!(f, "the system did not say what it received: {line}"),
+            Self::Passing(why) | Self::Loss(why) => f.write_str(why),
             Self::Placement { case, why } => write!(f, "{case}: {why}"),
             Self::Profile(why) => write!(f, "profile: {why}"),
             Self::TooFewRuns(runs) => write!(f, "{runs} runs give no median; {MIN_RUNS} at least"),

@@ -168,9 +168,9 @@ struct MeasureLoss {
     /// One seed and shorter runs: for a look, not for the record.
     #[arg(long)]
     quick: bool,
-    /// Only at this loss each way; repeatable.
-    #[arg(long, value_name = "PERCENT")]
-    loss: Vec<f64>,
+    /// Only at this loss each way, such as 1% or 0.5%; repeatable.
+    #[arg(long, value_name = "PERCENT", value_parser = bench::loss::thousandths)]
+    loss: Vec<u16>,
     /// How long each run lasts.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<Duration>,
@@ -203,7 +203,7 @@ impl MeasureLoss {
                 progress: true,
                 ..Options::default()
             },
-            losses: self.loss.iter().map(|loss| (loss * 10.0) as u16).collect(),
+            losses: self.loss.clone(),
             time: self.seconds.unwrap_or(usual),
             quick: self.quick,
             congestion: self.congestion.clone(),

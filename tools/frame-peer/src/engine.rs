@@ -174,7 +174,7 @@ impl Engine {
         let Some(stream) = &self.stream else {
             return;
         };
-        if framed::fill(&*stream, &mut self.deframer).is_err() {
+        if framed::fill(stream, &mut self.deframer).is_err() {
             return self.lose();
         }
         let now = Instant::now();
@@ -195,7 +195,7 @@ impl Engine {
             return;
         };
         let mut state = self.shared.lock();
-        let failed = framed::drain(&*stream, state.host.take_out()).is_err();
+        let failed = framed::drain(stream, state.host.take_out()).is_err();
         drop(state);
         if failed {
             self.lose();

@@ -94,6 +94,19 @@ impl LossBench {
     }
 }
 
+/// A share of the frames, `1%` or `0.5%` (the sign may be left out), in
+/// thousandths.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn thousandths(text: &str) -> Result<u16, String> {
+    let spec = format!("loss={}%", text.strip_suffix('%').unwrap_or(text));
+    let conditions: Result<Conditions, _> = spec.parse();
+    conditions
+        .map(|conditions| conditions.faults.loss)
+        .map_err(|error| error.to_string())
+}
+
 /// A wire of this loss.
 fn wire(loss: u16, seed: u64) -> Conditions {
     Conditions {
@@ -115,6 +128,7 @@ fn wire(loss: u16, seed: u64) -> Conditions {
 /// [`Error::Bench`] if the system does not say what came.
 pub fn loss(bench: &LossBench) -> Result<LossReport, Error> {
     tap::available()?;
+    network::check_congestion(&bench.congestion)?;
     let logs = Home::find()?.workspace.products().join("logs");
     host_packages::ensure(host_packages::NAMESPACE, &logs, &Progress::hidden())?;
     let quiet = wire(0, 1);
@@ -126,7 +140,7 @@ pub fn loss(bench: &LossBench) -> Result<LossReport, Error> {
         true => Progress::timed(cases as u64),
         false => Progress::hidden(),
     };
-    let own = network::own_congestion();
+    let own = network::setting("tcp_congestion_control");
     let own = (own != bench.congestion).then_some(own);
     let mut measured = Vec::new();
     for loss in losses {
@@ -174,4 +188,38 @@ fn measure(
         case.own = own.map(|name| reference(name, true)).transpose()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_as_on_the_wire() {
+        assert_eq!(thousandths("1"), Ok(10));
+        assert_eq!(thousandths("0.5%"), Ok(5));
+        let refused = thousandths("101%").unwrap_err();
+        assert_eq!(refused, "loss: 101% is more than 100%");
+    }
+
+    #[test]
+    fn what_this_kernel_does_not_have_is_refused_with_what_it_has() {
+        let error = network::check_congestion("no-such")
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("there is no congestion control no-such here"));
+        assert_eq!(
+            network::check_congestion("reno").map_err(|e| e.to_string()),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn where_nothing_is_lost_one_seed_is_enough() {
+        let mut bench = LossBench::default();
+        assert_eq!((bench.seeds(0).len(), bench.seeds(10).len()), (1, 3));
+        assert_eq!(bench.losses(), LOSSES);
+        bench.quick = true;
+        assert_eq!(bench.seeds(50).len(), 1);
+    }
 }

@@ -15,6 +15,7 @@ use rustix::net::sockopt::set_tcp_congestion;
 use tap_device::Tap;
 
 use crate::Address;
+use crate::bench::BenchError;
 use crate::tap::{self, DEVICE, TapError};
 
 /// How long a connection may take to open.
@@ -104,10 +105,21 @@ impl Drop for Network {
     }
 }
 
-/// The congestion control that the host uses where nobody says otherwise.
-pub(super) fn own_congestion() -> String {
-    let name = fs::read_to_string(format!("{SETTINGS}/tcp_congestion_control"));
-    name.unwrap_or_default().trim().to_owned()
+/// A setting of the network of the calling thread; nothing if there is none.
+pub(super) fn setting(name: &str) -> String {
+    let value = fs::read_to_string(format!("{SETTINGS}/{name}"));
+    value.unwrap_or_default().trim().to_owned()
+}
+
+/// Refuses a congestion control that this kernel does not have.
+pub(super) fn check_congestion(name: &str) -> Result<(), BenchError> {
+    let all = setting("tcp_available_congestion_control");
+    match all.split_whitespace().any(|one| one == name) {
+        true => Ok(()),
+        false => Err(BenchError::Loss(format!(
+            "there is no congestion control {name} here, only: {all}"
+        ))),
+    }
 }
 
 fn set(name: &str, value: u8) -> io::Result<()> {

@@ -78,7 +78,10 @@ impl System {
         })?;
         match received.map_err(failed())? {
             Some(received) => Ok(received),
-            None => parse(&said).ok_or_else(|| BenchError::Loss(said).into()),
+            None => parse(&said).ok_or_else(|| {
+                let why = format!("the system did not say what it received: {said}");
+                BenchError::Loss(why).into()
+            }),
         }
     }
 
