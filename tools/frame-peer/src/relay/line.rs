@@ -97,6 +97,11 @@ impl Line {
     /// Goes on with other conditions, from the beginning of their seed. What is
     /// on its way arrives as it would have; no later frame overtakes it.
     pub fn change(&mut self, conditions: &Conditions, direction: Direction) {
+        if let Some(at) = self.faults.deadline()
+            && let Some(held) = self.faults.due(at)
+        {
+            self.put(held, at);
+        }
         let mut line = Self::new(conditions, direction);
         std::mem::swap(&mut line.queue, &mut self.queue);
         line.queued = self.queued;
@@ -303,5 +308,15 @@ mod tests {
         assert_eq!(line.pop(due), Some(frame(2, 60)));
         let counts = line.counts();
         assert_eq!((counts.lost, counts.passed), (1, 2));
+    }
+
+    #[test]
+    fn a_frame_held_back_outlives_a_change() {
+        let (mut line, now) = (line("reorder=100%"), Instant::now());
+        line.push(frame(1, 60), now);
+        let held = line.next_at().unwrap();
+        line.change(&Conditions::default(), Direction::There);
+        assert_eq!((line.next_at(), line.pop(now)), (Some(held), None));
+        assert_eq!(line.pop(held), Some(frame(1, 60)));
     }
 }

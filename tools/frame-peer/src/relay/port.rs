@@ -207,11 +207,9 @@ impl Stream {
         let waiting = waiting.filter_map(|(listener, missing)| listener.filter(|_| missing));
         fds.extend(waiting.map(|listener| PollFd::new(listener, PollFlags::IN)));
         fds.extend(self.input.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let wanted = match self.out.is_empty() {
-            true => PollFlags::empty(),
-            false => PollFlags::OUT,
-        };
-        fds.extend(self.output.iter().map(|fd| PollFd::new(fd, wanted)));
+        // That nobody is there any more is found when something is to be sent.
+        let output = self.output.iter().filter(|_| !self.out.is_empty());
+        fds.extend(output.map(|fd| PollFd::new(fd, PollFlags::OUT)));
     }
 
     fn accept(&mut self) {

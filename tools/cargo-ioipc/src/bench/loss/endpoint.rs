@@ -104,7 +104,7 @@ pub(super) fn receive(stream: &mut TcpStream, time: Duration) -> io::Result<Rece
 /// How long it is until then, at least a moment; none if it is past.
 fn left(until: Instant) -> Option<Duration> {
     let left = until.checked_duration_since(Instant::now())?;
-    Some(left.max(Duration::from_micros(100))).filter(|_| !left.is_zero())
+    (!left.is_zero()).then(|| left.max(Duration::from_micros(100)))
 }
 
 #[cfg(test)]
