@@ -40,8 +40,9 @@ const ENDS: u8 = PSH | FIN;
 pub(crate) struct Source<'a> {
     pub outflow: &'a mut Outflow,
     pub pending: &'a Pending,
-    /// The number behind what was sent before; what precedes it does not leave
-    /// again by smoltcp's doing ([`crate::recovery`]).
+    /// What was sent before: from the first byte that may be sent again by
+    /// [`crate::recovery`], and so not by smoltcp, to the number behind the last.
+    pub kept: u32,
     pub sent: u32,
 }
 

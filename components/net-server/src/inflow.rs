@@ -110,6 +110,20 @@ impl Inflow {
         self.ack.wrapping_add(u32::from(self.window) << self.shift)
     }
 
+    /// Whether smoltcp goes by what a segment with so many bytes acknowledges:
+    /// not if it is outside of the window.
+    #[inline]
+    pub fn hears(&self, seq: u32, len: u32, next: u32) -> bool {
+        let edge = self.edge(next);
+        let before = |a: u32, b: u32| distance(a, b) < 0;
+        let begins_inside = !before(seq, next) && before(seq, edge);
+        if len == 0 {
+            return begins_inside || (seq == next && next == edge);
+        }
+        let end = seq.wrapping_add(len);
+        next != edge && (begins_inside || (before(next, end) && !before(edge, end)))
+    }
+
     /// Which bytes of a segment smoltcp takes: the first, and how many.
     #[inline]
     pub fn takes(&self, segment: &Segment, view: &View, packets: &Packets) -> Option<(u32, u32)> {
@@ -119,9 +133,7 @@ impl Inflow {
         let (next, edge) = (view.next, self.edge(view.next));
         let (start, end) = (segment.seq, segment.seq.wrapping_add(segment.len));
         let before = |a: u32, b: u32| distance(a, b) < 0;
-        let begins_inside = !before(start, next) && before(start, edge);
-        let ends_inside = before(next, end) && !before(edge, end);
-        if next == edge || !(begins_inside || ends_inside) {
+        if !self.hears(start, segment.len, next) {
             return None;
         }
         let from = if before(start, next) { next } else { start };

@@ -106,6 +106,7 @@ impl Server {
         let mut source = Source {
             outflow: &mut connection.outflow,
             pending: &self.pending,
+            kept: connection.recovery.first(),
             sent: connection.sent_seq,
         };
         let mut segment = Cut::new(headers, payload, None, false);

@@ -88,6 +88,7 @@ impl Server {
             let mut source = Source {
                 outflow: &mut connection.outflow,
                 pending: &self.pending,
+                kept: connection.recovery.first(),
                 sent: connection.sent_seq,
             };
             if source.outflow.owed.is_some() {

@@ -269,12 +269,8 @@ impl Connection {
         next: u32,
         now: u64,
     ) -> u16 {
-        if self.recovery.concerns(ack) {
-            let ends_late = distance(seq.wrapping_add(len), next) >= 0;
-            let begins_early = distance(self.inflow.edge(next), seq) >= 0;
-            if ends_late && begins_early && self.sends() {
-                self.recovery.acknowledged(ack, now);
-            }
+        if self.recovery.concerns(ack) && self.inflow.hears(seq, len, next) && self.sends() {
+            self.recovery.acknowledged(ack, now);
         }
         self.recovery.show(window)
     }

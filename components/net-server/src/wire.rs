@@ -281,7 +281,7 @@ impl<E: Environment> Wire<'_, E> {
         };
         let segment = segment.map(NonZeroU16::get);
         let mut cut = Cut::new(headers, payload, segment, !self.facts.segments);
-        if distance(source.sent, emitted.seq) > 0 {
+        if distance(source.sent, emitted.seq) > 0 && distance(emitted.seq, source.kept) >= 0 {
             cut.skip(source.sent);
             if cut.is_empty() {
                 let fin = emitted.fin && emitted.end != source.sent;

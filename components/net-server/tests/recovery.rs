@@ -94,6 +94,18 @@ impl Line {
         self.sent()
     }
 
+    /// The peer has what is before `before`, and sends bytes from a place in its
+    /// own stream on.
+    fn peer_sends(&mut self, before: u32, (at, bytes): (u32, &[u8])) {
+        let ack = self.start.wrapping_add(before);
+        let repr = TcpRepr {
+            ack_number: Some(TcpSeqNumber(ack as i32)),
+            ..self.hand.repr(at, bytes)
+        };
+        self.w.env.to_server.push_back(frame(&repr));
+        self.w.run_server();
+    }
+
     fn wait(&mut self, us: u64) -> Vec<Sent> {
         self.w.step(us);
         self.sent()
@@ -302,4 +314,20 @@ fn blocks_that_cannot_be_are_not_believed() {
         again.extend(line.wait(300_000));
     }
     assert!(again.contains(&(SEGMENT, SEGMENT, false)), "{again:?}");
+}
+
+/// smoltcp does not hear a segment outside of the window; no more do we.
+#[test]
+fn what_an_old_segment_acknowledges_is_asked_for_again() {
+    let mut line = Line::new(true);
+    line.warm();
+    line.peer_sends(0, (0, &[1; 100]));
+    assert_eq!(line.send(100), [(0, 100, false)]);
+    let token = line.w.token;
+    // The peer has them, but our acknowledgement was lost: its bytes come again.
+    line.peer_sends(100, (0, &[1; 100]));
+    assert!(line.sent().is_empty() && line.w.completion(token).is_none());
+    assert!(line.wait(250_000).contains(&(0, 100, false)));
+    line.peer_sends(100, (100, &[]));
+    ok(&line.w.completion(token).expect("acknowledged"));
 }

@@ -214,6 +214,12 @@ impl Recovery {
         self.peaks[1] = self.peaks[1].max(self.board.flight());
     }
 
+    /// The first byte that may be sent again.
+    #[inline]
+    pub fn first(&self) -> u32 {
+        self.board.una
+    }
+
     /// smoltcp knows that what is before `una` has arrived.
     #[inline]
     pub fn follow(&mut self, una: u32) {
