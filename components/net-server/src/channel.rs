@@ -4,7 +4,8 @@
 //! time. Invariant: who has a send slot is known from a private table alone;
 //! an entry is copied once out of its ring, a header once out of its region,
 //! and what is done with them later sees only the copies; what a round
-//! releases is on the ring before the round is shown.
+//! releases is on the ring before the round is shown; nothing is refused for
+//! want of a slot before those were looked for that have come back.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -152,6 +153,8 @@ impl Channel {
     }
 
     /// Takes back the slots that the manager is done with.
+    #[cold]
+    #[inline(never)]
     fn reclaim(&mut self) {
         loop {
             match self.done.pop() {
@@ -187,6 +190,9 @@ impl Channel {
         fill: impl FnOnce(&SharedMemory, usize) -> bool,
     ) -> bool {
         let len = frame.len();
+        if self.ours.is_empty() {
+            self.reclaim();
+        }
         let fits = len <= self.slot_bytes && matches!(self.outgoing.has_room(1), Ok(true));
         let Some(slot) = self.ours.pop_if(|_| fits) else {
             return false;
@@ -269,6 +275,9 @@ impl Environment for Channel {
     #[inline]
     fn transmit(&mut self, frame: &Outgoing<'_>) -> bool {
         let entries = frame.entries();
+        if self.ours.is_empty() || frame.frames > self.more_frames {
+            self.reclaim();
+        }
         let fits = frame.header.len() <= self.slot_bytes
             && frame.frames <= self.most_frames.min(self.more_frames)
             && matches!(self.outgoing.has_room(entries as u32), Ok(true));

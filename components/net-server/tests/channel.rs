@@ -191,6 +191,36 @@ fn slots_run_out_and_come_back() {
     assert!(channel.has_room(1));
 }
 
+/// Also by who never asks for room: answers that nobody waits for, and cuts of a
+/// segment.
+#[test]
+fn what_came_back_is_found_by_who_sends() {
+    let (mut manager, mut channel) = pair();
+    for _ in 0..SEND_SLOTS {
+        assert!(channel.transmit(&Outgoing::whole(&[0; 60])));
+    }
+    manager.give_back(9);
+    assert!(channel.transmit(&Outgoing::whole(&[0; 60])));
+    assert!(!channel.transmit(&Outgoing::whole(&[0; 60])));
+    let (mut manager, mut channel) = pair();
+    let most = channel.segment_room();
+    let parts = [part(1)];
+    let segment = |frames| Outgoing {
+        header: &[0; 54],
+        parts: &parts,
+        checksum: None,
+        segment: Some(1460),
+        frames,
+        done: false,
+    };
+    for _ in 0..SEGMENT_FRAMES / most {
+        assert!(channel.transmit(&segment(most)));
+    }
+    assert!(!channel.transmit(&segment(most)));
+    manager.give_back(0);
+    assert!(channel.transmit(&segment(most)));
+}
+
 #[test]
 fn segments_take_frames_that_come_back_with_their_slot() {
     let (mut manager, mut channel) = pair();

@@ -10,9 +10,9 @@ use shared_ring::{Consumer, Producer, RingLayout, SharedMemory};
 use socket_api::{
     Completion, Deliver, Extent, FROM_SERVER, FROM_SERVER_OFFSET, Inbox, MESSAGE, MESSAGE_BYTES,
     Message, MessageEnd, MessageSizes, Op, Outbox, Packet, Part, Release, Request, Retire,
-    SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE, SLOTS_DONE_OFFSET, SOCKET_BLOCK,
-    SOCKET_HELD_BLOCKS, Status, TO_SERVER, TO_SERVER_OFFSET, Transmit, attach_messages, flags,
-    headers_bytes, kind, packet_flags, send_slots_bytes, whole_slot_bytes,
+    SEND_SLOTS, SERVER_CONTROL_BYTES, SERVER_PACKETS, SLOTS_DONE, SLOTS_DONE_OFFSET, SOCKET_BLOCK,
+    SOCKET_HELD_BLOCKS, SlotDone, Status, TO_SERVER, TO_SERVER_OFFSET, Transmit, attach_messages,
+    flags, headers_bytes, kind, packet_flags, send_slots_bytes, whole_slot_bytes,
 };
 
 const MTU: usize = 1500;
@@ -27,6 +27,7 @@ fn region(bytes: usize) -> SharedMemory {
 struct Manager {
     to_server: Producer<Message>,
     from_server: Consumer<Message>,
+    done: Producer<SlotDone>,
     headers: SharedMemory,
     slots: SharedMemory,
     payload: SharedMemory,
@@ -50,7 +51,7 @@ fn pair() -> (Manager, Conventional) {
     };
     let to = ring(TO_SERVER_OFFSET, TO_SERVER);
     let from = ring(FROM_SERVER_OFFSET, FROM_SERVER);
-    ring(SLOTS_DONE_OFFSET, SLOTS_DONE);
+    let done = ring(SLOTS_DONE_OFFSET, SLOTS_DONE);
     let info = NicInfo {
         mac: [2; 6],
         mtu: MTU as u32,
@@ -62,6 +63,7 @@ fn pair() -> (Manager, Conventional) {
     let manager = Manager {
         to_server: Producer::attach(to, TO_SERVER).unwrap(),
         from_server: Consumer::attach(from, FROM_SERVER).unwrap(),
+        done: Producer::attach(done, SLOTS_DONE).unwrap(),
         headers,
         slots,
         payload,
@@ -464,4 +466,23 @@ fn a_cancel_names_the_send_as_the_server_knows_it() {
     manager.say(recv);
     let recv: Request = next(&mut server).unwrap().unwrap();
     assert_eq!(recv.extent.len, MESSAGE_BYTES);
+}
+
+/// Also by who never asks for room: answers that nobody waits for.
+#[test]
+fn slots_that_came_back_are_found_by_who_sends() {
+    let (mut manager, mut server) = pair();
+    for _ in 0..SEND_SLOTS {
+        assert!(server.transmit(&Outgoing::whole(&[0; 60])));
+    }
+    assert!(!server.transmit(&Outgoing::whole(&[0; 60])));
+    manager.hears(&mut server);
+    let done = SlotDone {
+        slot: 9,
+        reserved: 0,
+    };
+    manager.done.push(&done).unwrap();
+    let _ = manager.done.publish();
+    assert!(server.transmit(&Outgoing::whole(&[0; 60])));
+    assert!(!server.transmit(&Outgoing::whole(&[0; 60])));
 }

@@ -67,6 +67,8 @@ pub struct Fake {
     waiting: HashMap<u32, VecDeque<u64>>,
     /// What `Cancel`s are about that are on their way, by token.
     cancels: HashMap<u64, u64>,
+    /// The real channel's send slots, if they are to count.
+    pub slots: Option<super::slots::Slots>,
     headers: Vec<u8>,
     free: VecDeque<u32>,
     whole: Vec<Option<u32>>,
@@ -97,6 +99,7 @@ impl Fake {
             in_order: true,
             waiting: HashMap::new(),
             cancels: HashMap::new(),
+            slots: None,
             headers: vec![0xee; bytes],
             free: (1..=SERVER_PACKETS).collect(),
             whole: vec![None; WHOLE_SLOTS as usize],
@@ -524,16 +527,26 @@ impl Environment for Fake {
     }
 
     fn has_room(&mut self, frames: usize) -> bool {
+        if let Some(slots) = &mut self.slots {
+            return slots.has_room(frames);
+        }
         self.room.saturating_sub(self.from_server.len()) >= frames
     }
 
     fn segment_room(&mut self) -> u32 {
+        if let Some(slots) = &mut self.slots {
+            return slots.segment_room().min(SEGMENT_ROOM);
+        }
         let room = self.room.saturating_sub(self.from_server.len());
         SEGMENT_ROOM.min(room as u32)
     }
 
     fn transmit(&mut self, outgoing: &Outgoing<'_>) -> bool {
-        if !self.has_room(1) || outgoing.header.len() > whole_slot_bytes(1500) {
+        let room = match &mut self.slots {
+            Some(slots) => slots.transmit(outgoing),
+            None => self.has_room(1),
+        };
+        if !room || outgoing.header.len() > whole_slot_bytes(1500) {
             return false;
         }
         let entries: Vec<Transmit> = (0..outgoing.entries())

@@ -21,8 +21,10 @@ pub mod datagrams;
 mod manager;
 pub mod reference;
 pub mod segments;
+mod slots;
 
 pub use manager::Fake;
+pub use slots::Slots;
 
 pub const SERVER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 pub const PEER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
@@ -206,6 +208,9 @@ impl World {
     /// Advances the clock and lets everything run.
     pub fn step(&mut self, us: u64) {
         self.now_us += us;
+        if let Some(slots) = &mut self.env.slots {
+            slots.give_back();
+        }
         if self.alone {
             self.run_server();
             return;
