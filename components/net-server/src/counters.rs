@@ -88,7 +88,8 @@ counters! {
     DropBadFragment = "drop_bad_fragment",
     /// Dropped whole: fragments overlap (RFC 5722).
     DropFragmentOverlap = "drop_fragment_overlap",
-    /// Dropped: no room to put fragments together.
+    /// Dropped: no room to put fragments together; a datagram that gave way to a
+    /// newer one counts once.
     DropFragmentTable = "drop_fragment_table_full",
     /// Dropped: fragment of something else than UDP.
     DropFragmentKind = "drop_fragment_not_udp",

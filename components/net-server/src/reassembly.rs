@@ -5,8 +5,18 @@
 //! list of disjoint pieces in order of offset, of which there is a bound in
 //! each and in all; a datagram any two of whose fragments overlap is dropped
 //! whole (RFC 5722, applied to IPv4), as is what still arrives for it; one
-//! source never holds more than half the slots. A fragment's packet is held
-//! by its piece, or given back.
+//! source never holds more than half the slots, and nobody keeps what another
+//! needs: the newest datagram gets its room from the oldest of its own source if
+//! that has its half, else from the oldest of the source that has most. A
+//! fragment's packet is held by its piece, or given back.
+//!
+//! So whoever wants to keep a source's datagrams from becoming whole, in its name
+//! or in many, has to send half a table of fragments, or a whole one, in the time
+//! that one datagram takes to arrive, and again for the next. What remains is
+//! what 16 bits of identification leave open (RFC 4963): who guesses them can
+//! spoil a datagram with one fragment, and of a fast sender's datagrams parts may
+//! be taken for those of another, which then only the checksum tells. Fragments
+//! are lost in many networks, too (RFC 8900): better send what fits a frame.
 //!
 //! smoltcp never sees a fragment: it lets a later fragment overwrite an
 //! earlier one, and without the ports of the first fragment nobody can
@@ -14,6 +24,7 @@
 //! fragments, and what the server reads itself must come in one frame.
 
 use alloc::boxed::Box;
+use core::cmp::Reverse;
 
 use smoltcp::wire::Ipv4Address;
 
@@ -149,8 +160,8 @@ impl Reassembly {
             return Outcome::Dropped(Counter::DropBadFragment);
         }
         let key = (ip.src, ip.dst, ip.ident);
-        if !packets.may_hold(Holder::FRAGMENTS, fragment.whole, false) {
-            self.evict(now, packets, &mut drop);
+        if !packets.may_hold(Holder::FRAGMENTS, false, false) {
+            self.make_room(key, |slot| slot.list.len, packets, &mut drop);
         }
         let Some(at) = self.slot_for(key, now, packets, &mut drop) else {
             return Outcome::Dropped(Counter::DropFragmentTable);
@@ -176,18 +187,43 @@ impl Reassembly {
         Outcome::Kept
     }
 
-    /// Gives up the oldest datagram, if it has had a second to complete.
-    fn evict(&mut self, now: u64, packets: &mut Packets, drop: &mut impl FnMut(u32)) {
-        let used = self.slots.iter_mut().filter(|s| s.key.is_some());
-        let Some(oldest) = used.min_by_key(|s| s.since) else {
-            return;
+    /// Gives up the oldest datagram, other than `key`, of the source that has
+    /// most of what `has` counts.
+    #[cold]
+    fn make_room(
+        &mut self,
+        key: Key,
+        has: impl Fn(&Slot) -> u32,
+        packets: &mut Packets,
+        drop: &mut impl FnMut(u32),
+    ) {
+        let of = |source| {
+            let used = self.slots.iter().filter(move |s| s.is_from(source));
+            used.map(&has).sum::<u32>()
         };
-        if oldest.since + 1_000_000 <= now {
-            oldest.key = None;
-            oldest.clear(packets, drop);
-            self.active -= 1;
-            self.evicted += 1;
+        let others = self.slots.iter().enumerate();
+        let others = others.filter_map(|(i, s)| Some((i, s, s.key.filter(|k| *k != key)?)));
+        let most = others.max_by_key(|(at, slot, key)| (of(key.0), Reverse((slot.since, *at))));
+        if let Some(at) = most.map(|(at, ..)| at) {
+            self.give_up(at, packets, drop);
         }
+    }
+
+    /// Gives up the oldest datagram of a source.
+    #[cold]
+    fn give_way(&mut self, source: Ipv4Address, packets: &mut Packets, drop: &mut impl FnMut(u32)) {
+        let own = self.slots.iter().enumerate();
+        let own = own.filter(|(_, slot)| slot.is_from(source));
+        if let Some((at, _)) = own.min_by_key(|(_, slot)| slot.since) {
+            self.give_up(at, packets, drop);
+        }
+    }
+
+    fn give_up(&mut self, at: usize, packets: &mut Packets, drop: &mut impl FnMut(u32)) {
+        self.slots[at].key = None;
+        self.slots[at].clear(packets, drop);
+        self.active -= 1;
+        self.evicted += 1;
     }
 
     fn slot_for(
@@ -202,13 +238,12 @@ impl Reassembly {
             if slot.key == Some(key) {
                 return Some(i);
             }
-            of_source += usize::from(slot.key.is_some_and(|k| k.0 == key.0));
+            of_source += usize::from(slot.is_from(key.0));
         }
         if self.slots.len() > 1 && of_source * 2 >= self.slots.len() {
-            return None;
-        }
-        if self.active as usize == self.slots.len() {
-            self.evict(now, packets, drop);
+            self.give_way(key.0, packets, drop);
+        } else if self.active as usize == self.slots.len() {
+            self.make_room(key, |_| 1, packets, drop);
         }
         let at = self.slots.iter().position(|s| s.key.is_none())?;
         self.active += 1;
@@ -225,6 +260,10 @@ impl Reassembly {
 }
 
 impl Slot {
+    fn is_from(&self, source: Ipv4Address) -> bool {
+        self.key.is_some_and(|key| key.0 == source)
+    }
+
     /// How long the datagram is.
     pub fn len(&self) -> usize {
         self.bytes

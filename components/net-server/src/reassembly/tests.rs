@@ -119,17 +119,75 @@ fn the_same_bytes_in_other_bounds_are_an_overlap() {
     assert_eq!(b.add(&fragment(1, 0, true), 8, 2, 0), dropped);
 }
 
-#[test]
-fn one_source_cannot_hold_all_slots() {
-    let mut b = Bench::new(4);
-    for ident in 0..2 {
-        assert_eq!(b.add(&fragment(ident, 0, true), 8, 0, 0), Outcome::Kept);
+/// A fragment of a source's.
+fn of(host: u8, ident: u16, offset: usize, more: bool) -> Datagram {
+    Datagram {
+        src: Ipv4Address::new(10, 0, 0, host),
+        ..fragment(ident, offset, more)
     }
-    let full = Outcome::Dropped(Counter::DropFragmentTable);
-    assert_eq!(b.add(&fragment(9, 0, true), 8, 0, 0), full);
-    let mut other = fragment(9, 0, true);
-    other.src = Ipv4Address::new(10, 0, 0, 7);
-    assert_eq!(b.add(&other, 8, 0, 0), Outcome::Kept);
+}
+
+/// Who has its half makes room itself, by its oldest; nobody else does.
+#[test]
+fn one_source_cannot_hold_all_slots_nor_be_shut_out() {
+    let mut b = Bench::new(4);
+    assert_eq!(b.add(&of(7, 1, 0, true), 8, 0, 0), Outcome::Kept);
+    for ident in 1..100 {
+        assert_eq!(b.add(&of(1, ident, 0, true), 8, 0, 9), Outcome::Kept);
+        // A datagram in its name that does become whole.
+        assert_eq!(b.add(&of(1, 500 + ident, 0, true), 8, 0, 9), Outcome::Kept);
+        let Outcome::Whole(slot) = b.add(&of(1, 500 + ident, 8, false), 8, 0, 9) else {
+            panic!("{ident} is not whole")
+        };
+        let mut whole = b.reassembly.whole(slot);
+        whole.clear(&mut b.packets, &mut |_| ());
+        assert!(b.reassembly.active <= 3);
+    }
+    assert_eq!(b.reassembly.evicted, 98);
+    assert!(matches!(
+        b.add(&of(7, 1, 8, false), 8, 0, 9),
+        Outcome::Whole(_)
+    ));
+}
+
+/// One fragment from each of many sources: none has to wait for those before, and
+/// a source that has more than others gives way first.
+#[test]
+fn many_sources_do_not_shut_out_another() {
+    let mut b = Bench::new(4);
+    for host in 1..100 {
+        assert_eq!(b.add(&of(host, 1, 0, true), 8, 0, 0), Outcome::Kept);
+        assert_eq!(b.add(&of(200, 7, 0, true), 8, 0, 0), Outcome::Kept);
+        let Outcome::Whole(slot) = b.add(&of(200, 7, 8, false), 8, 0, 0) else {
+            panic!("{host} kept it from being whole")
+        };
+        let mut whole = b.reassembly.whole(slot);
+        whole.clear(&mut b.packets, &mut |_| ());
+    }
+    let mut b = Bench::new(4);
+    for (host, ident) in [(1, 1), (2, 1), (2, 2), (3, 1), (4, 1)] {
+        assert_eq!(b.add(&of(host, ident, 0, true), 8, 0, 0), Outcome::Kept);
+    }
+    for host in [1, 3, 4] {
+        let last = b.add(&of(host, 1, 8, false), 8, 0, 0);
+        assert!(matches!(last, Outcome::Whole(_)), "{host}");
+    }
+}
+
+/// Nor by as many packets as may be held.
+#[test]
+fn the_packets_of_one_source_do_not_shut_out_another() {
+    let mut b = Bench::new(8);
+    for i in 0..300 {
+        let part = of(1, 1 + i / 100, i as usize % 100 * 8, true);
+        assert_eq!(b.add(&part, 8, 0, 0), Outcome::Kept, "{i}");
+        assert_eq!(b.add(&of(2, i, 0, true), 8, 0, 0), Outcome::Kept);
+        let Outcome::Whole(slot) = b.add(&of(2, i, 8, false), 8, 0, 0) else {
+            panic!("{i} is not whole")
+        };
+        let mut whole = b.reassembly.whole(slot);
+        whole.clear(&mut b.packets, &mut |_| ());
+    }
 }
 
 #[test]
