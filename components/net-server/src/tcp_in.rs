@@ -87,6 +87,9 @@ impl Server {
         segment: &Segment,
         env: &mut impl Environment,
     ) -> Fate {
+        if segment.len != 0 && self.connections[c as usize].inflow.told().1 == 0 {
+            self.hear_probe(c, arrived, ip, segment, env);
+        }
         let view = self.connections[c as usize].view();
         let taken = self.what_is_taken(c, arrived, ip, segment, &view);
         let now = self.now();
@@ -127,6 +130,41 @@ impl Server {
             }
             None => Fate::Drop,
         }
+    }
+
+    /// Bytes for a window that is closed: smoltcp answers them, and does not hear
+    /// what they acknowledge, which it must (RFC 9293, 3.10.7.4). So it is shown
+    /// that first, without the bytes.
+    #[cold]
+    fn hear_probe(
+        &mut self,
+        c: u32,
+        arrived: &Arrived<'_>,
+        ip: &Datagram,
+        segment: &Segment,
+        env: &mut impl Environment,
+    ) {
+        let legal = segment.ack.is_some() && !segment.rst && !segment.syn;
+        let mut headers = [0; ETHERNET + 60 + 60];
+        let here = headers.get_mut(..segment.header_len as usize);
+        let there = arrived.frame.get(..segment.header_len as usize);
+        let (Some(here), Some(there), true) = (here, there, legal) else {
+            return;
+        };
+        here.copy_from_slice(there);
+        cut_payload(here, ip);
+        let bare = Segment {
+            len: 0,
+            fin: false,
+            ..*segment
+        };
+        let mut arrived = Arrived {
+            have: here.len(),
+            frame: here,
+            ..*arrived
+        };
+        // It has no payload that anybody could keep.
+        let _ = self.segment_in(c, &mut arrived, ip, &bare, env);
     }
 
     /// Which bytes of a segment smoltcp will take. Payload that it must not

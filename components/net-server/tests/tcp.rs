@@ -6,6 +6,7 @@ mod support;
 use net_server::{Config, Counter};
 use smoltcp::socket::tcp::State;
 use socket_api::{Op, Request, SocketKind, Status, flags};
+use support::segments::{self, Hand};
 use support::*;
 
 /// An established connection: the server's socket 10, the peer's handle.
@@ -621,4 +622,37 @@ fn no_wait_never_waits() {
         }
     }
     panic!("never acknowledged");
+}
+
+/// Bytes for a window that is closed are not taken, but what comes with them is
+/// heard (RFC 9293, 3.10.7.4).
+#[test]
+fn an_acknowledgement_into_a_closed_window_counts() {
+    let mut w = World::new(small());
+    w.listen(0, 7, 4);
+    let mut hand = Hand::open(&mut w, 40_000, 1000, 10);
+    let bytes = pattern(16_384, 1);
+    for (n, part) in bytes.chunks(1024).enumerate() {
+        hand.send(&mut w, n as u32 * 1024, part);
+    }
+    w.step(1_000_000);
+    w.env.from_server.clear();
+    let token = w.submit(World::send(10, 0, 100));
+    w.step(1000);
+    let frames: Vec<_> = w.env.from_server.drain(..).collect();
+    let sent = frames.iter().filter_map(|f| segments::segment(f));
+    let sent = sent.max_by_key(|s| s.payload.len()).expect("a segment");
+    assert_eq!((sent.payload.len(), sent.window_len), (100, 0));
+    hand.theirs = hand.theirs.wrapping_add(100);
+    assert!(w.completion(token).is_none());
+    hand.send(&mut w, 16_384, &[1]);
+    ok(&w.completion(token).expect("acknowledged"));
+    // It is answered, and read on once there is room.
+    let answer = w.env.from_server.drain(..).next_back().expect("an answer");
+    assert_eq!(segments::segment(&answer).unwrap().window_len, 0);
+    let got = w.call(World::recv(10, 1000, 16_384));
+    assert_eq!(
+        &w.region()[1000..1000 + got.len as usize],
+        &bytes[..got.len as usize]
+    );
 }
