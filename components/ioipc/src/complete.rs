@@ -11,6 +11,7 @@ use crate::records::{NONE, flag, kind, owner, progress, state};
 
 const OK: u16 = Status::Ok as u16;
 const CANCELLED: u16 = Status::Cancelled as u16;
+const UNREACHABLE: u16 = Status::Unreachable as u16;
 
 /// Whether a request failed before any of its data was touched, for a reason
 /// that is the request's and not the socket's.
@@ -200,6 +201,8 @@ impl Core {
         match socket.kind {
             _ if status == OK => {}
             kind::STREAM => socket.send_end = status,
+            // One host of many is not there: no error of the socket's.
+            _ if status == UNREACHABLE && socket.peer.family == 0 => {}
             _ => socket.error = status,
         }
     }

@@ -68,6 +68,29 @@ fn a_connected_socket_hears_its_peer_only() {
     assert_eq!(b.recv_from(&mut buf).unwrap().0, 5);
 }
 
+/// That one host is not there is not the socket's fault, nor anybody's that it is
+/// to serve next.
+#[test]
+fn an_absent_host_is_news_to_a_connected_socket_only() {
+    let world = World::one();
+    let stack = world.stacks[0];
+    let (a, b) = (udp(stack, 1000), udp(stack, 1001));
+    let mut buf = [0; 100];
+    for n in 0..20u8 {
+        a.send_to(b"nobody", host(looped::ABSENT)).unwrap();
+        assert_eq!(a.send_to(&[n], host(1001)).unwrap(), 1);
+        let (len, from) = b.recv_from(&mut buf).unwrap();
+        assert_eq!((&buf[..len], from.port()), (&[n][..], 1000));
+        b.send_to(&[n], host(1000)).unwrap();
+        assert_eq!(a.recv_from(&mut buf).unwrap().0, 1);
+    }
+    assert!(a.take_error().is_none());
+    a.connect(host(looped::ABSENT)).unwrap();
+    a.send(b"nobody").unwrap();
+    let error = a.recv(&mut buf).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostUnreachable);
+}
+
 #[test]
 fn waiting_ends_when_told() {
     let world = World::one();

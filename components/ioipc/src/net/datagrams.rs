@@ -176,7 +176,7 @@ impl UdpSocket {
 
     /// Sends a datagram to its peer. Returns at once: the buffer goes back to
     /// the library when the device is done with it, and an error that comes
-    /// later is reported by the next operation.
+    /// later is reported by the next operation, as for [`UdpSocket`] in general.
     ///
     /// # Errors
     /// As [`UdpSocket::send_to`], with the datagram.

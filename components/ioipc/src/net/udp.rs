@@ -18,7 +18,8 @@ use crate::stack::{Stack, Wait, stack};
 /// ([`Settings::datagram_order`](crate::Settings::datagram_order) gives more);
 /// the rest of a longer one is lost, unless it is received by address. A `send`
 /// of few bytes returns once the datagram has been copied, and an error that
-/// comes later is reported by the next operation; one of many
+/// comes later is reported by the next operation, but for a host that is not there,
+/// of which only a connected socket is told; one of many
 /// ([`Settings::datagram_by_address`](crate::Settings::datagram_by_address)),
 /// or with semantics of its own, returns once the device is done with it.
 #[derive(Debug)]

@@ -59,6 +59,9 @@ pub struct Network {
     pub answers: Vec<(usize, Completion)>,
 }
 
+/// The port of a host that is not there.
+pub const ABSENT: u16 = 9;
+
 fn address(port: u16) -> WireAddress {
     std::net::SocketAddr::from((HOST, port)).into()
 }
@@ -382,6 +385,9 @@ impl Network {
             0 => socket.peer_port,
             _ => asked.request.address.port,
         };
+        if to == ABSENT {
+            return Some(Err(Status::Unreachable));
+        }
         let bytes = asked.memory.read(asked.request.extent);
         self.deliver(socket.port, to, bytes);
         Some(Ok(asked.request.extent.len))
