@@ -187,7 +187,8 @@ fn segment(control: TcpControl, seq: u32, ack: Option<u32>, payload: &[u8]) -> V
     frame
 }
 
-fn arp() -> Vec<u8> {
+/// What the peer says of itself.
+fn arp(operation: ArpOperation) -> Vec<u8> {
     let mut frame = vec![0; 42];
     EthernetRepr {
         src_addr: EthernetAddress([2, 0, 0, 0, 0, 2]),
@@ -196,7 +197,7 @@ fn arp() -> Vec<u8> {
     }
     .emit(&mut EthernetFrame::new_unchecked(&mut frame));
     ArpRepr::EthernetIpv4 {
-        operation: ArpOperation::Request,
+        operation,
         source_hardware_addr: EthernetAddress([2, 0, 0, 0, 0, 2]),
         source_protocol_addr: PEER,
         target_hardware_addr: EthernetAddress([0; 6]),
@@ -224,14 +225,18 @@ fn with_extent(op: Op, socket: u32, token: u64, len: usize) -> Request {
     request
 }
 
+/// When measuring begins: what the server says of its address at the start has
+/// been said.
+const START_NS: u64 = 10_000_000_000;
+
 fn udp(server: &mut Server, env: &mut Bench, len: usize, count: usize, batch: usize) {
     open(env, 0, SocketKind::Udp);
-    server.poll(1_000_000_000, env);
+    server.poll(START_NS, env);
     let frame = datagram(len);
     let recv = with_extent(Op::Recv, 0, 1, 2048);
     let mut send = with_extent(Op::Send, 0, 2, len);
     (send.flags, send.arg) = (flags::SUMMED | flags::QUIET, 0x1234);
-    let (mut now, mut done) = (2_000_000_000, 0);
+    let (mut now, mut done) = (START_NS + 1_000_000_000, 0);
     while done < count {
         for _ in 0..batch {
             env.request(recv);
@@ -260,7 +265,7 @@ fn tcp(server: &mut Server, env: &mut Bench, len: usize, count: usize, batch: us
     let mut accept = Request::new(Op::Accept, 0, 0);
     accept.arg = 1;
     env.request(accept);
-    let (mut seq, mut now) = (1000u32, 1_000_000_000);
+    let (mut seq, mut now) = (1000u32, START_NS);
     let syn = segment(TcpControl::Syn, seq - 1, None, &[]);
     env.packet(&syn, syn.len(), false);
     server.poll(now, env);
@@ -311,8 +316,14 @@ fn main() {
         free: (1..=1024).rev().collect(),
         ..Bench::default()
     };
-    env.packet(&arp(), 42, true);
-    server.poll(1_000_000_000, &mut env);
+    for operation in [ArpOperation::Request, ArpOperation::Reply] {
+        env.packet(&arp(operation), 42, true);
+        server.poll(1_000_000_000, &mut env);
+    }
+    for second in 2..=10 {
+        while server.poll(second * 1_000_000_000, &mut env).more {}
+    }
+    env.sent = 0;
     match kind.as_str() {
         "tcp" => tcp(&mut server, &mut env, len, count, batch),
         _ => udp(&mut server, &mut env, len, count, batch),

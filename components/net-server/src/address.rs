@@ -29,10 +29,13 @@ impl Server {
     /// Takes the static address, or starts asking for one.
     pub(crate) fn start_address(&mut self) {
         match self.config.address {
-            Some(fixed) => self.stack.set_address(Some(Address {
-                cidr: fixed.address,
-                gateway: fixed.gateway,
-            })),
+            Some(fixed) => {
+                self.stack.set_address(Some(Address {
+                    cidr: fixed.address,
+                    gateway: fixed.gateway,
+                }));
+                self.begin_guard();
+            }
             None => {
                 self.dhcp = Some(Dhcp::new(self.stack.facts().mac));
                 self.wake(Id::Dhcp);
@@ -109,6 +112,21 @@ impl Server {
         Run::Done
     }
 
+    /// Gives back a lease whose address is somebody's; false if it is none.
+    pub(crate) fn decline(&mut self, env: &mut impl Environment) -> bool {
+        let now = self.now();
+        let dhcp = self.dhcp.as_mut();
+        let Some(message) = dhcp.and_then(|dhcp| dhcp.decline(now, &mut self.random)) else {
+            return false;
+        };
+        let ends = (CLIENT, message.to, SERVER);
+        let io = Io::new(&mut *env, &mut self.counters);
+        self.stack.send_own(message.own, ends, message.bytes(), io);
+        self.set_address(None, env);
+        self.wake(Id::Dhcp);
+        true
+    }
+
     fn set_address(&mut self, address: Option<Address>, env: &mut impl Environment) {
         let own = |a: Option<Address>| a.map(|a| a.cidr.address());
         if self.stack.address == address {
@@ -121,6 +139,7 @@ impl Server {
         }
         self.stack.set_address(address);
         if moved {
+            self.begin_guard();
             self.drop_connections();
         }
         if address.is_some() {

@@ -172,20 +172,42 @@ fn ipv4(here: &[u8], len: usize, src_mac: EthernetAddress, to_all: bool) -> Resu
     }))
 }
 
-/// What an ARP frame wants, if it is sound: RFC 826 for IPv4 over Ethernet,
-/// from a sender that can be a single host.
-pub(crate) fn arp(frame: &[u8]) -> Option<ArpOperation> {
+/// What an ARP packet says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arp {
+    /// It is an answer, and not a question.
+    pub reply: bool,
+    pub mac: EthernetAddress,
+    pub from: Ipv4Address,
+    pub to: Ipv4Address,
+    /// From whom the frame is.
+    pub src_mac: EthernetAddress,
+}
+
+/// What an ARP frame says, if it is sound: RFC 826 for IPv4 over Ethernet, from
+/// a sender that can be a single host.
+pub(crate) fn arp(frame: &[u8]) -> Option<Arp> {
+    let src_mac = EthernetFrame::new_checked(frame).ok()?.src_addr();
     let packet = ArpPacket::new_checked(frame.get(ETHERNET..)?).ok()?;
     let kind = (packet.hardware_type(), packet.protocol_type());
     let lengths = (packet.hardware_len(), packet.protocol_len());
     if kind != (ArpHardware::Ethernet, EthernetProtocol::Ipv4) || lengths != (6, 4) {
         return None;
     }
-    let sender = EthernetAddress::from_bytes(packet.source_hardware_addr());
-    match packet.operation() {
-        ArpOperation::Unknown(_) => None,
-        operation => sender.is_unicast().then_some(operation),
-    }
+    let mac = EthernetAddress::from_bytes(packet.source_hardware_addr());
+    let reply = match packet.operation() {
+        ArpOperation::Request => false,
+        ArpOperation::Reply => true,
+        ArpOperation::Unknown(_) => return None,
+    };
+    let address = |bytes: &[u8]| Some(Ipv4Address::from(*bytes.first_chunk::<4>()?));
+    mac.is_unicast().then_some(Arp {
+        reply,
+        mac,
+        from: address(packet.source_protocol_addr())?,
+        to: address(packet.target_protocol_addr())?,
+        src_mac,
+    })
 }
 
 /// Checks the transport header of a whole datagram.

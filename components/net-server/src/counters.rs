@@ -70,6 +70,16 @@ counters! {
     DropEthertype = "drop_ethertype",
     /// Dropped: ARP malformed.
     DropBadArp = "drop_bad_arp",
+    /// Dropped: ARP of a sender that cannot be who it says: no hardware address or
+    /// another than the frame's, or an address that no neighbour can have.
+    DropArpSender = "drop_arp_bad_sender",
+    /// Dropped: an ARP reply that nobody asked for.
+    DropArpUnasked = "drop_arp_unasked",
+    /// Dropped: ARP that claims another hardware address for a neighbour than the
+    /// one that is known, which is asked.
+    DropArpOther = "drop_arp_other_address",
+    /// ARP of somebody else who says that our address is his (RFC 5227).
+    AddressConflicts = "address_conflicts",
     /// Dropped: ARP over the rate limit.
     DropArpFlood = "drop_arp_flood",
     /// Dropped: IPv4 header malformed or truncated.
@@ -95,6 +105,9 @@ counters! {
     DropFragmentKind = "drop_fragment_not_udp",
     /// Dropped: fragments did not complete in time.
     DropFragmentTimeout = "drop_fragment_timeout",
+    /// A datagram not sent: its neighbour does not answer ARP, or too many wait
+    /// for answers.
+    DropNoNeighbour = "drop_no_neighbour",
     /// No socket for a datagram or segment (answered within the rate).
     DropNoSocket = "drop_no_socket",
     /// Dropped: datagram from another than the connected peer.

@@ -14,6 +14,7 @@ use crate::classify::ETHERNET;
 use crate::counters::{Counter, Counters};
 use crate::environment::{Environment, Outgoing, PartialChecksum};
 use crate::hops::Hop;
+use crate::neighbours::Way;
 use crate::stack::{Io, Stack};
 use crate::wire::IP_HEADER;
 
@@ -49,6 +50,8 @@ pub(crate) enum Sent {
     Done,
     /// The neighbour's hardware address is being asked for.
     Neighbour,
+    /// The neighbour did not answer a short time ago.
+    Absent,
     /// Its checksum cannot be known.
     NoSum,
 }
@@ -57,15 +60,13 @@ impl Stack {
     /// Sends a datagram, for whose frames there must be room.
     pub fn send_datagram<E: Environment>(
         &mut self,
-        own: Ipv4Address,
         (port, to, to_port): (u16, Ipv4Address, u16),
         payload: &Payload,
         env: &mut E,
         counters: &mut Counters,
     ) -> Sent {
-        if self.hops.find(to, self.now).is_none() {
-            let io = Io::new(&mut *env, &mut *counters);
-            self.probe(own, (port, to, to_port), io);
+        if self.hops.find(to, self.now).is_none() && self.find_way(to) == Way::Absent {
+            return Sent::Absent;
         }
         let Some(&hop) = self.hops.find(to, self.now) else {
             return Sent::Neighbour;
@@ -90,9 +91,8 @@ impl Stack {
         let hop = match to {
             None => Hop::to_all((own, self.facts().mac)),
             Some(to) => {
-                let ends = (port, to, to_port);
-                if self.hops.find(to, self.now).is_none() {
-                    self.probe(own, ends, Io::new(&mut *env, &mut *counters));
+                if self.hops.find(to, self.now).is_none() && self.find_way(to) == Way::Absent {
+                    return Sent::Absent;
                 }
                 match self.hops.find(to, self.now) {
                     Some(hop) => *hop,

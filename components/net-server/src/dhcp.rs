@@ -28,6 +28,8 @@ const REQUESTS: u32 = 4;
 const MINUTE: u64 = 60 * SECOND;
 /// Shortest lease that is taken, in seconds.
 pub(crate) const LEAST_LEASE: u32 = 8;
+/// How long nothing is asked after a lease that was declined (3.1.5).
+const DECLINED: u64 = 10 * SECOND;
 /// Bytes of the longest message that is sent.
 const MESSAGE: usize = 320;
 /// Bytes of the longest answer: the least that a client may state (RFC 2132,
@@ -86,6 +88,18 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    fn of(repr: &DhcpRepr<'_>, own: Ipv4Address, to: Option<Ipv4Address>) -> Option<Self> {
+        let mut message = Self {
+            bytes: [0; MESSAGE],
+            len: repr.buffer_len(),
+            own,
+            to,
+        };
+        let into = message.bytes.get_mut(..message.len)?;
+        repr.emit(&mut DhcpPacket::new_unchecked(into)).ok()?;
+        Some(message)
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
@@ -160,6 +174,24 @@ impl Dhcp {
         }
         let asked = *self.asked.get_or_insert_with(|| random.next() as u32);
         self.compose(asked, now)
+    }
+
+    /// The message that gives a lease back whose address is somebody's, if there
+    /// is a lease; another is looked for after a while (3.1.5).
+    pub fn decline(&mut self, now: u64, random: &mut Random) -> Option<Message> {
+        let State::Bound(bound) = self.state else {
+            return None;
+        };
+        let repr = DhcpRepr {
+            transaction_id: random.next() as u32,
+            requested_ip: Some(bound.lease.address),
+            server_identifier: Some(bound.lease.server),
+            parameter_request_list: None,
+            max_size: None,
+            ..plain(DhcpMessageType::Decline, self.mac)
+        };
+        self.search(now + DECLINED);
+        Message::of(&repr, NONE, None)
     }
 
     /// It was sent.
@@ -340,15 +372,7 @@ impl Dhcp {
             server_identifier: server,
             ..plain(kind, self.mac)
         };
-        let mut message = Message {
-            bytes: [0; MESSAGE],
-            len: repr.buffer_len(),
-            own,
-            to,
-        };
-        let into = message.bytes.get_mut(..message.len)?;
-        repr.emit(&mut DhcpPacket::new_unchecked(into)).ok()?;
-        Some(message)
+        Message::of(&repr, own, to)
     }
 }
 

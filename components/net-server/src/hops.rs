@@ -1,10 +1,11 @@
 //! Where datagrams to a host went last.
 //!
-//! Problem: smoltcp's way from a datagram to a frame costs more than all the
+//! Problem: the general way from a datagram to a frame costs more than all the
 //! rest, and finds the same next hop every time. Invariant: what stands here
-//! was seen in a frame that smoltcp sent to the host, a short time ago, since
-//! when neither ARP nor our own address brought news; after that time smoltcp
-//! sends and receives once more, and so keeps its own table fresh.
+//! came from the table of neighbours, or was seen in a frame that smoltcp sent to
+//! the host, a short time ago, since when neither a neighbour's address nor our
+//! own has changed; after that time the table is asked once more, and told what
+//! was heard, and so stays fresh.
 
 use smoltcp::wire::{EthernetAddress, IpProtocol, Ipv4Address};
 
@@ -14,8 +15,8 @@ use crate::wire::IP_HEADER;
 
 /// Hosts remembered; a power of two.
 const PLACES: usize = 64;
-/// How long, in microseconds: well below the minute that smoltcp keeps a
-/// neighbour.
+/// How long, in microseconds: well below the minute for which a neighbour's
+/// address is good.
 const KEPT_US: u64 = 5_000_000;
 /// Bytes of the headers before UDP's.
 const HEAD: usize = ETHERNET + IP_HEADER;
@@ -27,7 +28,7 @@ pub(crate) struct Hop {
     mac: EthernetAddress,
     /// Good before this time, in microseconds; 0: empty.
     until: u64,
-    /// When smoltcp may hear of a datagram from there again.
+    /// When the neighbour's entry may hear of a datagram from there again.
     heard: u64,
     /// The headers of a datagram that goes there (RFC 894, 791), as smoltcp
     /// makes them: no options, not to be fragmented, 64 hops. Length and
@@ -75,7 +76,11 @@ impl Hop {
 }
 
 /// The table.
-pub(crate) struct Hops([Hop; PLACES]);
+pub(crate) struct Hops {
+    places: [Hop; PLACES],
+    /// The neighbour that smoltcp has last asked for, until somebody looks.
+    pub wanted: Option<Ipv4Address>,
+}
 
 /// A host's place. Hosts that share one take turns, which costs time only.
 #[inline]
@@ -87,10 +92,13 @@ fn place(host: Ipv4Address) -> usize {
 impl Hops {
     /// Nothing known.
     pub fn new() -> Self {
-        Self([Hop::NONE; PLACES])
+        Self {
+            places: [Hop::NONE; PLACES],
+            wanted: None,
+        }
     }
 
-    /// smoltcp has sent a packet from our address to `host`, by way of `mac`.
+    /// A packet from our address to `host` goes by way of `mac`.
     #[inline]
     pub fn note(
         &mut self,
@@ -98,7 +106,7 @@ impl Hops {
         (host, mac): (Ipv4Address, EthernetAddress),
         now: u64,
     ) {
-        let hop = &mut self.0[place(host)];
+        let hop = &mut self.places[place(host)];
         let known = hop.host == host && hop.mac == mac;
         if !known || hop.until <= now {
             let heard = if known { hop.heard } else { 0 };
@@ -110,29 +118,35 @@ impl Hops {
         }
     }
 
-    /// Whether smoltcp should hear of a datagram from `host` by way of `mac`,
-    /// because that is where we send to and it has not lately.
+    /// Whether the table of neighbours should hear of a datagram from `host` by
+    /// way of `mac`, because that is where we send to and it has not lately.
     #[inline]
     pub fn should_hear(&self, host: Ipv4Address, mac: EthernetAddress, now: u64) -> bool {
-        let hop = &self.0[place(host)];
+        let hop = &self.places[place(host)];
         hop.host == host && now >= hop.heard && hop.mac == mac
     }
 
-    /// smoltcp hears of one.
+    /// It hears of one.
     pub fn hear(&mut self, host: Ipv4Address, now: u64) {
-        self.0[place(host)].heard = now + KEPT_US;
+        self.places[place(host)].heard = now + KEPT_US;
     }
 
     /// Where packets for `host` go.
     #[inline]
     pub fn find(&self, host: Ipv4Address, now: u64) -> Option<&Hop> {
-        let hop = &self.0[place(host)];
+        let hop = &self.places[place(host)];
         (hop.host == host && now < hop.until).then_some(hop)
+    }
+
+    /// Whether anything goes by way of `mac`.
+    pub fn uses(&self, mac: EthernetAddress, now: u64) -> bool {
+        let uses = |hop: &Hop| hop.mac == mac && now < hop.until;
+        self.places.iter().any(uses)
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        for hop in &mut self.0 {
+        for hop in &mut self.places {
             hop.until = 0;
         }
     }
@@ -161,6 +175,8 @@ mod tests {
         assert!(!hops.should_hear(host, mac, 7 + KEPT_US));
         assert!(hops.should_hear(host, mac, 8 + KEPT_US));
         assert!(!hops.should_hear(other, mac, 8));
+        assert!(hops.uses(mac, 8) && !hops.uses(mac, 7 + KEPT_US));
+        assert!(!hops.uses(EthernetAddress([0; 6]), 8));
         hops.clear();
         assert_eq!(found(&hops, host, 8), None);
     }

@@ -7,8 +7,7 @@
 //! way out of this module counts why; and whoever handles a packet says its
 //! [`Fate`], by which [`Server::packet_in`] gives it back or not.
 
-use smoltcp::wire::{ArpOperation, IpProtocol};
-use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
+use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet};
 use socket_api::{PACKET_BUFFERS, Packet, Status, packet_flags};
 
 use crate::checksum;
@@ -95,24 +94,6 @@ impl Server {
     /// Counts why a packet is dropped.
     pub(crate) fn dropped(&mut self, reason: Counter) -> Fate {
         self.counters.add(reason);
-        Fate::Drop
-    }
-
-    fn arp_in(&mut self, arrived: &Arrived<'_>, env: &mut impl Environment) -> Fate {
-        let operation = match arrived.whole {
-            true => classify::arp(arrived.frame),
-            false => None,
-        };
-        let Some(operation) = operation else {
-            return self.dropped(Counter::DropBadArp);
-        };
-        if !self.arp_rate.take(self.now()) {
-            return self.dropped(Counter::DropArpFlood);
-        }
-        self.stack.arp(arrived.frame, env, &mut self.counters);
-        if operation == ArpOperation::Reply {
-            self.neighbour_found();
-        }
         Fate::Drop
     }
 
@@ -297,6 +278,7 @@ impl Server {
         if self.may_answer(ip) && (arrived.whole || via == Via::Narrow) {
             let io = Io::new(env, &mut self.counters);
             self.stack.ingress_none(via, arrived.frame, io);
+            self.tend_neighbours();
         }
         Fate::Drop
     }
@@ -335,6 +317,7 @@ impl Server {
         if self.within_rate() {
             let io = Io::new(env, &mut self.counters);
             self.stack.ingress_none(Via::Wide, arrived.frame, io);
+            self.tend_neighbours();
         }
     }
 

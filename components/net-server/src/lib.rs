@@ -19,6 +19,7 @@
 //! | `packets` | which packets we hold, where their payload waits, for whom |
 //! | `inflow`, `outflow` | which bytes of a stream are where |
 //! | `stack`, `wire`, `cut` | how one packet goes through smoltcp and out |
+//! | `neighbours`, `arp`, `conflict` | whose hardware address is which, and whose our address is |
 //! | `datagram`, `answers` | packets that are made beside smoltcp |
 //! | `initial` | initial sequence numbers (RFC 6528) |
 //! | `flows`, `time_wait` | which connection a segment belongs to |
@@ -42,12 +43,14 @@ extern crate std;
 
 mod address;
 mod answers;
+mod arp;
 mod bucket;
 pub mod channel;
 mod checksum;
 mod classify;
 mod close;
 pub mod config;
+mod conflict;
 mod connection;
 mod conventional;
 pub mod counters;
@@ -67,6 +70,7 @@ mod initial;
 mod lease;
 mod listen;
 mod lists;
+mod neighbours;
 mod outflow;
 mod packets;
 mod pending;

@@ -104,11 +104,6 @@ impl Pending {
         self.slots.get(list.head as usize).copied()
     }
 
-    /// The first of a list, to change it.
-    pub fn first_mut(&mut self, list: &List) -> Option<&mut Waiting> {
-        self.slots.get_mut(list.head as usize)
-    }
-
     /// Takes the first of a list.
     #[inline]
     pub fn pop(&mut self, list: &mut List) -> Option<Waiting> {

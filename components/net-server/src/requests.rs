@@ -265,12 +265,10 @@ impl Server {
         list: impl FnOnce(&mut Socket) -> &mut crate::lists::List,
         s: u32,
         waiting: Waiting,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u32, Refusal> {
         let list = list(&mut self.sockets[s as usize]);
-        match self.pending.push(list, waiting) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Status::NoResources.into()),
-        }
+        let slot = self.pending.push(list, waiting);
+        slot.map_err(|_| Status::NoResources.into())
     }
 
     fn cancel(&mut self, r: &Request, env: &mut impl Environment) -> Answered {

@@ -12,7 +12,6 @@ use crate::cut::{self, ACK, Cut, FIN, HEADERS, PSH, Source};
 use crate::environment::{Environment, Outgoing};
 use crate::recovery::Piece;
 use crate::server::{Id, Run, Server};
-use crate::stack::Io;
 
 /// Segments that are sent again in one go.
 const BURST: u32 = 32;
@@ -42,7 +41,7 @@ impl Server {
             if !env.has_room(1) {
                 return Run::Blocked;
             }
-            let Some(headers) = self.headers_again(c, piece, env) else {
+            let Some(headers) = self.headers_again(c, piece) else {
                 self.await_neighbour(Id::Connection(c));
                 return Run::Done;
             };
@@ -56,18 +55,10 @@ impl Server {
     }
 
     /// The headers of such a segment, if the way to the peer is known.
-    fn headers_again(
-        &mut self,
-        c: u32,
-        piece: Piece,
-        env: &mut impl Environment,
-    ) -> Option<[u8; HEADERS]> {
+    fn headers_again(&mut self, c: u32, piece: Piece) -> Option<[u8; HEADERS]> {
         let flow = self.connections[c as usize].flow;
-        let own = self.stack.own()?;
         if self.stack.hops.find(flow.remote, self.stack.now).is_none() {
-            let ends = (flow.port, flow.remote, flow.remote_port);
-            self.stack
-                .probe(own, ends, Io::new(env, &mut self.counters));
+            self.stack.find_way(flow.remote);
         }
         let hop = self.stack.hops.find(flow.remote, self.stack.now)?;
         let connection = &self.connections[c as usize];

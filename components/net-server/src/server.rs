@@ -11,8 +11,10 @@ use alloc::vec::Vec;
 
 use socket_api::{Completion, Message, Op, Request, Retire, Status, flags, kind};
 
+use crate::arp::Awaited;
 use crate::bucket::Bucket;
 use crate::config::{Config, ConfigError};
+use crate::conflict::Guard;
 use crate::counters::{Counter, Counters};
 use crate::dhcp::Dhcp;
 use crate::environment::{Environment, ManagerFault};
@@ -76,6 +78,7 @@ pub(crate) enum Id {
     Dns,
     TimeWait,
     Reassembly,
+    Neighbours,
 }
 
 /// The protocol server. See the crate's documentation.
@@ -108,7 +111,9 @@ pub struct Server {
     /// `AwaitAddress` requests.
     pub(crate) awaiting: List,
     /// Work that waits for an ARP answer.
-    pub(crate) neighbours: Vec<u32>,
+    pub(crate) awaited: Awaited,
+    /// Our hold on the own address.
+    pub(crate) guard: Guard,
     pub(crate) arp_rate: Bucket,
     pub(crate) reply_rate: Bucket,
     pub(crate) timers: Timers,
@@ -146,7 +151,7 @@ impl Server {
         let mut random = Random::new(seed);
         let mtu = mtu.clamp(LEAST_MTU, MOST_MTU) as usize;
         let facts = Facts { mac, mtu, segments };
-        let ids = config.max_connections + config.max_sockets + 4;
+        let ids = config.max_connections + config.max_sockets + 5;
         let (links, free) = Links::with_all(config.max_connections);
         let (window, send) = (config.tcp_receive_window, config.tcp_send_buffer);
         let flows = config.max_connections + config.time_wait_entries;
@@ -174,7 +179,8 @@ impl Server {
             resolver: Resolver::new(config.dns_queries, config.dns, mtu),
             dhcp: None,
             awaiting: List::EMPTY,
-            neighbours: Vec::with_capacity(256),
+            awaited: Awaited::new(ids),
+            guard: Guard::default(),
             arp_rate: Bucket::new(config.reply_rate),
             reply_rate: Bucket::new(config.reply_rate),
             timers: Timers::new(ids),
@@ -316,6 +322,7 @@ impl Server {
                 Id::Dns => self.service_dns(env),
                 Id::TimeWait => self.expire_time_wait(),
                 Id::Reassembly => self.expire_fragments(env),
+                Id::Neighbours => self.service_neighbours(env),
             };
             if run != Run::Done {
                 self.wake_number(number);
@@ -353,7 +360,7 @@ impl Server {
         }
     }
 
-    fn number(&self, id: Id) -> u32 {
+    pub(crate) fn number(&self, id: Id) -> u32 {
         let connections = self.connections.len() as u32;
         let specials = connections + self.sockets.len() as u32;
         match id {
@@ -363,6 +370,7 @@ impl Server {
             Id::Dns => specials + 1,
             Id::TimeWait => specials + 2,
             Id::Reassembly => specials + 3,
+            Id::Neighbours => specials + 4,
         }
     }
 
@@ -375,7 +383,8 @@ impl Server {
             n if n == specials => Id::Dhcp,
             n if n == specials + 1 => Id::Dns,
             n if n == specials + 2 => Id::TimeWait,
-            _ => Id::Reassembly,
+            n if n == specials + 3 => Id::Reassembly,
+            _ => Id::Neighbours,
         }
     }
 
@@ -396,22 +405,6 @@ impl Server {
     pub(crate) fn set_timer(&mut self, id: Id, deadline: Option<u64>) {
         let number = self.number(id);
         self.timers.set(number, deadline);
-    }
-
-    /// Has something woken when an ARP answer comes.
-    pub(crate) fn await_neighbour(&mut self, id: Id) {
-        let number = self.number(id);
-        if self.neighbours.len() < self.neighbours.capacity() && !self.neighbours.contains(&number)
-        {
-            self.neighbours.push(number);
-        }
-    }
-
-    /// Wakes what waits for a neighbour.
-    pub(crate) fn neighbour_found(&mut self) {
-        while let Some(number) = self.neighbours.pop() {
-            self.wake_number(number);
-        }
     }
 
     /// Answers `request`, of which success may be no reason to wake anybody.

@@ -6,24 +6,24 @@
 //! socket or none; TCP goes through an interface with the NIC's MTU
 //! (*narrow*), everything else through one with IPv4's (*wide*), which leaves
 //! fragmenting to `wire`; what needs a random number is done by an interface
-//! made for it (see `initial`). ARP is fed to both.
+//! made for it (see `initial`). No ARP packet gets to smoltcp: it is told what
+//! the table of neighbours knows (see `arp`).
 
 use alloc::vec::Vec;
 
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
-use smoltcp::socket::udp;
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr,
-};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
+use crate::classify::is_host;
 use crate::counters::{Counter, Counters};
 use crate::cut::Source;
 use crate::environment::Environment;
 use crate::flows::Flow;
 use crate::hops::Hops;
 use crate::initial::Initial;
+use crate::neighbours::{Neighbours, Way};
 use crate::random::Random;
 use crate::wire::{Facts, LARGEST, Manner, Note, Wire};
 
@@ -45,6 +45,22 @@ impl Address {
     /// Whether packets to `to` have a way to go.
     pub fn reaches(&self, to: Ipv4Address) -> bool {
         self.gateway.is_some() || to.is_broadcast() || self.cidr.contains_addr(&to)
+    }
+
+    /// The neighbour that packets to `to` go to (RFC 1122, 3.3.1.1).
+    pub fn next_hop(&self, to: Ipv4Address) -> Ipv4Address {
+        match self.gateway {
+            Some(gateway) if !self.cidr.contains_addr(&to) => gateway,
+            _ => to,
+        }
+    }
+
+    /// Whether `host` can be a neighbour: on our net, and not all of it.
+    pub fn is_neighbour(&self, host: Ipv4Address) -> bool {
+        let there = self.cidr.contains_addr(&host) || self.gateway == Some(host);
+        // All of a net of two addresses are hosts' (RFC 3021).
+        let net = self.cidr.prefix_len() < 31 && self.cidr.network().address() == host;
+        there && is_host(host) && !net && !self.is_broadcast(host)
     }
 
     /// Whether `to` is the limited broadcast address or that of our net.
@@ -71,53 +87,17 @@ impl<'a, E> Io<'a, E> {
     }
 }
 
-/// The socket that sends datagrams of no bytes, to learn where to send others.
-struct Prober {
-    set: SocketSet<'static>,
-    handle: SocketHandle,
-}
-
-impl Prober {
-    fn new() -> Self {
-        let buffer = |datagrams| {
-            let metadata = alloc::vec![udp::PacketMetadata::EMPTY; datagrams];
-            udp::PacketBuffer::new(metadata, alloc::vec![])
-        };
-        let mut set = SocketSet::new(alloc::vec![]);
-        let handle = set.add(udp::Socket::new(buffer(0), buffer(1)));
-        Self { set, handle }
-    }
-
-    /// Queues a datagram of no bytes; false if that cannot be.
-    fn queue(&mut self, own: Ipv4Address, (port, to, to_port): (u16, Ipv4Address, u16)) -> bool {
-        let socket = self.set.get_mut::<udp::Socket>(self.handle);
-        let mut meta = udp::UdpMetadata::from(IpEndpoint::new(ip(to), to_port));
-        meta.local_address = Some(ip(own));
-        socket.bind(port).is_ok() && socket.send(0, meta).is_ok()
-    }
-
-    /// Forgets what is queued, and the neighbour that smoltcp waits for.
-    fn reset(&mut self) {
-        let socket = self.set.remove(self.handle);
-        if let smoltcp::socket::Socket::Udp(mut socket) = socket {
-            socket.close();
-            self.handle = self.set.add(socket);
-        }
-    }
-}
-
 /// The interfaces and their buffer.
 pub(crate) struct Stack {
     narrow: Interface,
     wide: Interface,
     none: SocketSet<'static>,
-    /// Taken while it is used.
-    prober: Option<Prober>,
     pub(crate) buffer: Vec<u8>,
     facts: Facts,
     pub(crate) ident: u16,
     initial: Initial,
     pub(crate) hops: Hops,
+    pub(crate) neighbours: Neighbours,
     /// Own address, once there is one.
     pub address: Option<Address>,
     /// Microseconds.
@@ -131,12 +111,12 @@ impl Stack {
             narrow: interface(facts.capabilities(facts.mtu), facts.mac, random.next()),
             wide: interface(facts.capabilities(65535), facts.mac, random.next()),
             none: SocketSet::new(alloc::vec![]),
-            prober: Some(Prober::new()),
             buffer: alloc::vec![0; LARGEST],
             facts,
             ident: random.next() as u16,
             initial: Initial::new(random),
             hops: Hops::new(),
+            neighbours: Neighbours::new(),
             address: None,
             now: 0,
         }
@@ -155,9 +135,15 @@ impl Stack {
     /// Takes on another address, or none.
     pub fn set_address(&mut self, address: Option<Address>) {
         self.address = address;
+        self.neighbours.clear();
+        self.forget();
+    }
+
+    /// Has smoltcp forget all neighbours.
+    pub fn forget(&mut self) {
         self.hops.clear();
-        configure(&mut self.narrow, address);
-        configure(&mut self.wide, address);
+        configure(&mut self.narrow, self.address);
+        configure(&mut self.wide, self.address);
     }
 
     #[inline]
@@ -206,66 +192,78 @@ impl Stack {
         note
     }
 
-    /// Gives smoltcp a frame that is for no socket.
+    /// Gives smoltcp a frame that is for no socket; once more, if it has to be
+    /// told first where its answer goes.
     pub fn ingress_none<E: Environment>(&mut self, via: Via, frame: &[u8], io: Io<'_, E>) {
-        self.call(via, Some(frame), Manner::Send, io, |i, now, wire, none| {
+        self.show(
+            via,
+            frame,
+            Manner::Send,
+            Io::new(&mut *io.env, &mut *io.counters),
+        );
+        if let Some(wanted) = self.hops.wanted.take()
+            && let Way::Known(mac) = self.want(wanted)
+        {
+            self.tell((wanted, mac), Io::new(&mut *io.env, &mut *io.counters));
+            self.show(via, frame, Manner::Send, io);
+        }
+    }
+
+    /// Shows smoltcp a frame and no socket.
+    pub(crate) fn show<E: Environment>(
+        &mut self,
+        via: Via,
+        frame: &[u8],
+        manner: Manner,
+        io: Io<'_, E>,
+    ) {
+        self.call(via, Some(frame), manner, io, |i, now, wire, none| {
             i.poll_ingress_single(now, wire, none)
         });
     }
 
-    /// Shows an ARP packet to both interfaces; one answers.
-    pub fn arp<E: Environment>(&mut self, frame: &[u8], env: &mut E, counters: &mut Counters) {
-        self.hops.clear();
-        for (via, manner) in [(Via::Wide, Manner::Send), (Via::Narrow, Manner::Mute)] {
-            let io = Io::new(&mut *env, &mut *counters);
-            self.call(via, Some(frame), manner, io, |i, now, wire, none| {
-                i.poll_ingress_single(now, wire, none)
-            });
-        }
-    }
-
-    /// A datagram came from `host` by way of `mac`: smoltcp's table stays
-    /// fresh as long as datagrams go both ways.
+    /// A datagram came from `host` by way of `mac`: what is known of neighbours
+    /// stays fresh as long as datagrams go both ways.
     #[inline]
-    pub fn hear<E: Environment>(
-        &mut self,
-        (host, mac): (Ipv4Address, EthernetAddress),
-        frame: &[u8],
-        io: Io<'_, E>,
-    ) {
-        if !self.hops.should_hear(host, mac, self.now) {
-            return;
+    pub fn hear(&mut self, host: Ipv4Address, mac: EthernetAddress) {
+        if self.hops.should_hear(host, mac, self.now) {
+            self.hear_neighbour(host, mac);
         }
-        self.hops.hear(host, self.now);
-        io.counters.add(Counter::SocketsShown);
-        self.call(
-            Via::Wide,
-            Some(frame),
-            Manner::Mute,
-            io,
-            |i, now, wire, none| i.poll_ingress_single(now, wire, none),
-        );
     }
 
-    /// Asks smoltcp where datagrams to a host go; what it finds stands in
-    /// `hops` then. False if it has to ask for the hardware address.
-    pub(crate) fn probe<E: Environment>(
-        &mut self,
-        own: Ipv4Address,
-        ends: (u16, Ipv4Address, u16),
-        io: Io<'_, E>,
-    ) -> bool {
-        io.counters.add(Counter::SocketsShown);
-        let Some(mut prober) = self.prober.take() else {
-            return false;
+    #[inline(never)]
+    fn hear_neighbour(&mut self, host: Ipv4Address, mac: EthernetAddress) {
+        self.hops.hear(host, self.now);
+        if let Some(address) = self.address {
+            self.neighbours
+                .confirm(address.next_hop(host), mac, self.now);
+        }
+    }
+
+    /// The way to a neighbour, which is asked for if it is not known.
+    pub fn want(&mut self, neighbour: Ipv4Address) -> Way {
+        let (hops, now) = (&self.hops, self.now);
+        let gateway = self.address.and_then(|a| a.gateway);
+        self.neighbours.want(neighbour, now, |host, mac| {
+            gateway != Some(host) && !hops.uses(mac, now)
+        })
+    }
+
+    /// The way to a host; what it is stands in `hops` then, if it is known.
+    #[inline(never)]
+    pub fn find_way(&mut self, host: Ipv4Address) -> Way {
+        let Some(address) = self.address else {
+            return Way::Absent;
         };
-        let queued = prober.queue(own, ends);
-        let (result, note) = self.call(Via::Wide, None, Manner::Probe, io, |i, now, wire, _| {
-            i.poll_egress(now, wire, &mut prober.set)
-        });
-        prober.reset();
-        self.prober = Some(prober);
-        queued && result == PollResult::SocketStateChanged && note.packets != 0
+        let way = match address.is_broadcast(host) {
+            true => Way::Known(EthernetAddress::BROADCAST),
+            false => self.want(address.next_hop(host)),
+        };
+        if let Way::Known(mac) = way {
+            let own = (address.cidr.address(), self.facts.mac);
+            self.hops.note(own, (host, mac), self.now);
+        }
+        way
     }
 
     /// Lets a socket send one packet; whether it did.

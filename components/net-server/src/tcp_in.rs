@@ -71,6 +71,7 @@ impl Server {
             if !self.syn_in(l, flow, arrived.frame, (ip, segment), env) && self.within_rate() {
                 let io = Io::new(env, &mut self.counters);
                 self.stack.ingress_none(Via::Narrow, arrived.frame, io);
+                self.tend_neighbours();
             }
             return Fate::Drop;
         }

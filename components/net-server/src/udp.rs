@@ -24,7 +24,6 @@ use crate::reassembly::Slot;
 use crate::requests::{Answer, Answered, Refusal, wire_address};
 use crate::server::Server;
 use crate::sockets::{Kind, UDP_DATAGRAMS, Udp, UdpQueue};
-use crate::stack::Io;
 
 impl Server {
     /// Binds a socket that is not bound; 0 picks a port.
@@ -129,8 +128,7 @@ impl Server {
         let Some(udp) = self.udp_from(s, from) else {
             return Fate::Drop;
         };
-        let io = Io::new(&mut *env, &mut self.counters);
-        self.stack.hear((ip.src, ip.src_mac), arrived.frame, io);
+        self.stack.hear(ip.src, ip.src_mac);
         let (at, len) = ((ip.payload_at + UDP_HEADER) as u32, len as u32);
         if self.udp[udp.queue as usize].datagrams == 0
             && let Some(request) = self.take_receive(s)

@@ -16,7 +16,9 @@ use core::num::{NonZeroU16, NonZeroUsize};
 
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    ArpPacket, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Address, Ipv4Packet, TcpPacket,
+};
 
 use crate::checksum;
 use crate::classify::ETHERNET;
@@ -138,8 +140,6 @@ pub(crate) enum Manner {
     Send,
     /// It is discarded.
     Mute,
-    /// ARP is sent, the rest discarded.
-    Probe,
     /// It is sent, with the payload that smoltcp has: the server's own.
     Own,
 }
@@ -219,7 +219,7 @@ impl<E: Environment> Wire<'_, E> {
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         let frame = EthernetFrame::new_unchecked(&self.buffer[..len]);
         if frame.ethertype() != EthernetProtocol::Ipv4 {
-            self.emit_whole(len);
+            self.want(len);
             return;
         }
         self.note.packets += 1;
@@ -228,9 +228,6 @@ impl<E: Environment> Wire<'_, E> {
         let own = (ip.src_addr(), self.facts.mac);
         let to = (ip.dst_addr(), frame.dst_addr());
         self.hops.note(own, to, self.now);
-        if self.manner == Manner::Probe {
-            return;
-        }
         match protocol {
             IpProtocol::Tcp => self.send_segment(len, segment),
             IpProtocol::Udp => {
@@ -238,6 +235,17 @@ impl<E: Environment> Wire<'_, E> {
                 self.emit_whole(len);
             }
             _ => self.emit_whole(len),
+        }
+    }
+
+    /// smoltcp would ask for a neighbour: that is the server's to do.
+    #[cold]
+    fn want(&mut self, len: usize) {
+        let packet = ArpPacket::new_checked(&self.buffer[ETHERNET..len]);
+        if let Ok(packet) = packet
+            && let Some(address) = packet.target_protocol_addr().first_chunk::<4>()
+        {
+            self.hops.wanted = Some(Ipv4Address::from(*address));
         }
     }
 

@@ -132,3 +132,36 @@ fn an_address_is_leased_renewed_changed_and_lost() {
     send.address = address(PEER_IP, 9);
     assert_eq!(w.call(send).status, Status::NetworkDown as u16);
 }
+
+/// Somebody answers the question for an address that was just leased.
+#[test]
+fn a_lease_of_somebodys_address_is_declined() {
+    let mut w = dhcp_world();
+    let mut seen = vec![];
+    for _ in 0..100 {
+        run_dhcp(&mut w, 200_000, Some(SERVER_IP), &mut seen);
+        if w.server.address().is_some() {
+            break;
+        }
+    }
+    assert_eq!(w.server.address().unwrap().address(), SERVER_IP);
+    let mut frame = vec![0; 42];
+    frame[..6].fill(0xff);
+    frame[6..22].copy_from_slice(&[2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
+    frame.copy_within(6..12, 22);
+    frame[28..32].copy_from_slice(&SERVER_IP.octets());
+    w.env.to_server.push_back(frame);
+    seen.clear();
+    run_dhcp(&mut w, 200_000, Some(SERVER_IP), &mut seen);
+    assert_eq!(seen, [DhcpMessageType::Decline]);
+    assert_eq!(w.server.address(), None);
+    assert_eq!(w.count(Counter::AddressConflicts), 1);
+    // It waits before it asks again, and takes another.
+    seen.clear();
+    run_dhcp(&mut w, 9_500_000, Some(SERVER_IP), &mut seen);
+    assert_eq!(seen, []);
+    let other = Ipv4Address::new(10, 0, 0, 50);
+    run_dhcp(&mut w, 20_000_000, Some(other), &mut seen);
+    assert_eq!(w.server.address().unwrap().address(), other);
+    assert!(!seen.contains(&DhcpMessageType::Decline));
+}

@@ -9,6 +9,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
 use socket_api::{Op, SocketKind};
+use support::slots::Slots;
 use support::*;
 
 const MANY: u64 = 10_000;
@@ -254,7 +255,7 @@ fn ten_thousand_questions_for_an_address_use_up_nothing() {
     w.alone = true;
     let mut asked = 0;
     while asked < MANY {
-        w.step(11_000_000);
+        w.step(66_000_000);
         let sent = w.env.from_server.drain(..).count() as u64;
         assert_ne!(sent, 0, "after {asked}");
         asked += sent;

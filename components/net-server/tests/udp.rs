@@ -294,8 +294,8 @@ fn cost_does_not_depend_on_idle_sockets() {
         w.count(Counter::SocketsShown) - before
     };
     assert_eq!(shown(0), shown(60));
-    // Once each way; from then on the way to the peer is known.
-    assert_eq!(shown(0), 2);
+    // Where datagrams go is not smoltcp's to say.
+    assert_eq!(shown(0), 0);
 }
 
 #[test]

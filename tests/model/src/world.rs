@@ -80,16 +80,19 @@ pub struct World {
 }
 
 impl World {
-    /// Builds two hosts.
+    /// Builds two hosts, which have announced their addresses.
     #[must_use]
     pub fn new(configs: [HostConfig; 2]) -> &'static Self {
-        let inner = Inner {
+        let mut inner = Inner {
             hosts: configs.iter().map(Host::new).collect(),
             wire: Wire::default(),
             long: None,
             frames: 64,
             now_ns: 1_000_000,
         };
+        while inner.now_ns < ANNOUNCED_NS {
+            inner.step();
+        }
         Box::leak(Box::new(Self {
             inner: Mutex::new(inner),
         }))
@@ -287,6 +290,8 @@ pub struct ModelPlatform {
     sent: AtomicU64,
 }
 
+/// When servers have said all that they say of their addresses at the start.
+const ANNOUNCED_NS: u64 = 7_000_000_000;
 /// Steps after which somebody who waits must have been woken.
 const PATIENCE: usize = 100_000;
 

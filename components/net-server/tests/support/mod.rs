@@ -21,10 +21,9 @@ pub mod datagrams;
 mod manager;
 pub mod reference;
 pub mod segments;
-mod slots;
+pub mod slots;
 
 pub use manager::Fake;
-pub use slots::Slots;
 
 pub const SERVER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 pub const PEER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];

@@ -60,10 +60,28 @@ pub fn frame(tcp: &TcpRepr<'_>) -> Vec<u8> {
 
 /// An ARP answer of the peer's.
 pub fn arp_reply() -> Vec<u8> {
+    arp(2)
+}
+
+/// Has the server know the peer's hardware address: the peer asks for the
+/// server's, and is asked itself.
+pub fn introduce(w: &mut World) {
+    w.env.to_server.push_back(arp(1));
+    w.run_server();
+    let asked = w.env.from_server.iter().any(|f| f[12..22] == ARP_REQUEST);
+    assert!(asked, "a question for the peer");
+    w.env.to_server.push_back(arp_reply());
+    w.run_server();
+}
+
+const ARP_REQUEST: [u8; 10] = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
+
+/// What the peer says of itself to the server.
+fn arp(operation: u8) -> Vec<u8> {
     let mut frame = vec![0; 14 + 28];
     frame[..6].copy_from_slice(&SERVER_MAC);
     frame[6..12].copy_from_slice(&PEER_MAC);
-    frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
+    frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]);
     frame[22..28].copy_from_slice(&PEER_MAC);
     frame[28..32].copy_from_slice(&PEER_IP.octets());
     frame[32..38].copy_from_slice(&SERVER_MAC);
@@ -116,7 +134,7 @@ impl Hand {
             window: 0xffff,
         };
         w.alone = true;
-        w.env.to_server.push_back(arp_reply());
+        introduce(w);
         let accept = w.submit(World::accept(0, socket));
         let syn = TcpRepr {
             control: TcpControl::Syn,
