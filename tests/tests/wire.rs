@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use emulator_tests::in_both_placements;
 use emulator_tests::wire::{GUEST, Wired, exchange};
+use frame_peer::wire::{Ipv4, PROTO_UDP, TYPE_IPV4, ethernet, udp};
 use frame_peer::{DnsConfig, DnsMood, FaultRates, Options, Rng};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +28,37 @@ fn datagrams_of_every_size_and_pings_come_back() {
         let payload = Rng::new(1).bytes(len);
         wired.peer.ping(GUEST, &payload, PATIENCE).unwrap();
     }
+    // More than there are send slots, none of which anybody asks for.
+    for _ in 0..300 {
+        wired.peer.ping(GUEST, &[7; 56], PATIENCE).unwrap();
+    }
+    who_is_not_there_stops_nobody_else(&mut wired);
     wired.assert_sound();
+}
+
+/// An echo for hosts that are not there, and one for us: ours comes before the
+/// guest has asked for them twice.
+fn who_is_not_there_stops_nobody_else(wired: &mut Wired) {
+    let mac = wired.peer.resolve(GUEST, PATIENCE).unwrap();
+    let frames = wired.peer.tap();
+    for n in 101..111 {
+        let absent = Ipv4Addr::new(10, 0, 2, n);
+        let datagram = udp((absent, 4000), (GUEST, 7), b"forged");
+        let packet = Ipv4::new(absent, GUEST, PROTO_UDP).packet(&datagram);
+        let frame = ethernet(mac, wired.peer.mac(), TYPE_IPV4, &packet);
+        wired.peer.send_frame(&frame).unwrap();
+    }
+    assert!(wired.try_echo(GUEST, 33));
+    let (mut echoed, mut asked) = (false, 0);
+    while asked < 2 {
+        let frame = frames.recv_timeout(PATIENCE).unwrap();
+        asked += usize::from(frame[12..14] == [8, 6] && frame[38..42] == [10, 0, 2, 101]);
+        // Our echo, by the length of its datagram.
+        echoed |= frame[12..14] == [8, 0] && frame[23] == 17 && frame[38..40] == [0, 41];
+    }
+    assert!(echoed, "it waited for who is not there");
+    // And a stream, which another component of the same server serves.
+    wired.assert_stream(10_000, PATIENCE);
 }
 
 fn jumbo_packets_go_as_they_are() {

@@ -128,8 +128,8 @@ fn seedling(aim: &mut Aim) -> Vec<u8> {
         }
         3 => aim.carry(PROTO_ICMP, &icmp(8, 0, [0; 4], b"hello")),
         4 => {
-            // Not in our own name: a changed sender would only teach the guest
-            // a wrong address for us, as ARP lets anybody do.
+            // Not in our own name: a changed sender would only have the guest
+            // ask us whether it is true.
             let asker = (aim.from.0, Ipv4Addr::new(203, 0, 113, 5));
             ethernet(
                 BROADCAST,

@@ -1,6 +1,8 @@
 //! Ethernet and ARP.
 
 use super::{Aim, Case, Reason};
+use std::net::Ipv4Addr;
+
 use crate::wire::{BROADCAST, Ipv4, PROTO_UDP, TYPE_ARP, TYPE_IPV4, arp, ethernet, udp};
 
 pub(super) const CASES: &[Case] = &[
@@ -73,6 +75,19 @@ pub(super) const CASES: &[Case] = &[
     Case::new("arp-wrong-operation", Reason::Arp, |aim| bent(aim, 7, 9)),
     Case::new("arp-multicast-sender", Reason::Arp, |aim| {
         let packet = arp(1, ([0x33; 6], aim.from.1), ([0; 6], aim.to.1));
+        vec![frame(aim, &packet)]
+    }),
+    Case::new("arp-no-sender", Reason::Arp, |aim| {
+        let packet = arp(1, ([0; 6], aim.from.1), ([0; 6], aim.to.1));
+        vec![frame(aim, &packet)]
+    }),
+    Case::new("arp-of-another-sender", Reason::Arp, |aim| {
+        let packet = arp(2, ([0x52, 0, 0, 3, 0, 1], aim.from.1), aim.to);
+        vec![frame(aim, &packet)]
+    }),
+    Case::new("arp-unasked", Reason::Arp, |aim| {
+        let nobody = Ipv4Addr::from(aim.to.1.to_bits() ^ 0x60);
+        let packet = arp(2, (aim.from.0, nobody), aim.to);
         vec![frame(aim, &packet)]
     }),
     Case::new("arp-for-another", Reason::Ignored, |aim| {

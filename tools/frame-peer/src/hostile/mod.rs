@@ -36,7 +36,8 @@ pub enum Reason {
     Ethertype,
     /// Well-formed, but for another Ethernet or IP address.
     NotForUs,
-    /// Malformed ARP packet.
+    /// ARP packet that is malformed, or of a sender that cannot be, or that nobody
+    /// asked for.
     Arp,
     /// IPv4 header: version, lengths, options.
     IpHeader,
@@ -108,7 +109,12 @@ impl Reason {
             Self::Runt => &["nic.rx.runt", "net.drop_runt"],
             Self::Ethertype => &["net.drop_ethertype"],
             Self::NotForUs => &["net.drop_not_our_mac", "net.drop_not_our_address"],
-            Self::Arp => &["net.drop_bad_arp", "net.drop_arp_flood"],
+            Self::Arp => &[
+                "net.drop_bad_arp",
+                "net.drop_arp_flood",
+                "net.drop_arp_bad_sender",
+                "net.drop_arp_unasked",
+            ],
             Self::IpHeader => &["io.drop.malformed", "net.drop_bad_ip_header"],
             Self::IpChecksum => &["net.drop_ip_checksum"],
             Self::Source => &["net.drop_bad_source"],
