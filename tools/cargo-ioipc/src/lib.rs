@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod backlog;
 pub mod bench;
 pub mod compare;
 pub mod components;
@@ -45,6 +46,7 @@ mod running;
 mod serial;
 pub mod tap;
 mod wire;
+mod tcp_table;
 
 pub use address::Address;
 pub use error::Error;

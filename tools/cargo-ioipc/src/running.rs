@@ -13,6 +13,7 @@ use crate::ready::{self, EchoService, Outcome};
 use crate::serial::{Event, Follower, Input, Serial};
 use crate::wire::Wire;
 use crate::{Error, ports, tap};
+use crate::{Error, backlog, ports, tap};
 
 /// Port of the echo service in the system; forwards of it tell readiness.
 pub(crate) const ECHO_PORT: u16 = 7;
@@ -24,6 +25,8 @@ const ROOT_PANIC_STATUS: i32 = 35;
 const STARTS: u32 = 3;
 /// How long the emulator may take to end once its serial port has.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
+/// How long the emulator may take to listen on the ports that it forwards.
+const LISTENING: Duration = Duration::from_secs(2);
 /// Serial lines that an error shows.
 const TAIL_LINES: usize = 20;
 /// How long the last lines of an emulator that has ended may take to be read.
@@ -71,6 +74,7 @@ pub struct Running {
     host: Ipv4Addr,
     forwards: Vec<Forward>,
     wire: Option<Wire>,
+    notes: Vec<String>,
     started: Instant,
 }
 
@@ -92,10 +96,13 @@ impl Running {
         for _ in 1..STARTS {
             let mut running = Self::start_once(machine, kernel, image, echo)?;
             if !(chosen && running.lost_a_port()) {
+                running.make_room(&machine.net);
                 return Ok(running);
             }
         }
-        Self::start_once(machine, kernel, image, echo)
+        let mut running = Self::start_once(machine, kernel, image, echo)?;
+        running.make_room(&machine.net);
+        Ok(running)
     }
 
     fn start_once(
@@ -140,6 +147,7 @@ impl Running {
             host,
             forwards,
             wire,
+            notes: Vec::new(),
             started: Instant::now(),
         })
     }
@@ -153,6 +161,39 @@ impl Running {
                 .errors
                 .tail(TAIL_LINES)
                 .contains("host forwarding rule")
+    }
+
+    /// Gives the emulator's forwarded TCP ports room for connections that wait.
+    fn make_room(&mut self, net: &Net) {
+        let tcp = |forward: &&Forward| forward.transport == Transport::Tcp;
+        let ports: Vec<u16> = self.forwards.iter().filter(tcp).map(|f| f.host).collect();
+        if *net != Net::User || ports.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + LISTENING;
+        let why = loop {
+            if self.emulator.try_wait().is_some() {
+                return;
+            }
+            match backlog::widen(self.pid(), &ports) {
+                Ok(count) if count == ports.len() => return,
+                Ok(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(count) => break format!("it listens on {count} of {}", ports.len()),
+                Err(error) => break error.to_string(),
+            }
+        };
+        self.notes.push(format!(
+            "forwarded TCP ports have room for one connection that waits: \
+             the emulator's sockets cannot be changed ({why})"
+        ));
+    }
+
+    /// What is worth knowing about how the system is reached, a line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The emulator's process number.
