@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,10 @@ pub struct Options {
     pub net: Net,
     /// The system's address, in place of what its description says.
     pub address: Option<Address>,
+    /// The system's gateway, likewise.
+    pub gateway: Option<Ipv4Addr>,
+    /// The system's name servers, likewise, if any are named.
+    pub dns: Vec<Ipv4Addr>,
     /// Where servers and drivers run, in place of what its description says.
     pub placement: Option<Placement>,
     /// File that every frame is recorded in.
@@ -55,6 +60,8 @@ impl Default for Options {
             accel: Accel::default(),
             net: Net::default(),
             address: None,
+            gateway: None,
+            dns: Vec::new(),
             placement: None,
             pcap: None,
             wire: None,
@@ -122,6 +129,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let home = Home::find()?;
     let changes = Changes {
         address: options.address,
+        gateway: options.gateway,
+        dns: options.dns.clone(),
         placement: options.placement,
     };
     let plan = plan::load_with(&options.system, changes)?;
@@ -130,7 +139,9 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
             "{}",
             plan.system.warnings.render(std::io::stderr().is_terminal())
         );
+        plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
+    plan.check_wire(&options.system, &options.net)?;
     let progress = options.show();
     let logs = home.workspace.products();
     let needs = sel4_kernel::needs(options.variant(), &home.workspace);
@@ -161,6 +172,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
             },
             mac: plan.mac.unwrap_or_default(),
             address: plan.address,
+            subnet: plan.subnet,
             forwards: plan.forwards.clone(),
             pcap: options.pcap.clone(),
             wire: options.wire,

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use frame_peer::relay::Conditions;
 
 use crate::tap;
+use crate::{Subnet, tap};
 
 /// Processor: what the kernel's configuration needs, and RDRAND.
 const CPU: &str = "Nehalem,+fsgsbase,+pdpe1gb,+syscall,+lm,+rdrand";
@@ -112,6 +113,8 @@ pub struct Machine {
     /// The system's own address, if it is known: where a host on its wire
     /// reaches it.
     pub address: Option<Ipv4Addr>,
+    /// What the user network looks like.
+    pub subnet: Subnet,
     /// Ports that lead into the system; only the user network has them.
     pub forwards: Vec<Forward>,
     /// File that every frame is recorded in.
@@ -162,11 +165,11 @@ impl Machine {
         match &self.net {
             Net::None => None,
             Net::User => {
-                let mut text = String::from("user,id=n0");
+                let mut text = format!("user,id=n0{}", user_network(&self.subnet));
                 for forward in &self.forwards {
                     text.push_str(&format!(
-                        ",hostfwd={}:127.0.0.1:{}-:{}",
-                        forward.transport, forward.host, forward.guest
+                        ",hostfwd={}:127.0.0.1:{}-{}:{}",
+                        forward.transport, forward.host, self.subnet.own, forward.guest
                     ));
                 }
                 Some(text)
@@ -185,6 +188,22 @@ impl Machine {
             )),
         }
     }
+}
+
+/// What the user network has to be told to be `subnet`. Its DHCP server gives
+/// away the system's address and those behind it.
+fn user_network(subnet: &Subnet) -> String {
+    if *subnet == Subnet::default() {
+        return String::new();
+    }
+    let Subnet {
+        own,
+        prefix,
+        router,
+        names,
+    } = subnet;
+    let base = subnet.base();
+    format!(",net={base}/{prefix},host={router},dns={names},dhcpstart={own}")
 }
 
 impl Accel {
@@ -224,6 +243,7 @@ mod tests {
             net: Net::User,
             mac: [2, 0, 0, 0, 0, 0xab],
             address: None,
+            subnet: Subnet::default(),
             forwards: vec![Forward {
                 transport: Transport::Udp,
                 host: 4000,
@@ -249,10 +269,25 @@ mod tests {
     #[test]
     fn arguments_carry_what_was_asked_for() {
         let text = text(&machine());
-        assert!(text.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:4000-:7 "));
+        assert!(text.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:4000-10.0.2.15:7 "));
         assert!(text.contains("mac=02:00:00:00:00:ab,"));
         assert!(text.contains("-initrd a,,b"));
         assert!(text.ends_with(" -plugin"));
+    }
+
+    #[test]
+    fn the_user_network_fits_the_system_and_forwards_go_to_it() {
+        let (own, gateway) = (
+            Ipv4Addr::new(192, 168, 7, 20),
+            Ipv4Addr::new(192, 168, 7, 1),
+        );
+        let text = text(&Machine {
+            subnet: Subnet::around(Some((own, 24)), Some(gateway), &[]),
+            ..machine()
+        });
+        let netdev = "-netdev user,id=n0,net=192.168.7.0/24,host=192.168.7.1,dns=192.168.7.3,\
+                      dhcpstart=192.168.7.20,hostfwd=udp:127.0.0.1:4000-192.168.7.20:7 ";
+        assert!(text.contains(netdev), "{text}");
     }
 
     #[test]

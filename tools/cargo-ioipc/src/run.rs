@@ -19,6 +19,8 @@ use crate::machine::{Net, Transport};
 use crate::ready::Outcome;
 use crate::running::ECHO_PORT;
 use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap, wire};
+use crate::ready::{ECHO_PORT, Outcome};
+use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap};
 
 /// Exit status when the system was not ready in time, as of `timeout(1)`.
 pub const TIMED_OUT: u8 = 124;
@@ -79,16 +81,17 @@ fn stay(running: &mut Running, session: &Session, interrupt: &Interrupt) -> Resu
     let deadline = session.timeout.map(|timeout| running.started() + timeout);
     let outcome = running.wait_ready_while(deadline, &mut || interrupt.signal().is_none());
     match outcome {
-        Outcome::Ready => {
+        Outcome::Ready(not_tried) => {
             let took = running.started().elapsed().as_secs_f32();
             eprintln!("ready after {took:.1} s");
+            not_tried.iter().for_each(|line| eprintln!("  {line}"));
             if let Some(file) = &session.ready_file {
                 write_ready_file(file, running)?;
             }
         }
         Outcome::Timeout(what) => {
             let timeout = session.timeout.unwrap_or_default();
-            eprintln!("error: {}", running.timed_out(what, timeout));
+            eprintln!("error: {}", running.timed_out(&what, timeout));
             return Ok(TIMED_OUT);
         }
         Outcome::Given => {}
@@ -124,6 +127,30 @@ fn announce(prepared: &Prepared, running: &Running, options: &Options) {
             let (host, port) = (at.ip(), at.port());
             eprintln!("  port {guest:5}/{transport}: nc {flag}{host} {port}");
         }
+    }
+    if running.forwards().is_empty() {
+        eprintln!("  {}", unreachable(prepared, options));
+    }
+    running
+        .notes()
+        .iter()
+        .for_each(|note| eprintln!("  {note}"));
+}
+
+/// Who can reach a system to which no port leads.
+fn unreachable(prepared: &Prepared, options: &Options) -> &'static str {
+    let (plan, net) = (&prepared.plan, &options.net);
+    match net {
+        _ if plan.mac.is_none() => "no network: nobody can reach the system",
+        Net::None => "--net none: nobody can reach the system",
+        Net::Socket(_) | Net::Unix(_) => {
+            "only who is at the other end of the wire can reach the system"
+        }
+        Net::Tap(_) if plan.address.is_none() => {
+            "the system asks for its address by DHCP: who is on the wire can reach it there"
+        }
+        Net::Tap(_) => "no [[forward]]: whether the system answers is not tried",
+        Net::User => "no [[forward]]: nobody can reach the system, it can only call out",
     }
 }
 

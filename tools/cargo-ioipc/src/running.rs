@@ -9,14 +9,12 @@ use serde_json::Value;
 
 use crate::emulator::Emulator;
 use crate::machine::{Forward, Machine, Net, Transport};
-use crate::ready::{self, EchoService, Outcome};
+use crate::ready::{self, ECHO_PORT, Outcome, Reached};
 use crate::serial::{Event, Follower, Input, Serial};
 use crate::wire::Wire;
 use crate::{Error, ports, tap};
 use crate::{Error, backlog, ports, tap};
 
-/// Port of the echo service in the system; forwards of it tell readiness.
-pub(crate) const ECHO_PORT: u16 = 7;
 /// The emulator's exit status when the system wrote 0x10 to the exit port.
 const SHUTDOWN_STATUS: i32 = 33;
 /// The emulator's exit status when the root task, giving up, wrote 0x11.
@@ -75,6 +73,9 @@ pub struct Running {
     forwards: Vec<Forward>,
     wire: Option<Wire>,
     notes: Vec<String>,
+    /// Whether the wire takes the end of a stream only when the system accepted
+    /// it.
+    end_tells: bool,
     started: Instant,
 }
 
@@ -148,6 +149,7 @@ impl Running {
             forwards,
             wire,
             notes: Vec::new(),
+            end_tells: machine.net == Net::User,
             started: Instant::now(),
         })
     }
@@ -237,17 +239,18 @@ impl Running {
         &self.serial
     }
 
-    /// Waits until the echo service answered correctly over every forward of
-    /// port 7. A system without such forwards is ready when the root task has
-    /// started its components.
+    /// Waits until the system answered at every forwarded port: the echo service,
+    /// at port 7, correctly; another TCP service by accepting. Of other UDP
+    /// services nothing is known. A system without forwards is ready when the
+    /// root task has started its components.
     ///
     /// # Errors
     /// [`Error::Timeout`], or [`Error::Emulator`] if the emulator ended.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         match self.wait_ready_while(Some(deadline), &mut || true) {
-            Outcome::Ready => Ok(()),
-            Outcome::Timeout(what) => Err(self.timed_out(what, timeout)),
+            Outcome::Ready(_) => Ok(()),
+            Outcome::Timeout(what) => Err(self.timed_out(&what, timeout)),
             Outcome::Given => {
                 // The serial port ends a moment before the process does.
                 let exit = self.wait_exit(LAST_MOMENT);
@@ -265,17 +268,21 @@ impl Running {
     ) -> Outcome {
         let far = self.started + Duration::from_secs(100 * 365 * 24 * 3600);
         let deadline = deadline.unwrap_or(far);
-        let echo = EchoService {
-            udp: self.address(Transport::Udp, ECHO_PORT),
-            tcp: self.address(Transport::Tcp, ECHO_PORT),
+        let reached = |forward: &Forward| Reached {
+            transport: forward.transport,
+            guest: forward.guest,
+            at: SocketAddr::from((self.host, forward.host)),
         };
+        let forwards: Vec<Reached> = self.forwards.iter().map(reached).collect();
         let emulator = &mut self.emulator;
         let mut go_on = || emulator.try_wait().is_none() && go_on();
-        if echo == EchoService::default() {
-            ready::started(self.serial.from_start(), deadline, &mut go_on)
-        } else {
-            echo.wait(deadline, &mut go_on)
+        if !forwards.iter().any(|forward| forward.guest == ECHO_PORT) {
+            let outcome = ready::started(self.serial.from_start(), deadline, &mut go_on);
+            if !matches!(outcome, Outcome::Ready(_)) {
+                return outcome;
+            }
         }
+        ready::wait(&forwards, self.end_tells, deadline, &mut go_on)
     }
 
     /// The next serial line.

@@ -75,7 +75,7 @@ mod tests {
         let mut ours = TcpStream::connect(at).unwrap();
         let (mut theirs, _) = listener.accept().unwrap();
         let find = |local: &TcpStream| {
-            let local = std::net::SocketAddr::from(local.local_addr().unwrap());
+            let local = local.local_addr().unwrap();
             let all = of("thread-self").unwrap();
             *all.iter()
                 .find(|s| !s.listens && local == s.local.into())
