@@ -145,7 +145,11 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let progress = options.show();
     let logs = home.workspace.products();
     let needs = sel4_kernel::needs(options.variant(), &home.workspace);
-    let needs = [host_packages::EMULATOR, needs].concat();
+    let wire = match options.net {
+        Net::Passt => host_packages::PASST,
+        _ => &[],
+    };
+    let needs = [host_packages::EMULATOR, wire, needs].concat();
     host_packages::ensure(&needs, &logs, &progress)?;
     let kernel = sel4_kernel::ensure(options.variant(), &home.workspace, &progress)?;
     drop(progress);
@@ -173,6 +177,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
             mac: plan.mac.unwrap_or_default(),
             address: plan.address,
             subnet: plan.subnet,
+            socket: None,
             forwards: plan.forwards.clone(),
             pcap: options.pcap.clone(),
             wire: options.wire,

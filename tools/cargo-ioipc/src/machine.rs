@@ -73,6 +73,8 @@ pub enum Net {
     /// QEMU's user network, with the system's forwards.
     #[default]
     User,
+    /// passt, likewise, with windows and room for connections that wait.
+    Passt,
     /// A process that listens on a TCP socket (`HOST:PORT`); each frame goes
     /// behind its length as a big-endian 32-bit word.
     Socket(String),
@@ -91,10 +93,13 @@ impl std::str::FromStr for Net {
         match text.split_once(':') {
             None if text == "user" => Ok(Self::User),
             None if text == "none" => Ok(Self::None),
+            None if text == "passt" => Ok(Self::Passt),
             Some(("socket", peer)) if peer.contains(':') => Ok(Self::Socket(peer.to_owned())),
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
             Some(("tap", name)) if tap::is_name(name) => Ok(Self::Tap(name.to_owned())),
-            _ => Err("expected user, none, socket:HOST:PORT, unix:PATH or tap:NAME".to_owned()),
+            _ => Err(
+                "expected user, passt, none, socket:HOST:PORT, unix:PATH or tap:NAME".to_owned(),
+            ),
         }
     }
 }
@@ -113,9 +118,12 @@ pub struct Machine {
     /// The system's own address, if it is known: where a host on its wire
     /// reaches it.
     pub address: Option<Ipv4Addr>,
-    /// What the user network looks like.
+    /// What the user network, or passt's, looks like.
     pub subnet: Subnet,
-    /// Ports that lead into the system; only the user network has them.
+    /// Where the emulator listens for passt.
+    pub socket: Option<PathBuf>,
+    /// Ports that lead into the system; only the user network and passt have
+    /// them.
     pub forwards: Vec<Forward>,
     /// File that every frame is recorded in.
     pub pcap: Option<PathBuf>,
@@ -174,6 +182,10 @@ impl Machine {
                 }
                 Some(text)
             }
+            Net::Passt => self.socket.as_ref().map(|path| {
+                let path = escaped(&path.to_string_lossy());
+                format!("stream,id=n0,server=on,addr.type=unix,addr.path={path}")
+            }),
             Net::Socket(peer) => Some(format!("socket,id=n0,connect={peer}")),
             Net::Unix(path) => Some(format!(
                 "stream,id=n0,server=off,addr.type=unix,addr.path={}",
@@ -244,6 +256,7 @@ mod tests {
             mac: [2, 0, 0, 0, 0, 0xab],
             address: None,
             subnet: Subnet::default(),
+            socket: None,
             forwards: vec![Forward {
                 transport: Transport::Udp,
                 host: 4000,
@@ -311,8 +324,21 @@ mod tests {
     }
 
     #[test]
+    fn the_emulator_listens_for_passt() {
+        let text = text(&Machine {
+            net: Net::Passt,
+            socket: Some("/a,b/wire".into()),
+            ..machine()
+        });
+        let netdev = "-netdev stream,id=n0,server=on,addr.type=unix,addr.path=/a,,b/wire ";
+        assert!(text.contains(netdev), "{text}");
+        assert!(!text.contains("hostfwd"));
+    }
+
+    #[test]
     fn wires_are_named_as_documented() {
         assert_eq!("user".parse(), Ok(Net::User));
+        assert_eq!("passt".parse(), Ok(Net::Passt));
         assert_eq!("unix:/a".parse(), Ok(Net::Unix("/a".into())));
         assert_eq!(
             "socket:127.0.0.1:9".parse(),

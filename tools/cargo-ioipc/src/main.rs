@@ -116,8 +116,8 @@ struct Run {
     /// Record every frame in this file.
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// The other end of the wire: user, none, socket:HOST:PORT, unix:PATH, or
-    /// tap:NAME, a TAP device of the host with its offloads.
+    /// The other end of the wire: user, passt, none, socket:HOST:PORT, unix:PATH,
+    /// or tap:NAME, a TAP device of the host with its offloads.
     #[arg(long, value_name = "WIRE", default_value = "user")]
     net: Net,
     /// Make the wire a bad one: KEY=VALUE between commas. loss, duplicate,

@@ -15,7 +15,7 @@ use crate::machine::{Forward, Machine, Net, Transport};
 /// an address, and the ports there. None if it does not know.
 pub(crate) fn reach(machine: &Machine) -> Result<(Ipv4Addr, Vec<Forward>), Error> {
     match (&machine.net, machine.address) {
-        (Net::User, _) => Ok((Ipv4Addr::LOCALHOST, assign(&machine.forwards)?)),
+        (Net::User | Net::Passt, _) => Ok((Ipv4Addr::LOCALHOST, assign(&machine.forwards)?)),
         (Net::Tap(_), Some(address)) => {
             let direct = |forward: &Forward| Forward {
                 host: forward.guest,

@@ -101,7 +101,11 @@ fn stay(running: &mut Running, session: &Session, interrupt: &Interrupt) -> Resu
             return Ok(128 + signal);
         }
         match running.wait_exit(TICK) {
-            None => {}
+            None => {
+                if let Some(error) = running.wire_failure() {
+                    return Err(error);
+                }
+            }
             Some(Exit::Shutdown) => return Ok(0),
             Some(exit) => return Err(running.ended(exit)),
         }
@@ -150,7 +154,9 @@ fn unreachable(prepared: &Prepared, options: &Options) -> &'static str {
             "the system asks for its address by DHCP: who is on the wire can reach it there"
         }
         Net::Tap(_) => "no [[forward]]: whether the system answers is not tried",
-        Net::User => "no [[forward]]: nobody can reach the system, it can only call out",
+        Net::User | Net::Passt => {
+            "no [[forward]]: nobody can reach the system, it can only call out"
+        }
     }
 }
 

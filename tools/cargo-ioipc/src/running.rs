@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::emulator::Emulator;
 use crate::machine::{Forward, Machine, Net, Transport};
+use crate::passt::{self, Passt};
 use crate::ready::{self, ECHO_PORT, Outcome, Reached};
 use crate::serial::{Event, Follower, Input, Serial};
 use crate::wire::Wire;
@@ -65,6 +66,8 @@ impl Exit {
 #[derive(Debug)]
 pub struct Running {
     emulator: Emulator,
+    /// Ends with the emulator, which therefore stands before it.
+    passt: Option<Passt>,
     input: Input,
     serial: Serial,
     errors: Serial,
@@ -86,7 +89,7 @@ impl Running {
     ///
     /// # Errors
     /// [`Error::Io`] when the emulator does not start, [`Error::Tap`] when there
-    /// is no such TAP device.
+    /// is no such TAP device, [`Error::Passt`] when that does not run here.
     pub fn start(
         machine: &Machine,
         kernel: &std::path::Path,
@@ -95,7 +98,10 @@ impl Running {
     ) -> Result<Self, Error> {
         let chosen = machine.forwards.iter().any(|forward| forward.host == 0);
         for _ in 1..STARTS {
-            let mut running = Self::start_once(machine, kernel, image, echo)?;
+            let mut running = match Self::start_once(machine, kernel, image, echo) {
+                Err(Error::Passt(error)) if chosen && error.is_about_a_port() => continue,
+                started => started?,
+            };
             if !(chosen && running.lost_a_port()) {
                 running.make_room(&machine.net);
                 return Ok(running);
@@ -116,8 +122,13 @@ impl Running {
             tap::check(name)?;
         }
         let (host, forwards) = ports::reach(machine)?;
+        let meeting = match machine.net {
+            Net::Passt => Some(passt::socket().map_err(Error::io("make", "a directory"))?),
+            _ => None,
+        };
         let machine = Machine {
             forwards: forwards.clone(),
+            socket: meeting.as_ref().map(|(_, socket)| socket.clone()),
             ..machine.clone()
         };
         let (mut wire, machine) = match &machine.wire {
@@ -131,6 +142,11 @@ impl Running {
         if let Some(wire) = &mut wire {
             wire.settle(|| emulator.try_wait().is_none());
         }
+        let (mut emulator, pipes) = Emulator::start(&machine.arguments(kernel, image))?;
+        let passt = match &machine.socket {
+            Some(socket) => Some(Passt::start(&machine, socket, &mut emulator)?),
+            None => None,
+        };
         let serial = match pipes.serial_out {
             Some(port) => Serial::follow(port, echo),
             None => Serial::follow(std::io::empty(), false),
@@ -141,6 +157,7 @@ impl Running {
         };
         Ok(Self {
             emulator,
+            passt,
             input: Input::new(pipes.serial_in),
             follower: serial.from_start(),
             serial,
@@ -198,6 +215,15 @@ impl Running {
         &self.notes
     }
 
+    /// Why nothing is at the other end of the wire any more, if that is so.
+    pub(crate) fn wire_failure(&mut self) -> Option<Error> {
+        // With the emulator it is to end.
+        if self.emulator.try_wait().is_some() {
+            return None;
+        }
+        self.passt.as_mut()?.failure().map(Error::Passt)
+    }
+
     /// The emulator's process number.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -252,6 +278,9 @@ impl Running {
             Outcome::Ready(_) => Ok(()),
             Outcome::Timeout(what) => Err(self.timed_out(&what, timeout)),
             Outcome::Given => {
+                if let Some(error) = self.wire_failure() {
+                    return Err(error);
+                }
                 // The serial port ends a moment before the process does.
                 let exit = self.wait_exit(LAST_MOMENT);
                 Err(self.ended(exit.unwrap_or(Exit::Signal(0))))
@@ -274,8 +303,13 @@ impl Running {
             at: SocketAddr::from((self.host, forward.host)),
         };
         let forwards: Vec<Reached> = self.forwards.iter().map(reached).collect();
-        let emulator = &mut self.emulator;
-        let mut go_on = || emulator.try_wait().is_none() && go_on();
+        let (emulator, passt) = (&mut self.emulator, &mut self.passt);
+        let mut go_on = || {
+            let cut = passt
+                .as_mut()
+                .is_some_and(|passt| passt.failure().is_some());
+            emulator.try_wait().is_none() && !cut && go_on()
+        };
         if !forwards.iter().any(|forward| forward.guest == ECHO_PORT) {
             let outcome = ready::started(self.serial.from_start(), deadline, &mut go_on);
             if !matches!(outcome, Outcome::Ready(_)) {

@@ -89,6 +89,7 @@ fn machine() -> Machine {
         mac: [2, 0, 0, 0, 0, 1],
         address: None,
         subnet: Subnet::default(),
+        socket: None,
         forwards: vec![forward(Transport::Udp), forward(Transport::Tcp)],
         pcap: None,
         wire: None,
