@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::emulator::Emulator;
 use crate::machine::{Forward, Machine, Transport};
+use crate::ports;
 use crate::serial::Serial;
 
 /// The program.
@@ -35,8 +36,6 @@ const TICK: Duration = Duration::from_millis(10);
 const TAIL_LINES: usize = 10;
 /// What it says where the host's network leads nowhere.
 const NO_ROUTE: &str = "routable";
-/// What it says of a port that somebody has.
-const NO_PORT: &str = "bind";
 
 /// Why there is no passt on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +44,8 @@ pub struct PasstError {
     what: String,
     /// What it said.
     words: String,
+    /// Another process has one of the ports.
+    port: bool,
 }
 
 impl PasstError {
@@ -52,12 +53,13 @@ impl PasstError {
         Self {
             what: what.to_string(),
             words: String::new(),
+            port: false,
         }
     }
 
     /// Whether another process has one of the ports.
     pub(crate) fn is_about_a_port(&self) -> bool {
-        self.words.contains(NO_PORT)
+        self.port
     }
 }
 
@@ -70,7 +72,7 @@ impl fmt::Display for PasstError {
         if self.words.contains(NO_ROUTE) {
             write!(
                 f,
-                "\npasst works only on a host with a default route; \
+                "\nit needs a default route on this host; \
                  --net user works without, and so does --net tap:NAME"
             )?;
         }
@@ -106,16 +108,16 @@ fn arguments(machine: &Machine) -> Vec<OsString> {
         "--gateway".to_owned(),
         subnet.router.to_string(),
         "--tcp-ports".to_owned(),
-        ports(&machine.forwards, Transport::Tcp),
+        pairs(&machine.forwards, Transport::Tcp),
         // Without a word it forwards UDP where it does TCP.
         "--udp-ports".to_owned(),
-        ports(&machine.forwards, Transport::Udp),
+        pairs(&machine.forwards, Transport::Udp),
     ];
     words.map(OsString::from).to_vec()
 }
 
 /// Forwards from the loopback interface only, as on QEMU's user network.
-fn ports(forwards: &[Forward], transport: Transport) -> String {
+fn pairs(forwards: &[Forward], transport: Transport) -> String {
     let these = forwards.iter().filter(|f| f.transport == transport);
     let pairs: Vec<String> = these.map(|f| format!("{}:{}", f.host, f.guest)).collect();
     match pairs.is_empty() {
@@ -134,6 +136,7 @@ impl Passt {
         socket: &Path,
         emulator: &mut Emulator,
     ) -> Result<Self, PasstError> {
+        machine.forwards.iter().try_for_each(free)?;
         let connection = connect(socket, emulator)?;
         let mut child = Command::new(PROGRAM)
             .args(arguments(machine))
@@ -169,8 +172,22 @@ impl Passt {
         Some(PasstError {
             what: format!("ended ({status})"),
             words: lines.collect::<Vec<_>>().join("\n"),
+            port: false,
         })
     }
+}
+
+/// Checks that nobody has the port: passt goes on without those that it cannot
+/// have.
+fn free(forward: &Forward) -> Result<(), PasstError> {
+    let (transport, port) = (forward.transport, forward.host);
+    let bound = ports::bind(transport, port);
+    bound.map(drop).map_err(|error| PasstError {
+        port: true,
+        ..PasstError::new(format_args!(
+            "cannot have port {port}/{transport} of 127.0.0.1: {error}"
+        ))
+    })
 }
 
 /// Connects to the emulator, once it listens.
@@ -280,9 +297,10 @@ mod tests {
 
     #[test]
     fn a_host_without_a_way_out_is_told_what_else_there_is() {
-        let words = "No external routable interface for any IP protocol".to_owned();
-        let what = "ended (exit status: 1)".to_owned();
-        let error = PasstError { what, words };
+        let error = PasstError {
+            words: "No external routable interface for any IP protocol".to_owned(),
+            ..PasstError::new("ended (exit status: 1)")
+        };
         let text = error.to_string();
         assert!(
             text.starts_with("passt: ended (exit status: 1)\n    No external"),
@@ -293,5 +311,22 @@ mod tests {
             "{text}"
         );
         assert!(!error.is_about_a_port());
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_an_error() {
+        let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let host = taken.local_addr().unwrap().port();
+        let forward = |transport| Forward {
+            transport,
+            host,
+            guest: 7,
+        };
+        let error = free(&forward(Transport::Tcp)).unwrap_err();
+        assert!(error.is_about_a_port());
+        assert!(
+            error.to_string().contains(&format!("{host}/tcp")),
+            "{error}"
+        );
     }
 }

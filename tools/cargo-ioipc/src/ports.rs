@@ -59,7 +59,8 @@ fn pick(transport: Transport, wish: Option<u16>, taken: &[Forward]) -> Result<u1
     }
 }
 
-fn bind(transport: Transport, port: u16) -> std::io::Result<u16> {
+/// Takes a port of the loopback interface for a moment, any for 0; which.
+pub(crate) fn bind(transport: Transport, port: u16) -> std::io::Result<u16> {
     let address = (Ipv4Addr::LOCALHOST, port);
     let bound = match transport {
         Transport::Udp => UdpSocket::bind(address)?.local_addr()?,
