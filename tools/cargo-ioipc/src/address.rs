@@ -277,6 +277,29 @@ mod tests {
     }
 
     #[test]
+    fn a_name_server_that_the_wire_has_not_is_told() {
+        let address = "10.0.2.77/24".parse().ok();
+        let dns = vec!["10.0.2.3".parse().unwrap(), "10.0.2.2".parse().unwrap()];
+        let changes = Changes {
+            address,
+            gateway: dns.last().copied(),
+            dns,
+            ..Changes::default()
+        };
+        let plan = plan::load_with(&root().join("system.toml"), changes).unwrap();
+        let told = plan.wire_notes(&crate::Net::User);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].contains("answers at 10.0.2.2 on this wire; 10.0.2.3"),
+            "{told:?}"
+        );
+        assert!(
+            plan.wire_notes(&crate::Net::Tap("tap0".to_owned()))
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn gateway_and_name_servers_can_be_given() {
         let (network, notes) = changed("10.0.9.15/24", "10.0.9.1", "");
         assert_eq!(told(&network), "10.0.9.1 8.8.8.8");

@@ -134,12 +134,14 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
         placement: options.placement,
     };
     let plan = plan::load_with(&options.system, changes)?;
+    let wire_notes = plan.wire_notes(&options.net);
     if options.progress {
         eprint!(
             "{}",
             plan.system.warnings.render(std::io::stderr().is_terminal())
         );
-        plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        let notes = plan.notes.iter().chain(&wire_notes);
+        notes.for_each(|note| eprintln!("note: {note}"));
     }
     plan.check_wire(&options.system, &options.net)?;
     let progress = options.show();

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::emulator::Emulator;
-use crate::machine::{Forward, Machine, Transport};
+use crate::machine::{Forward, Machine, Net, Transport};
 use crate::ports;
 use crate::serial::Serial;
 
@@ -107,6 +107,9 @@ fn arguments(machine: &Machine) -> Vec<OsString> {
         subnet.prefix.to_string(),
         "--gateway".to_owned(),
         subnet.router.to_string(),
+        // As on the user network.
+        "--dns-forward".to_owned(),
+        subnet.names.to_string(),
         "--tcp-ports".to_owned(),
         pairs(&machine.forwards, Transport::Tcp),
         // Without a word it forwards UDP where it does TCP.
@@ -124,6 +127,16 @@ fn pairs(forwards: &[Forward], transport: Transport) -> String {
         true => "none".to_owned(),
         false => format!("127.0.0.1/{}", pairs.join(",")),
     }
+}
+
+/// What is worth knowing about `machine` on this wire.
+pub(crate) fn note(machine: &Machine) -> Option<String> {
+    let silent = machine.net == Net::Passt && machine.address.is_some();
+    silent.then(|| {
+        "passt learns where the system is from the first frame that it sends, \
+         which one with a static address need not send by itself"
+            .to_owned()
+    })
 }
 
 impl Passt {
@@ -237,7 +250,7 @@ pub(crate) fn socket() -> std::io::Result<(tempfile::TempDir, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Accel, Net, Subnet};
+    use crate::{Accel, Subnet};
     use std::net::Ipv4Addr;
 
     fn machine(forwards: Vec<Forward>) -> Machine {
@@ -279,7 +292,9 @@ mod tests {
             "{said}"
         );
         assert!(said.ends_with("--udp-ports 127.0.0.1/4000:7"), "{said}");
-        assert!(said.contains("--address 10.0.2.15 --netmask 24 --gateway 10.0.2.2 "));
+        assert!(said.contains(
+            "--address 10.0.2.15 --netmask 24 --gateway 10.0.2.2 --dns-forward 10.0.2.3 "
+        ));
         let (own, gateway) = ([192, 168, 7, 20].into(), Ipv4Addr::from([192, 168, 7, 1]));
         machine.subnet = Subnet::around(Some((own, 28)), Some(gateway), &[]);
         let said = text(&machine);

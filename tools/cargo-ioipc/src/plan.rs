@@ -124,6 +124,26 @@ impl Plan {
             ))
         })
     }
+
+    /// What is worth knowing about its network on `net`, a line each.
+    #[must_use]
+    pub fn wire_notes(&self, net: &Net) -> Vec<String> {
+        let networks = self.system.networks();
+        let Some((_, network)) = networks.first() else {
+            return Vec::new();
+        };
+        if !matches!(net, Net::User | Net::Passt) || network.address.is_none() {
+            return Vec::new();
+        }
+        let silent = self.subnet.silent_servers(&network.dns);
+        let names = self.subnet.names;
+        let tell = |server| {
+            format!(
+                "no name server answers at {server} on this wire; {names} stands for the host's"
+            )
+        };
+        silent.into_iter().map(tell).collect()
+    }
 }
 
 /// The sound system in the file at `path`, with `changes`, and what follows from

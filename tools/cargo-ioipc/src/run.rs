@@ -4,6 +4,7 @@
 //! error) the emulator has ended before it returns.
 
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -133,7 +134,9 @@ fn announce(prepared: &Prepared, running: &Running, options: &Options) {
         }
     }
     if running.forwards().is_empty() {
-        eprintln!("  {}", unreachable(prepared, options));
+        let plan = &prepared.plan;
+        let who = unreachable(plan.mac.is_some(), plan.address, &options.net);
+        eprintln!("  {who}");
     }
     running
         .notes()
@@ -141,16 +144,15 @@ fn announce(prepared: &Prepared, running: &Running, options: &Options) {
         .for_each(|note| eprintln!("  {note}"));
 }
 
-/// Who can reach a system to which no port leads.
-fn unreachable(prepared: &Prepared, options: &Options) -> &'static str {
-    let (plan, net) = (&prepared.plan, &options.net);
+/// Who can reach a system to which no port leads; `own` is its static address.
+fn unreachable(has_nic: bool, own: Option<Ipv4Addr>, net: &Net) -> &'static str {
     match net {
-        _ if plan.mac.is_none() => "no network: nobody can reach the system",
+        _ if !has_nic => "no network device: nobody can reach the system",
         Net::None => "--net none: nobody can reach the system",
         Net::Socket(_) | Net::Unix(_) => {
             "only who is at the other end of the wire can reach the system"
         }
-        Net::Tap(_) if plan.address.is_none() => {
+        Net::Tap(_) if own.is_none() => {
             "the system asks for its address by DHCP: who is on the wire can reach it there"
         }
         Net::Tap(_) => "no [[forward]]: whether the system answers is not tried",
@@ -224,5 +226,24 @@ impl Interrupt {
             0 => None,
             signal => u8::try_from(signal).ok(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reaches_a_system_without_forwards_is_said() {
+        let nobody = [Net::User, Net::Passt, Net::None];
+        for net in &nobody {
+            assert!(unreachable(true, None, net).contains("nobody"), "{net:?}");
+        }
+        let tap = Net::Tap("tap0".to_owned());
+        assert!(unreachable(true, None, &tap).contains("DHCP"));
+        assert!(!unreachable(true, Some(Ipv4Addr::LOCALHOST), &tap).contains("DHCP"));
+        assert!(unreachable(false, None, &tap).contains("nobody"));
+        let peer = Net::Unix("/a".into());
+        assert!(unreachable(true, None, &peer).contains("other end"));
     }
 }

@@ -166,6 +166,7 @@ impl Running {
             forwards,
             wire,
             notes: Vec::new(),
+            notes: passt::note(&machine).into_iter().collect(),
             end_tells: machine.net == Net::User,
             started: Instant::now(),
         })
