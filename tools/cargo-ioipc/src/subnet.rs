@@ -6,14 +6,15 @@
 //! system: its address, its gateway, its name server.
 //!
 //! Invariant: system, router and name server have three different addresses of
-//! one network.
+//! one network, if it has so many.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use crate::machine::Net;
 
-/// Shortest prefix that QEMU's user network takes.
-const LEAST_PREFIX: u8 = 4;
+/// Prefixes that QEMU's user network takes, and that leave three addresses.
+const PREFIXES: RangeInclusive<u8> = 4..=30;
 
 /// Where the wire's own parts are, and where the system is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,12 @@ impl Subnet {
         let base = u32::from(own) & mask(prefix);
         let inside = |a: &Ipv4Addr| u32::from(*a) & mask(prefix) == base && *a != own;
         // The broadcast address comes last: in the smallest network there is
-        // none to spare, and nobody asks there.
-        let last = base | !mask(prefix);
+        // none to spare, and nobody asks there. One of two (RFC 3021) has none:
+        // the other is the router, and answers for name servers.
+        let last = match prefix {
+            31.. => u32::from(own) ^ 1,
+            _ => base | !mask(prefix),
+        };
         let spare = |first: u32, not: Ipv4Addr| {
             let hosts = [first, 3, 2, 1].map(|host| base + host);
             let fits = |a: &Ipv4Addr| inside(a) && *a != not && u32::from(*a) < last;
@@ -94,14 +99,16 @@ impl Subnet {
     /// # Errors
     /// Why not, and what would.
     pub fn fits(&self, net: &Net) -> Result<(), String> {
-        if *net != Net::User || self.prefix >= LEAST_PREFIX {
+        if *net != Net::User || PREFIXES.contains(&self.prefix) {
             return Ok(());
         }
         let (own, prefix) = (self.own, self.prefix);
         Err(format!(
             "the address {own}/{prefix} cannot be had on QEMU's user network: \
-             it takes prefixes of {LEAST_PREFIX} bits and more; \
-             choose a smaller network, or another wire with --net"
+             it takes prefixes of {} to {} bits; \
+             choose another network, or another wire with --net",
+            PREFIXES.start(),
+            PREFIXES.end()
         ))
     }
 }
@@ -162,7 +169,12 @@ mod tests {
     fn a_network_that_the_wire_has_not_is_refused() {
         let around =
             |prefix| Subnet::around(Some((Ipv4Addr::new(10, 0, 2, 20), prefix)), None, &[]);
-        assert_eq!(around(4).fits(&Net::User), Ok(()));
+        for (prefix, fits) in [(3, false), (4, true), (30, true), (31, false)] {
+            assert_eq!(around(prefix).fits(&Net::User).is_ok(), fits, "{prefix}");
+        }
+        let pair = around(31);
+        assert_eq!(pair.router, Ipv4Addr::new(10, 0, 2, 21));
+        assert_eq!(pair.fits(&Net::Passt), Ok(()));
         assert_eq!(around(3).fits(&Net::None), Ok(()));
         let why = around(3).fits(&Net::User).unwrap_err();
         assert!(
