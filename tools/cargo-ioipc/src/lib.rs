@@ -47,8 +47,8 @@ mod running;
 mod serial;
 mod subnet;
 pub mod tap;
-mod wire;
 mod tcp_table;
+mod wire;
 
 pub use address::Address;
 pub use error::Error;

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use frame_peer::relay::Conditions;
 
-use crate::tap;
 use crate::{Subnet, tap};
 
 /// Processor: what the kernel's configuration needs, and RDRAND.

@@ -264,6 +264,7 @@ mod tests {
             socket: None,
             forwards,
             pcap: None,
+            wire: None,
             extra: Vec::new(),
         }
     }

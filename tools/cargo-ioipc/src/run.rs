@@ -17,11 +17,8 @@ use signal_hook::flag;
 use crate::control::Door;
 use crate::launch::write_atomically;
 use crate::machine::{Net, Transport};
-use crate::ready::Outcome;
-use crate::running::ECHO_PORT;
-use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap, wire};
 use crate::ready::{ECHO_PORT, Outcome};
-use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap};
+use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap, wire};
 
 /// Exit status when the system was not ready in time, as of `timeout(1)`.
 pub const TIMED_OUT: u8 = 124;

@@ -13,7 +13,6 @@ use crate::passt::{self, Passt};
 use crate::ready::{self, ECHO_PORT, Outcome, Reached};
 use crate::serial::{Event, Follower, Input, Serial};
 use crate::wire::Wire;
-use crate::{Error, ports, tap};
 use crate::{Error, backlog, ports, tap};
 
 /// The emulator's exit status when the system wrote 0x10 to the exit port.
@@ -142,7 +141,6 @@ impl Running {
         if let Some(wire) = &mut wire {
             wire.settle(|| emulator.try_wait().is_none());
         }
-        let (mut emulator, pipes) = Emulator::start(&machine.arguments(kernel, image))?;
         let passt = match &machine.socket {
             Some(socket) => Some(Passt::start(&machine, socket, &mut emulator)?),
             None => None,
@@ -165,7 +163,6 @@ impl Running {
             host,
             forwards,
             wire,
-            notes: Vec::new(),
             notes: passt::note(&machine).into_iter().collect(),
             end_tells: machine.net == Net::User,
             started: Instant::now(),
