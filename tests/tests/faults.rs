@@ -5,9 +5,9 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
+use cargo_ioipc::{Net, Options};
 use echo_load::udp;
-use emulator_tests::Booted;
-use emulator_tests::in_both_placements;
+use emulator_tests::{Booted, in_both_placements, options};
 
 /// The request, and what the report must say beside component and thread: a
 /// kind, and where.
@@ -70,6 +70,26 @@ fn a_fault_is_reported_and_reclaimed_while_others_go_on() {
     }
 }
 
+/// The driver says what is missing and ends; whoever wants the network hears that
+/// it is down; all others go on.
+fn a_device_that_cannot_be_driven_ends_its_driver_alone() {
+    let mut system = Booted::new(&Options {
+        net: Net::None,
+        ..options(emulator_tests::system("echo"))
+    });
+    let _given = system.line("component nic goes without device virtio-net: ");
+    let said = system.line("the driver was given no device");
+    assert!(said.contains("ERROR nic]"), "{said}");
+    let _told = system.line("the network of server 0 is down for good");
+    let _echo = system.line("echo ended: network down");
+    let _hello = system.line("no answers on port 17: network down");
+    assert_eq!(system.numbers("counters")["root.faults"], 0);
+    let running = system.numbers("resources")["root.components_running"];
+    // Its component has ended, unless it was a guest of one that goes on.
+    assert!((7..=8).contains(&running), "{running} components run");
+}
+
 in_both_placements! {
+    a_device_that_cannot_be_driven_ends_its_driver_alone,
     a_fault_is_reported_and_reclaimed_while_others_go_on,
 }

@@ -110,7 +110,7 @@ fn a_server_that_gives_up_is_dead() {
     let booted = stand_in("failure", Placement::User);
     let said = booted.line("gives up as it was told to");
     assert!(said.contains("ERROR net]"), "{said}");
-    let _end = booted.line("FAULT component=net thread=main kind=invalid-instruction");
+    let _end = booted.line("ENDED component=net thread=main by=itself");
     let _told = booted.line("io] server 0 died");
 }
 

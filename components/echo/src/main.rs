@@ -23,6 +23,9 @@ component_runtime::entry!(main);
 
 /// Connections served at once; further ones wait in the backlog.
 const CONNECTIONS: usize = 96;
+/// Connections that may wait: as many as a protocol server has room for unless
+/// told otherwise. A crowd that comes at once is refused none.
+const BACKLOG: u16 = 256;
 /// Datagrams are received into 2 KiB times two to the power of this; longer ones
 /// are cut. The data region holds 64 of them.
 const DATAGRAM_ORDER: u16 = 3;
@@ -57,7 +60,7 @@ fn main(component: &'static Component) -> ! {
 fn serve(component: &Component) -> ioipc::Result<()> {
     let port = component.config("port").and_then(|p| p.parse().ok());
     let address = SocketAddr::from(([0, 0, 0, 0], port.unwrap_or(PORT)));
-    let listener = TcpListener::bind(address)?;
+    let listener = TcpListener::bind_on(ioipc::stack()?, address, BACKLOG)?;
     listener.set_nonblocking(true);
     let poll = Poll::new()?;
     let mut room = ROOM.lock();

@@ -36,7 +36,6 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub const BAD_SOCKET: Self = Self::new(Status::BadSocket, 0);
-    pub const SERVER_GONE: Self = Self::new(Status::ServerGone, 0);
     pub const NOT_FOUND: Self = Self::new(Status::NotFound, 0);
 
     pub const fn new(status: Status, arg: u64) -> Self {

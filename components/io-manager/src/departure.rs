@@ -89,7 +89,8 @@ impl<M: Machine> Core<M> {
                 }
             }
             Stage::Waiting => {
-                self.end_server_side(&mut server.nic, number, index, Status::ServerGone);
+                let status = server.farewell;
+                self.end_server_side(&mut server.nic, number, index, status);
             }
             Stage::Holding | Stage::Held => self.retire_now(server, number, index),
             Stage::Done | Stage::Draining => {}
@@ -99,9 +100,13 @@ impl<M: Machine> Core<M> {
     /// Answers everything that waits for a server, and asks it nothing any
     /// more.
     pub(crate) fn server_gone(&mut self, server: &mut Server) {
+        self.counters.servers_gone.add(1);
+        self.part_with(server);
+    }
+
+    fn part_with(&mut self, server: &mut Server) {
         server.alive = false;
         self.alive &= !(1 << server.index);
-        self.counters.servers_gone.add(1);
         self.refuse_unfinished(server);
         for packet in 1..=SERVER_PACKETS {
             self.release_one(&mut server.nic, packet);
@@ -126,8 +131,14 @@ impl<M: Machine> Core<M> {
     }
 
     /// Takes nothing from a NIC's driver any more. What the device may still
-    /// have stays in use; nobody waits for it.
+    /// have stays in use; nobody waits for it. A server whose NIC was never there
+    /// does not start: who asks it hears that the network is down.
     pub(crate) fn driver_gone(&mut self, server: &mut Server) {
+        if server.nic.info.is_none() && server.alive {
+            log::warn!("the network of server {} is down for good", server.index);
+            server.farewell = Status::NetworkDown;
+            self.part_with(server);
+        }
         server.nic.give_up();
         self.counters.drivers_gone.add(1);
         self.lose_steered(server);

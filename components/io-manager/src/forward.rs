@@ -368,9 +368,12 @@ fn route<'a>(
     } else {
         (NO_SOCKET, request.address.nic as u8)
     };
-    let alive = servers.get_mut(usize::from(server)).filter(|s| s.alive);
-    let Some(server) = alive else {
-        return unserved(client, op, socket, server);
+    let server = match servers.get_mut(usize::from(server)) {
+        Some(server) if server.alive => server,
+        other => {
+            let farewell = other.map_or(Status::ServerGone, |gone| gone.farewell);
+            return unserved(client, op, socket, server, farewell);
+        }
     };
     if !client.tokens.is_allowed() || !client.tokens.has_slot() {
         return Err(Refusal::quota(quota::REQUESTS));
@@ -407,6 +410,7 @@ fn unserved<'a>(
     op: Op,
     socket: u16,
     server: u8,
+    farewell: Status,
 ) -> Result<(Route, Option<&'a mut Server>), Refusal> {
     if server == NULL_SERVER {
         let new_socket = NO_SOCKET;
@@ -416,5 +420,5 @@ fn unserved<'a>(
         // Nobody is left to tell; the client's number is free again.
         client.sockets.release(socket);
     }
-    Err(Refusal::SERVER_GONE)
+    Err(Refusal::new(farewell, 0))
 }

@@ -2,8 +2,8 @@
 
 use shared_ring::{AttachError, Consumer, Producer, RingLayout};
 use socket_api::{
-    FROM_SERVER, FROM_SERVER_OFFSET, Message, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, TO_SERVER,
-    TO_SERVER_OFFSET,
+    FROM_SERVER, FROM_SERVER_OFFSET, Message, SLOTS_DONE, SLOTS_DONE_OFFSET, SlotDone, Status,
+    TO_SERVER, TO_SERVER_OFFSET,
 };
 
 use crate::assembly::Assembly;
@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub from: Consumer<Message>,
     pub slots_done: Producer<SlotDone>,
     pub alive: bool,
+    /// What those are told who ask it once it is not alive.
+    pub farewell: Status,
     /// It runs in this thread.
     pub near: bool,
     /// Its ring was full, which it cannot be unless the server broke it.
@@ -48,6 +50,7 @@ impl Server {
                 .near(config.near),
             slots_done: Producer::attach(ring(SLOTS_DONE_OFFSET, SLOTS_DONE)?, SLOTS_DONE)?,
             alive: true,
+            farewell: Status::ServerGone,
             near: config.near,
             overrun: false,
             faults: 0,

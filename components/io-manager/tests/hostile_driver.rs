@@ -181,6 +181,36 @@ fn death_ends_it() {
     is_given_up(&mut parties, other);
 }
 
+/// Its server never starts: who waits for it, and who asks later, hears that the
+/// network is down.
+#[test]
+fn one_that_ends_before_it_was_ready_leaves_nobody_waiting() {
+    let mut parties = Parties::with(Setup {
+        ready: false,
+        ..Setup::ONE
+    });
+    let open = Request {
+        arg: SocketKind::Udp as u64,
+        ..Request::new(Op::Open, 0, 1)
+    };
+    parties.pass(0, open, (0, 0));
+    assert_eq!(parties.answered(0), None);
+    parties.manager.driver_died(0);
+    parties.run();
+    assert_eq!(parties.answer(0).status, Status::NetworkDown as u16);
+    let later = parties.refused(
+        0,
+        Request {
+            user_data: 2,
+            ..open
+        },
+    );
+    assert_eq!(later.status, Status::NetworkDown as u16);
+    assert_eq!(parties.count("drivers.gone"), 1);
+    assert_eq!(parties.count("servers.gone"), 0);
+    parties.assert_settled();
+}
+
 #[test]
 fn too_many_lies_end_it() {
     let (mut parties, other) = waiting();

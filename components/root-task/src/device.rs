@@ -1,14 +1,15 @@
 //! What PCI and the description say a driver may touch.
 //!
 //! Invariant: a driver gets its device's windows, ports and interrupt, never
-//! the configuration ports; and no two devices share an interrupt pin, since
-//! the kernel signals one notification per pin.
+//! the configuration ports; no two devices share an interrupt pin, since the
+//! kernel signals one notification per pin; and a device that cannot be given
+//! does nothing, with or without its driver.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use root_task::pci::{self, CONFIG_BYTES, ConfigSpace, Found, Function};
+use root_task::pci::{self, CONFIG_BYTES, ConfigSpace, Found, Function, cut};
 use sel4::{CapRights, cap, init_thread};
 use system_description::map::PAGE;
 use system_description::{Bar, DeviceGrant, DeviceKind, DeviceRecord, IrqPin, IrqRecord};
@@ -120,15 +121,19 @@ impl Devices {
                 nth,
             } => {
                 let at = self.find(*vendor, devices, *nth).context("PCI")?;
-                self.grant_pci(kernel, component, grant, at)
-                    .context(format_args!("PCI function {at}"))
+                let granted = self.grant_pci(kernel, component, grant, at);
+                if granted.is_err() {
+                    // The firmware may have left it switched on.
+                    pci::disable(&mut self.config, at)?;
+                }
+                granted.context(format_args!("PCI function {at}"))
             }
             DeviceKind::Mmio { paddr, bytes, irq } => {
                 let mut room = Room::of(grant);
                 let window = (0, *paddr, *bytes);
                 let bar = room.map(kernel, component, window)?;
                 let mut bars = [None; 6];
-                bars[0] = Some(bar);
+                bars[0] = bar;
                 Ok(Granted {
                     bars,
                     irq: self.interrupt(kernel, component, grant, *irq)?,
@@ -175,7 +180,7 @@ impl Devices {
             *bar = match found {
                 Some(pci::Bar::Memory { paddr, bytes }) => {
                     let mapped = room.map(kernel, component, (index, paddr, bytes));
-                    Some(mapped.context(format_args!("window {index} at {paddr:#x}"))?)
+                    mapped.context(format_args!("window {index} at {paddr:#x}"))?
                 }
                 Some(pci::Bar::Ports { first, count }) => {
                     if grant.ports != 0 && ports == 0 {
@@ -221,10 +226,11 @@ impl Devices {
             return Ok(None);
         };
         let pin = pin.ok_or(Cause::Rule("it has no interrupt line"))?;
-        if let Some(other) = self.pins.insert(pin.pin, grant.name.to_string()) {
+        if let Some(other) = self.pins.get(&pin.pin) {
             let shared = Cause::Rule("interrupt pins cannot be shared: use another PCI slot");
             return Err(shared).context(format_args!("pin {} of {other} too", pin.pin));
         }
+        self.pins.insert(pin.pin, grant.name.to_string());
         let number = u64::from(pin.pin);
         let handler = kernel.slots(&mut component.pool, 1)?;
         let control = init_thread::slot::IRQ_CONTROL.cap();
@@ -292,17 +298,18 @@ impl Room {
         }
     }
 
+    /// Maps a window as far as there is room; `None` if there is none. Drivers
+    /// check that what they need is in there.
     fn map(
         &mut self,
         kernel: &mut Kernel,
         component: &mut Component,
         (index, paddr, bytes): (u8, u64, u64),
-    ) -> Result<Bar, Cause> {
+    ) -> Result<Option<Bar>, Cause> {
         let first = self.next;
-        let pages = (paddr % PAGE + bytes).next_multiple_of(PAGE);
-        if bytes == 0 || pages > self.end.saturating_sub(first) {
-            return Err(Cause::Rule("its windows do not fit the space set aside"));
-        }
+        let Some(bytes) = cut(paddr, bytes, self.end.saturating_sub(first)) else {
+            return Ok(None);
+        };
         for frame in kernel.device_frames(&mut component.pool, paddr, bytes)? {
             let page = (frame, false);
             component
@@ -310,11 +317,11 @@ impl Room {
                 .map(kernel, &mut component.pool, page, self.next, Access::Device)?;
             self.next += PAGE;
         }
-        Ok(Bar {
+        Ok(Some(Bar {
             index,
             vaddr: first + paddr % PAGE,
             paddr,
             bytes,
-        })
+        }))
     }
 }

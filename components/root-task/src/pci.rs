@@ -10,6 +10,9 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 
+/// Bytes of a page: windows are mapped whole.
+const PAGE: u64 = 4096;
+
 /// Bytes of the configuration space that a snapshot holds.
 pub const CONFIG_BYTES: usize = 256;
 
@@ -210,6 +213,15 @@ pub fn decode(value: u64, mask: u64) -> Option<Bar> {
     sane.then_some(Bar::Memory { paddr, bytes })
 }
 
+/// Bytes of a window of `bytes` at `paddr` that fit whole pages of `room` bytes;
+/// `None` if not even its first page does.
+#[must_use]
+pub fn cut(paddr: u64, bytes: u64, room: u64) -> Option<u64> {
+    let skipped = paddr % PAGE;
+    let room = room - room % PAGE;
+    (bytes != 0 && room > skipped).then(|| bytes.min(room - skipped))
+}
+
 /// Lets the function decode its windows, access memory by itself, and raise
 /// its interrupt.
 ///
@@ -374,6 +386,19 @@ mod tests {
         ];
         assert_eq!(bars, expected);
         assert_eq!(bus.0[&at].values, before);
+    }
+
+    #[test]
+    fn windows_of_any_size_are_cut_to_the_room() {
+        let (mib, paddr) = (1 << 20, 0xfe00_0000);
+        assert_eq!(cut(paddr, 16384, mib), Some(16384));
+        // With a page for the doorbell of each of 1024 queues.
+        assert_eq!(cut(paddr, 8 * mib, mib), Some(mib));
+        assert_eq!(cut(paddr, 1 << 40, 5 * PAGE + 5), Some(5 * PAGE));
+        assert_eq!(cut(paddr + 16, 1 << 40, PAGE), Some(PAGE - 16));
+        for (bytes, room) in [(0, mib), (16, 0), (16, PAGE - 1)] {
+            assert_eq!(cut(paddr, bytes, room), None);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use core::fmt;
 
 use component_runtime::fault;
 use sel4::MessageInfo;
-use system_description::fault::{Fault, Kind as FaultKind, MESSAGE_WORDS};
+use system_description::fault::{END_STACK, Fault, Kind as FaultKind, MESSAGE_WORDS};
 
 /// What a fault message says.
 pub struct Report {
@@ -33,6 +33,8 @@ pub enum Kind {
     SystemCall,
     /// Invalid instruction: how a panic ends.
     Instruction,
+    /// Nothing: the component ended by itself, and has said why.
+    End,
     /// Another exception of the processor.
     Exception(u64),
     /// The component sent something to where its faults are reported.
@@ -48,6 +50,7 @@ impl fmt::Display for Kind {
             Self::Capability => f.write_str("capability"),
             Self::SystemCall => f.write_str("system-call"),
             Self::Instruction => f.write_str("invalid-instruction"),
+            Self::End => f.write_str("end"),
             Self::Exception(number) => write!(f, "exception-{number}"),
             Self::Message(label) => write!(f, "message-{label}"),
         }
@@ -74,6 +77,7 @@ impl Report {
             FaultKind::Memory => (Kind::Read, second),
             FaultKind::Capability => (Kind::Capability, second),
             FaultKind::SystemCall => (Kind::SystemCall, fourth),
+            FaultKind::Exception if fourth == 6 && second == END_STACK => (Kind::End, ip),
             FaultKind::Exception if fourth == 6 => (Kind::Instruction, ip),
             FaultKind::Exception => (Kind::Exception(fourth), ip),
             FaultKind::Message => (Kind::Message(second), 0),

@@ -19,7 +19,7 @@ use system_description::{Grant, Keeper, Protocol, Record, Role, Span};
 use crate::component::{Reporter, reporter};
 use crate::failure::{Cause, Context, Failure};
 use crate::kernel::Pool;
-use crate::report::{self, Report};
+use crate::report::{self, Kind, Report};
 use crate::serial;
 use crate::system::System;
 
@@ -147,12 +147,18 @@ impl System {
         let plan = &self.plan.components[index];
         let name = plan.name;
         let thread = plan.threads.get(thread).map_or("?", |t| t.name);
-        self.report(format_args!(
-            "FAULT component={name} thread={thread} kind={} address={:#x} ip={:#x}",
-            report.kind, report.address, report.ip,
-        ));
-        if let Some(monitor) = &self.monitor {
-            monitor.faults.add(1);
+        if let Kind::End = report.kind {
+            self.report(format_args!(
+                "ENDED component={name} thread={thread} by=itself"
+            ));
+        } else {
+            self.report(format_args!(
+                "FAULT component={name} thread={thread} kind={} address={:#x} ip={:#x}",
+                report.kind, report.address, report.ip,
+            ));
+            if let Some(monitor) = &self.monitor {
+                monitor.faults.add(1);
+            }
         }
         for client in self.clients_of(index) {
             self.end(client, name)?;

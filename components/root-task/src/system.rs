@@ -172,7 +172,12 @@ impl Site<'_> {
             let domain = domain
                 .as_mut()
                 .ok_or(Cause::Rule("its host has no domain"))?;
-            granted.push(self.grant_devices(domain, description).context(about)?);
+            let console = plan.root_monitor.map(|place| usize::from(place.console));
+            let needed = console == Some(plan.domain(index));
+            granted.push(
+                self.grant_devices(domain, description, needed)
+                    .context(about)?,
+            );
         }
         // Last, since a manager is told what it holds of components behind it.
         for (index, component) in components.iter_mut().enumerate() {
@@ -211,16 +216,30 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Gives a component's devices to its domain.
+    /// Gives a component's devices to its domain. One that cannot be given is
+    /// reported and is its driver's problem, unless it is `needed`: without the
+    /// console nobody would say what is wrong.
     fn grant_devices(
         &mut self,
         domain: &mut Component,
         description: &Description<&str, &[u8]>,
-    ) -> Result<Vec<Granted>, Failure> {
+        needed: bool,
+    ) -> Result<Vec<Option<Granted>>, Failure> {
         let mut granted = Vec::new();
         for device in &description.devices {
             let found = self.devices.grant(self.kernel, domain, device);
-            granted.push(found.context(format_args!("device {}", device.name))?);
+            let found = found.context(format_args!("device {}", device.name));
+            granted.push(match found {
+                Err(failure) if needed => return Err(failure),
+                Err(failure) => {
+                    let name = description.name;
+                    serial::line(format_args!(
+                        "root: component {name} goes without {failure}"
+                    ));
+                    None
+                }
+                Ok(found) => Some(found),
+            });
         }
         Ok(granted)
     }
@@ -277,7 +296,7 @@ impl Site<'_> {
         component: &mut Component,
         plan: &Plan,
         index: usize,
-        granted: &[Vec<Granted>],
+        granted: &[Vec<Option<Granted>>],
     ) -> Result<(), Cause> {
         let mut records = self.records(&plan.components[index], &granted[index]);
         if let Some(hoard) = &component.hoard {
@@ -293,11 +312,11 @@ impl Site<'_> {
     fn records<'r>(
         &self,
         description: &'r Description<&'r str, &'r [u8]>,
-        granted: &'r [Granted],
+        granted: &'r [Option<Granted>],
     ) -> Vec<Record<&'r str, &'r [u8]>> {
         let located = description.records.iter().map(|r| self.locate(r.clone()));
         let devices = description.devices.iter().zip(granted);
-        let devices = devices.map(|(d, g)| Record::Device(g.record(d.name)));
+        let devices = devices.filter_map(|(d, g)| Some(Record::Device(g.as_ref()?.record(d.name))));
         located.chain(devices).collect()
     }
 

@@ -50,7 +50,7 @@ pub trait Server: Sized + 'static {
 
 /// Runs a server as a component: its whole program. With the feature `alloc`
 /// and a heap, the allocator has it before the server is made. A server that
-/// fails ends as one that panics does, so that nobody waits for it.
+/// fails ends its component, so that nobody waits for it.
 pub fn run<S: Server>(component: &'static Component) -> ! {
     // Who needs a heap and has none says so itself.
     #[cfg(feature = "alloc")]
@@ -60,7 +60,7 @@ pub fn run<S: Server>(component: &'static Component) -> ! {
         Ok(server) => log::error!("{}", serve(component, server)),
         Err(failure) => log::error!("{failure}"),
     }
-    entry::stop()
+    entry::end()
 }
 
 /// [`Server::new`], whose stack is free again afterwards.

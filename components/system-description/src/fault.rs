@@ -62,6 +62,10 @@ pub struct Access {
     pub present: bool,
 }
 
+/// Where the stack is said to be by a thread whose invalid instruction is how its
+/// component ends by itself: no address of user level.
+pub const END_STACK: u64 = 1 << 62;
+
 /// Words of a fault that is passed on.
 pub const MESSAGE_WORDS: usize = 7;
 

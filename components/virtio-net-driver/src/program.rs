@@ -16,12 +16,13 @@ use crate::{Memory, Nic, NicError, Setup, StopReason};
 /// Why the driver cannot run.
 #[derive(Debug)]
 pub enum Failure {
-    /// system.toml did not give it this.
+    /// It did not get this: system.toml does not say so, or the machine has no such
+    /// thing.
     Lacks(&'static str),
-    /// The device's PCI structures are not usable.
-    Pci(PciError),
-    /// It could not be started.
-    Nic(NicError),
+    /// The PCI structures of the device of this name are not usable.
+    Pci(&'static str, PciError),
+    /// The device of this name could not be started.
+    Nic(&'static str, NicError),
     /// Something went wrong beyond repair.
     Stopped(StopReason),
 }
@@ -29,9 +30,9 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lacks(what) => write!(f, "system.toml gives the driver no {what}"),
-            Self::Pci(e) => write!(f, "{e}"),
-            Self::Nic(e) => write!(f, "{e}"),
+            Self::Lacks(what) => write!(f, "the driver was given no {what}"),
+            Self::Pci(device, e) => write!(f, "{device} cannot be driven: {e}"),
+            Self::Nic(device, e) => write!(f, "{device} cannot be driven: {e}"),
             Self::Stopped(reason) => write!(f, "stopped: {reason}"),
         }
     }
@@ -59,7 +60,8 @@ impl Server for Driver {
         let manager = manager.ok_or(Failure::Lacks("I/O manager"))?;
         let (private, paddr) = component.dma("dma").ok_or(Failure::Lacks("dma memory"))?;
         let window = |bar| device.bar(bar).and_then(|w| w.memory());
-        let transport = PciTransport::new(device.config_space, window).map_err(Failure::Pci)?;
+        let transport = PciTransport::new(device.config_space, window);
+        let transport = transport.map_err(|e| Failure::Pci(device.name, e))?;
         let private = DmaSpan {
             memory: private,
             paddr,
@@ -73,7 +75,7 @@ impl Server for Driver {
             near: manager.near,
             counters: component_runtime::counters(component),
         };
-        let nic = Nic::new(transport, setup).map_err(Failure::Nic)?;
+        let nic = Nic::new(transport, setup).map_err(|e| Failure::Nic(device.name, e))?;
         announce(&nic.info());
         manager.signal();
         Ok(Self {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use crate::memory::{DmaSpan, QueueAddresses, Segment};
-use crate::transport::{InitError, Transport};
+use crate::transport::{InitError, Transport, status};
 
 /// A queue as its device sees it. Panics where a test asks for the
 /// impossible.
@@ -164,6 +164,10 @@ pub struct FakeState {
     pub offered: u64,
     /// Features agreed on.
     pub agreed: u64,
+    /// Features without which the device refuses to work.
+    pub insists: u64,
+    /// The device never comes out of reset.
+    pub stuck: bool,
     /// The device status.
     pub status: u8,
     /// Most descriptors a queue.
@@ -192,11 +196,14 @@ impl Transport for FakeTransport {
     }
 
     fn status(&self) -> u8 {
-        self.0.borrow().status
+        let state = self.0.borrow();
+        state.status | u8::from(state.stuck)
     }
 
     fn set_status(&mut self, status: u8) {
-        self.0.borrow_mut().status = status;
+        let mut state = self.0.borrow_mut();
+        let lacks = state.insists & !state.agreed != 0;
+        state.status = status & !(status::FEATURES_OK * u8::from(lacks));
     }
 
     fn queue_max(&mut self, _queue: u16) -> u16 {

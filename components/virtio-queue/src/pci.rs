@@ -5,7 +5,8 @@
 //! configuration ports, so capabilities are read from the copy that the root
 //! task took after enumeration. Invariant: every offset in a capability is
 //! checked against the window it names before it is used, once, at
-//! [`PciTransport::new`]; a doorbell is one store.
+//! [`PciTransport::new`], and of doorbells when their queues are enabled; a
+//! doorbell is one store.
 //!
 //! Without MSI-X the device uses its INTx line; reading the status register
 //! lets the line drop (4.1.4.5).
@@ -128,13 +129,14 @@ struct Place {
     multiplier: u32,
 }
 
-/// The first capability of each kind (1 to 4), by kind.
-fn places(config: &[u8]) -> Result<[Option<Place>; 5], PciError> {
+/// The first capability of each kind (1 to 4) that can be used, by kind: whose
+/// window was handed out (4.1.4.1). If none can, the first.
+fn places(config: &[u8], mapped: impl Fn(u8) -> bool) -> Result<[Option<Place>; 5], PciError> {
     let status = u16::from_le_bytes(bytes(config, STATUS)?);
     if status & STATUS_CAPABILITIES == 0 {
         return Err(PciError::NoCapabilities);
     }
-    let mut places = [None; 5];
+    let mut places: [Option<Place>; 5] = [None; 5];
     let [mut at] = bytes(config, CAPABILITIES)?;
     // A list longer than the space has room for runs in a circle.
     for _ in 0..config.len() / 4 {
@@ -144,8 +146,10 @@ fn places(config: &[u8]) -> Result<[Option<Place>; 5], PciError> {
         let [id, next, len, kind] = bytes(config, at as usize)?;
         if id == VENDOR && len >= 16 && (COMMON..=DEVICE).contains(&kind) {
             let slot = &mut places[kind as usize];
-            if slot.is_none() {
-                *slot = Some(place(config, at as usize, kind == NOTIFY && len >= 20)?);
+            let place = place(config, at as usize, kind == NOTIFY && len >= 20)?;
+            let first = slot.is_none_or(|first| !mapped(first.bar) && mapped(place.bar));
+            if first {
+                *slot = Some(place);
             }
         }
         at = next;
@@ -162,6 +166,21 @@ fn place(config: &[u8], at: usize, multiplied: bool) -> Result<Place, PciError> 
         len: word(12)? as usize,
         multiplier: if multiplied { word(16)? } else { 0 },
     })
+}
+
+/// The notification structure as far as it is mapped. With a page for each
+/// queue that a device could have it is larger than all that is needed of it;
+/// each doorbell is checked when its queue is enabled.
+fn doorbells(
+    place: Place,
+    window: &impl Fn(u8) -> Option<SharedMemory>,
+) -> Result<SharedMemory, PciError> {
+    let window = window(place.bar).ok_or(PciError::Window(place.bar))?;
+    let mapped = window.len().saturating_sub(place.offset);
+    if mapped == 0 {
+        return Err(PciError::OutOfRange);
+    }
+    Ok(window.slice(place.offset, place.len.min(mapped))?)
 }
 
 fn bytes<const N: usize>(config: &[u8], at: usize) -> Result<[u8; N], PciError> {
@@ -182,7 +201,7 @@ impl PciTransport {
         config: &[u8],
         window: impl Fn(u8) -> Option<SharedMemory>,
     ) -> Result<Self, PciError> {
-        let places = places(config)?;
+        let places = places(config, |bar| window(bar).is_some())?;
         let find = |kind: u8| places[kind as usize].ok_or(PciError::Missing(kind));
         let open = |place: Place| {
             let window = window(place.bar).ok_or(PciError::Window(place.bar))?;
@@ -193,7 +212,7 @@ impl PciTransport {
             common: Common::at(&common)?,
             isr: Register::at(&open(find(ISR)?)?, 0)?,
             device: places[DEVICE as usize].map(open).transpose()?,
-            notify: open(find(NOTIFY)?)?,
+            notify: doorbells(find(NOTIFY)?, &window)?,
             multiplier: find(NOTIFY)?.multiplier,
             doorbells: [None; QUEUES],
         })

@@ -82,6 +82,40 @@ fn queues_get_their_own_doorbells() {
 }
 
 #[test]
+fn a_page_for_each_queue_is_used_as_far_as_it_is_mapped() {
+    let window = window();
+    let mut pages = config(&HONEST);
+    // As with 1024 queues of a page each, of which the first 768 bytes are mapped.
+    let at = 0x40 + 20;
+    pages[at + 8..at + 12].copy_from_slice(&(4096u32 - 768).to_le_bytes());
+    pages[at + 12..at + 16].copy_from_slice(&(4u32 << 20).to_le_bytes());
+    pages[at + 16..at + 20].copy_from_slice(&512u32.to_le_bytes());
+    let mut device = open(&pages, window).unwrap();
+    let at = QueueAddresses {
+        descriptors: 0x1000,
+        driver: 0x2000,
+        device: 0x3000,
+    };
+    for (queue, expected) in [(0u16, Ok(())), (1, Ok(())), (2, Err(InitError::Queue(2)))] {
+        window.write(30, &queue.to_le_bytes()).unwrap();
+        assert_eq!(device.enable_queue(queue, 8, at), expected);
+    }
+    device.notify(1);
+    assert_eq!(window.load32(4096 - 768 + 512), Ok(1));
+}
+
+#[test]
+fn of_two_structures_the_one_that_is_mapped_is_used() {
+    // As with notifications by I/O port, and by memory for those without.
+    let mut list = std::vec![(NOTIFY, 2, 0, 64)];
+    list.extend(HONEST);
+    assert!(open(&config(&list), window()).is_ok());
+    list.retain(|&(kind, bar, ..)| (kind, bar) != (NOTIFY, 4));
+    let refused = open(&config(&list), window()).map(|_| ());
+    assert_eq!(refused, Err(PciError::Window(2)));
+}
+
+#[test]
 fn capabilities_that_lie_are_refused() {
     let with = |n: usize, capability| {
         let mut list = HONEST;
@@ -176,6 +210,10 @@ fn features_are_agreed_on_or_the_device_is_failed() {
     let mut device = offers(v1 | 0xff, false, false);
     assert_eq!(negotiate(&mut device, 0xf0f, v1), Ok(v1 | 0xf));
     assert_eq!((device.agreed, device.status), (v1 | 0xf, 11));
+    // Without these, a device that offers them may refuse to work.
+    let platform = feature::ACCESS_PLATFORM | feature::ORDER_PLATFORM;
+    let mut device = offers(v1 | platform | 1 << 34, false, false);
+    assert_eq!(negotiate(&mut device, 0, v1), Ok(v1 | platform));
     let mut device = offers(0xff, false, false);
     assert_eq!(negotiate(&mut device, 1, v1), Err(InitError::Missing(v1)));
     assert_eq!(device.status, status::FAILED);

@@ -29,6 +29,18 @@ pub mod feature {
     pub const EVENT_IDX: u64 = 1 << 29;
     /// `VIRTIO_F_VERSION_1`: not a legacy device.
     pub const VERSION_1: u64 = 1 << 32;
+    /// `VIRTIO_F_ACCESS_PLATFORM`: the device's accesses to memory may be
+    /// limited or translated, as those of other devices of the platform are.
+    pub const ACCESS_PLATFORM: u64 = 1 << 33;
+    /// `VIRTIO_F_ORDER_PLATFORM`: memory accesses are ordered as for other
+    /// devices of the platform.
+    pub const ORDER_PLATFORM: u64 = 1 << 36;
+    /// What a driver accepts wherever it is offered, since without it the device
+    /// may refuse to work (virtio 1.2, 6.1). Drivers here hand out physical
+    /// addresses, which is what devices use where nothing translates; and on
+    /// x86-64 the fences that order memory for other processors order it for
+    /// devices, too.
+    pub const OF_PLATFORM: u64 = ACCESS_PLATFORM | ORDER_PLATFORM;
 }
 
 /// Bits of [`Transport::interrupt_status`].
@@ -73,7 +85,8 @@ pub enum InitError {
     Reset,
     /// The device lacks these features that the driver needs.
     Missing(u64),
-    /// The device refused features that it had offered.
+    /// The device refused these features, which it had offered: it insists on
+    /// others.
     Refused(u64),
     /// The device has no usable queue of this number.
     Queue(u16),
@@ -84,7 +97,10 @@ impl fmt::Display for InitError {
         match self {
             Self::Reset => write!(f, "the device does not come out of reset"),
             Self::Missing(bits) => write!(f, "the device lacks the features {bits:#x}"),
-            Self::Refused(bits) => write!(f, "the device refused the features {bits:#x} it offers"),
+            Self::Refused(bits) => write!(
+                f,
+                "the device wants more than the features {bits:#x}, which are all that the driver knows"
+            ),
             Self::Queue(n) => write!(f, "the device has no usable queue {n}"),
         }
     }
@@ -95,7 +111,8 @@ impl core::error::Error for InitError {}
 /// How often a device is asked whether it has finished its reset.
 const RESET_POLLS: u32 = 1_000_000;
 
-/// Resets the device and agrees on features: those of `wanted` that it offers.
+/// Resets the device and agrees on features: those of `wanted` and of
+/// [`feature::OF_PLATFORM`] that it offers.
 ///
 /// # Errors
 /// An [`InitError`]; the device is left marked as failed where it listens.
@@ -129,7 +146,7 @@ pub fn negotiate_with(
         device.set_status(status::FAILED);
         return Err(InitError::Missing(missing));
     }
-    let features = (wanted(offered) | required) & offered;
+    let features = (wanted(offered) | required | feature::OF_PLATFORM) & offered;
     device.set_driver_features(features);
     device.set_status(status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK);
     if device.status() & status::FEATURES_OK == 0 {

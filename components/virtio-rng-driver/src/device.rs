@@ -220,6 +220,20 @@ mod tests {
         transport.0.borrow_mut().offered = feature::VERSION_1;
         let none = Rng::new(transport.clone(), span).map(|_| ());
         assert_eq!(none, Err(RngError::Init(InitError::Queue(0))));
+        let insists = |what: u64, transport: FakeTransport| {
+            transport.0.borrow_mut().offered = feature::VERSION_1 | what;
+            transport.0.borrow_mut().insists = what;
+            transport.0.borrow_mut().queue_max = 8;
+            Rng::new(transport, span).map(|_| ())
+        };
+        assert_eq!(insists(feature::ACCESS_PLATFORM, transport.clone()), Ok(()));
+        let refused = InitError::Refused(feature::VERSION_1);
+        let packed = insists(1 << 34, transport.clone());
+        assert_eq!(packed, Err(RngError::Init(refused)));
+        transport.0.borrow_mut().stuck = true;
+        let stuck = insists(0, transport.clone());
+        assert_eq!(stuck, Err(RngError::Init(InitError::Reset)));
+        transport.0.borrow_mut().stuck = false;
         let short = span.slice(0, 64).unwrap();
         let refused = Rng::new(transport, short).map(|_| ());
         assert!(matches!(refused, Err(RngError::Memory(_))));

@@ -28,7 +28,7 @@ use echo_load::{Held, LoadError};
 use insn_count::{Counter, FileError};
 
 use crate::machine::Transport;
-use crate::running::ECHO_PORT;
+use crate::ready::ECHO_PORT;
 use crate::{Error, Options, Running};
 
 use profile::{LoadProfile, Profiling};

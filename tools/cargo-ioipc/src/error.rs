@@ -9,6 +9,7 @@ use sel4_kernel::host_packages::MissingPackages;
 
 use crate::elf_check::Problem;
 use crate::image::ImageError;
+use crate::passt::PasstError;
 use crate::tap::TapError;
 
 /// Why an operation of this crate failed.
@@ -53,6 +54,8 @@ pub enum Error {
     Tap(TapError),
     /// Frames cannot be lost as was asked for.
     Wire(String),
+    /// passt is not, or no longer, at the other end of the wire.
+    Passt(PasstError),
     /// Two runs cannot be compared.
     Compare(crate::compare::CompareError),
     /// A benchmark has no figures.
@@ -94,6 +97,7 @@ impl fmt::Display for Error {
             Self::Bench(error) => error.fmt(f),
             Self::Compare(error) => error.fmt(f),
             Self::Tap(error) => error.fmt(f),
+            Self::Passt(error) => error.fmt(f),
             Self::Emulator { outcome, tail } => {
                 write!(f, "the emulator ended unexpectedly ({outcome})")?;
                 indented(f, tail)
@@ -129,6 +133,7 @@ impl core::error::Error for Error {
             Self::Bench(error) => Some(&**error),
             Self::Compare(error) => Some(error),
             Self::Tap(error) => Some(error),
+            Self::Passt(error) => Some(error),
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
@@ -150,6 +155,12 @@ impl From<MissingPackages> for Error {
 impl From<TapError> for Error {
     fn from(error: TapError) -> Self {
         Self::Tap(error)
+    }
+}
+
+impl From<PasstError> for Error {
+    fn from(error: PasstError) -> Self {
+        Self::Passt(error)
     }
 }
 

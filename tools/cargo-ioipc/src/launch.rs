@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,10 @@ pub struct Options {
     pub net: Net,
     /// The system's address, in place of what its description says.
     pub address: Option<Address>,
+    /// The system's gateway, likewise.
+    pub gateway: Option<Ipv4Addr>,
+    /// The system's name servers, likewise, if any are named.
+    pub dns: Vec<Ipv4Addr>,
     /// Where servers and drivers run, in place of what its description says.
     pub placement: Option<Placement>,
     /// File that every frame is recorded in.
@@ -55,6 +60,8 @@ impl Default for Options {
             accel: Accel::default(),
             net: Net::default(),
             address: None,
+            gateway: None,
+            dns: Vec::new(),
             placement: None,
             pcap: None,
             wire: None,
@@ -122,19 +129,29 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
     let home = Home::find()?;
     let changes = Changes {
         address: options.address,
+        gateway: options.gateway,
+        dns: options.dns.clone(),
         placement: options.placement,
     };
     let plan = plan::load_with(&options.system, changes)?;
+    let wire_notes = plan.wire_notes(&options.net);
     if options.progress {
         eprint!(
             "{}",
             plan.system.warnings.render(std::io::stderr().is_terminal())
         );
+        let notes = plan.notes.iter().chain(&wire_notes);
+        notes.for_each(|note| eprintln!("note: {note}"));
     }
+    plan.check_wire(&options.system, &options.net)?;
     let progress = options.show();
     let logs = home.workspace.products();
     let needs = sel4_kernel::needs(options.variant(), &home.workspace);
-    let needs = [host_packages::EMULATOR, needs].concat();
+    let wire = match options.net {
+        Net::Passt => host_packages::PASST,
+        _ => &[],
+    };
+    let needs = [host_packages::EMULATOR, wire, needs].concat();
     host_packages::ensure(&needs, &logs, &progress)?;
     let kernel = sel4_kernel::ensure(options.variant(), &home.workspace, &progress)?;
     drop(progress);
@@ -161,6 +178,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Error> {
             },
             mac: plan.mac.unwrap_or_default(),
             address: plan.address,
+            subnet: plan.subnet,
+            socket: None,
             forwards: plan.forwards.clone(),
             pcap: options.pcap.clone(),
             wire: options.wire,

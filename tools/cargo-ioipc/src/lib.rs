@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod backlog;
 pub mod bench;
 pub mod compare;
 pub mod components;
@@ -35,6 +36,7 @@ pub mod inspect;
 mod launch;
 pub mod machine;
 pub mod offloads;
+mod passt;
 mod placement;
 pub mod plan;
 mod ports;
@@ -43,7 +45,9 @@ mod ready;
 pub mod run;
 mod running;
 mod serial;
+mod subnet;
 pub mod tap;
+mod tcp_table;
 mod wire;
 
 pub use address::Address;
@@ -51,6 +55,8 @@ pub use error::Error;
 pub use home::Home;
 pub use launch::{Options, Prepared, launch, prepare};
 pub use machine::{Accel, Forward, Machine, Net, Transport};
+pub use passt::PasstError;
 pub use placement::Placement;
 pub use running::{Exit, Running};
 pub use serial::{Event, Follower, Input, Serial};
+pub use subnet::Subnet;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use frame_peer::relay::Conditions;
 
-use crate::tap;
+use crate::{Subnet, tap};
 
 /// Processor: what the kernel's configuration needs, and RDRAND.
 const CPU: &str = "Nehalem,+fsgsbase,+pdpe1gb,+syscall,+lm,+rdrand";
@@ -72,6 +72,8 @@ pub enum Net {
     /// QEMU's user network, with the system's forwards.
     #[default]
     User,
+    /// passt, likewise, with windows and room for connections that wait.
+    Passt,
     /// A process that listens on a TCP socket (`HOST:PORT`); each frame goes
     /// behind its length as a big-endian 32-bit word.
     Socket(String),
@@ -90,10 +92,13 @@ impl std::str::FromStr for Net {
         match text.split_once(':') {
             None if text == "user" => Ok(Self::User),
             None if text == "none" => Ok(Self::None),
+            None if text == "passt" => Ok(Self::Passt),
             Some(("socket", peer)) if peer.contains(':') => Ok(Self::Socket(peer.to_owned())),
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
             Some(("tap", name)) if tap::is_name(name) => Ok(Self::Tap(name.to_owned())),
-            _ => Err("expected user, none, socket:HOST:PORT, unix:PATH or tap:NAME".to_owned()),
+            _ => Err(
+                "expected user, passt, none, socket:HOST:PORT, unix:PATH or tap:NAME".to_owned(),
+            ),
         }
     }
 }
@@ -112,7 +117,12 @@ pub struct Machine {
     /// The system's own address, if it is known: where a host on its wire
     /// reaches it.
     pub address: Option<Ipv4Addr>,
-    /// Ports that lead into the system; only the user network has them.
+    /// What the user network, or passt's, looks like.
+    pub subnet: Subnet,
+    /// Where the emulator listens for passt.
+    pub socket: Option<PathBuf>,
+    /// Ports that lead into the system; only the user network and passt have
+    /// them.
     pub forwards: Vec<Forward>,
     /// File that every frame is recorded in.
     pub pcap: Option<PathBuf>,
@@ -162,15 +172,19 @@ impl Machine {
         match &self.net {
             Net::None => None,
             Net::User => {
-                let mut text = String::from("user,id=n0");
+                let mut text = format!("user,id=n0{}", user_network(&self.subnet));
                 for forward in &self.forwards {
                     text.push_str(&format!(
-                        ",hostfwd={}:127.0.0.1:{}-:{}",
-                        forward.transport, forward.host, forward.guest
+                        ",hostfwd={}:127.0.0.1:{}-{}:{}",
+                        forward.transport, forward.host, self.subnet.own, forward.guest
                     ));
                 }
                 Some(text)
             }
+            Net::Passt => self.socket.as_ref().map(|path| {
+                let path = escaped(&path.to_string_lossy());
+                format!("stream,id=n0,server=on,addr.type=unix,addr.path={path}")
+            }),
             Net::Socket(peer) => Some(format!("socket,id=n0,connect={peer}")),
             Net::Unix(path) => Some(format!(
                 "stream,id=n0,server=off,addr.type=unix,addr.path={}",
@@ -185,6 +199,22 @@ impl Machine {
             )),
         }
     }
+}
+
+/// What the user network has to be told to be `subnet`. Its DHCP server gives
+/// away the system's address and those behind it.
+fn user_network(subnet: &Subnet) -> String {
+    if *subnet == Subnet::default() {
+        return String::new();
+    }
+    let Subnet {
+        own,
+        prefix,
+        router,
+        names,
+    } = subnet;
+    let base = subnet.base();
+    format!(",net={base}/{prefix},host={router},dns={names},dhcpstart={own}")
 }
 
 impl Accel {
@@ -224,6 +254,8 @@ mod tests {
             net: Net::User,
             mac: [2, 0, 0, 0, 0, 0xab],
             address: None,
+            subnet: Subnet::default(),
+            socket: None,
             forwards: vec![Forward {
                 transport: Transport::Udp,
                 host: 4000,
@@ -249,10 +281,25 @@ mod tests {
     #[test]
     fn arguments_carry_what_was_asked_for() {
         let text = text(&machine());
-        assert!(text.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:4000-:7 "));
+        assert!(text.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:4000-10.0.2.15:7 "));
         assert!(text.contains("mac=02:00:00:00:00:ab,"));
         assert!(text.contains("-initrd a,,b"));
         assert!(text.ends_with(" -plugin"));
+    }
+
+    #[test]
+    fn the_user_network_fits_the_system_and_forwards_go_to_it() {
+        let (own, gateway) = (
+            Ipv4Addr::new(192, 168, 7, 20),
+            Ipv4Addr::new(192, 168, 7, 1),
+        );
+        let text = text(&Machine {
+            subnet: Subnet::around(Some((own, 24)), Some(gateway), &[]),
+            ..machine()
+        });
+        let netdev = "-netdev user,id=n0,net=192.168.7.0/24,host=192.168.7.1,dns=192.168.7.3,\
+                      dhcpstart=192.168.7.20,hostfwd=udp:127.0.0.1:4000-192.168.7.20:7 ";
+        assert!(text.contains(netdev), "{text}");
     }
 
     #[test]
@@ -276,8 +323,21 @@ mod tests {
     }
 
     #[test]
+    fn the_emulator_listens_for_passt() {
+        let text = text(&Machine {
+            net: Net::Passt,
+            socket: Some("/a,b/wire".into()),
+            ..machine()
+        });
+        let netdev = "-netdev stream,id=n0,server=on,addr.type=unix,addr.path=/a,,b/wire ";
+        assert!(text.contains(netdev), "{text}");
+        assert!(!text.contains("hostfwd"));
+    }
+
+    #[test]
     fn wires_are_named_as_documented() {
         assert_eq!("user".parse(), Ok(Net::User));
+        assert_eq!("passt".parse(), Ok(Net::Passt));
         assert_eq!("unix:/a".parse(), Ok(Net::Unix("/a".into())));
         assert_eq!(
             "socket:127.0.0.1:9".parse(),

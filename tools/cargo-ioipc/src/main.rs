@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod check_command;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,7 +35,7 @@ enum Command {
     /// Build, and boot in QEMU.
     Run(Box<Run>),
     /// Report every mistake in a system description.
-    Check(System),
+    Check(check_command::Check),
     /// Show components, capabilities, memory and trust.
     Inspect(Inspect),
     /// Measure guest instructions per packet and per byte.
@@ -113,8 +116,8 @@ struct Run {
     /// Record every frame in this file.
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// The other end of the wire: user, none, socket:HOST:PORT, unix:PATH, or
-    /// tap:NAME, a TAP device of the host with its offloads.
+    /// The other end of the wire: user, passt, none, socket:HOST:PORT, unix:PATH,
+    /// or tap:NAME, a TAP device of the host with its offloads.
     #[arg(long, value_name = "WIRE", default_value = "user")]
     net: Net,
     /// Make the wire a bad one: KEY=VALUE between commas. loss, duplicate,
@@ -128,6 +131,12 @@ struct Run {
     /// on a TAP device, where the host reaches it.
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     address: Option<Address>,
+    /// Likewise the gateway of a static address.
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Option<Ipv4Addr>,
+    /// Likewise its name servers; repeatable.
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<Ipv4Addr>,
     /// A further argument for QEMU; repeatable.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     qemu_arg: Vec<OsString>,
@@ -484,6 +493,8 @@ impl Run {
             },
             net: self.net.clone(),
             address: self.address,
+            gateway: self.gateway,
+            dns: self.dns.clone(),
             pcap: self.pcap.clone(),
             wire: self.wire,
             qemu_args: self.qemu_arg.clone(),
@@ -530,12 +541,7 @@ fn execute(command: Command) -> Result<u8, Error> {
             println!("image  {}", prepared.file.display());
         }
         Command::Run(arguments) => return run(&arguments.options(), &arguments.session()),
-        Command::Check(system) => {
-            let plan = plan::load(&system.system, None)?;
-            let warnings = &plan.system.warnings;
-            eprint!("{}", warnings.render(std::io::stderr().is_terminal()));
-            println!("{}: {} is sound", system.system.display(), plan.name);
-        }
+        Command::Check(arguments) => arguments.execute()?,
         Command::Compare(arguments) => return arguments.execute(),
         Command::Bench(Measure::Echo(arguments)) => return arguments.execute(),
         Command::Bench(Measure::DataPassing(arguments)) => return arguments.execute(),

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use system_toml::{Forward as Forwarded, ForwardProtocol, ProgramSource, System};
 
-use crate::Error;
 use crate::address::{self, Address};
 use crate::components::Source;
-use crate::machine::{Forward, Transport};
+use crate::machine::{Forward, Net, Transport};
 use crate::placement::{self, Placement};
+use crate::{Error, Subnet};
 
 /// Hardware address of the network device when the description names none:
 /// locally administered.
@@ -32,6 +32,10 @@ pub struct Plan {
     pub mac: Option<[u8; 6]>,
     /// The system's own address, if it is a static one.
     pub address: Option<Ipv4Addr>,
+    /// The network that the user network makes around it.
+    pub subnet: Subnet,
+    /// What follows from the changes that were asked for, a line each.
+    pub notes: Vec<String>,
     /// Ports that lead into the system.
     pub forwards: Vec<Forward>,
     /// The system as its description says.
@@ -39,10 +43,14 @@ pub struct Plan {
 }
 
 /// What whoever boots a system wants otherwise than its description says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The system's address.
     pub address: Option<Address>,
+    /// Its gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its name servers, if any are named.
+    pub dns: Vec<Ipv4Addr>,
     /// Where servers and drivers run.
     pub placement: Option<Placement>,
 }
@@ -68,8 +76,9 @@ pub fn load_with(path: &Path, changes: Changes) -> Result<Plan, Error> {
     let colours = std::io::stderr().is_terminal();
     let mut system =
         system_toml::load(path).map_err(|report| Error::System(report.render(colours)))?;
+    let mut notes = Vec::new();
     if changes != Changes::default() {
-        system = change(&system, path, changes)?;
+        (system, notes) = change(&system, path, &changes)?;
     }
     let description = system.describe(|program| program as u16);
     let encoded = description.encode().map_err(|error| {
@@ -89,22 +98,62 @@ pub fn load_with(path: &Path, changes: Changes) -> Result<Plan, Error> {
         address: network
             .and_then(|network| network.address)
             .map(|(own, _)| own),
+        subnet: network.map_or_else(Subnet::default, |network| {
+            Subnet::around(network.address, network.gateway, &network.dns)
+        }),
+        notes,
         forwards: system.forwards.iter().map(forward).collect(),
         system,
     })
 }
 
-/// The sound system in the file at `path`, with `changes`.
-fn change(system: &System, path: &Path, changes: Changes) -> Result<System, Error> {
+impl Plan {
+    /// Checks that `net` can carry the network of the system in the file at
+    /// `path`.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn check_wire(&self, path: &Path, net: &Net) -> Result<(), Error> {
+        let mut components = self.system.model.components.iter();
+        let server = components.find(|component| component.network.is_some());
+        let name = server.map_or("", |server| &server.name);
+        self.subnet.fits(net).map_err(|why| {
+            let path = path.display();
+            Error::System(format!(
+                "error: {path}: [component.{name}.network]: {why}\n"
+            ))
+        })
+    }
+
+    /// What is worth knowing about its network on `net`, a line each.
+    #[must_use]
+    pub fn wire_notes(&self, net: &Net) -> Vec<String> {
+        let networks = self.system.networks();
+        let Some((_, network)) = networks.first() else {
+            return Vec::new();
+        };
+        if !matches!(net, Net::User | Net::Passt) || network.address.is_none() {
+            return Vec::new();
+        }
+        let silent = self.subnet.silent_servers(&network.dns);
+        let names = self.subnet.names;
+        let tell = |server| {
+            format!(
+                "no name server answers at {server} on this wire; {names} stands for the host's"
+            )
+        };
+        silent.into_iter().map(tell).collect()
+    }
+}
+
+/// The sound system in the file at `path`, with `changes`, and what follows from
+/// them.
+fn change(system: &System, path: &Path, changes: &Changes) -> Result<(System, Vec<String>), Error> {
     let unreadable = |why: String| Error::System(format!("error: {}: {why}\n", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let table: Result<toml::Table, _> = text.parse();
     let mut table = table.map_err(|_| unreadable("not TOML".to_owned()))?;
-    let mut options = Vec::new();
-    if let Some(address) = changes.address {
-        address::replace(&mut table, system, address)?;
-        options.push("--address");
-    }
+    let (notes, mut options) = address::replace(&mut table, system, changes)?;
     if let Some(placement) = changes.placement {
         placement::replace(&mut table, system, placement);
         options.push("--placement");
@@ -115,7 +164,7 @@ fn change(system: &System, path: &Path, changes: Changes) -> Result<System, Erro
         .map_err(|report| Error::System(report.render(false)))?;
     // The warnings that count are about the file, with its lines.
     changed.warnings = system.warnings.clone();
-    Ok(changed)
+    Ok((changed, notes))
 }
 
 fn source(program: &system_toml::Program) -> Source {

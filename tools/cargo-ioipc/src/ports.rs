@@ -15,7 +15,7 @@ use crate::machine::{Forward, Machine, Net, Transport};
 /// an address, and the ports there. None if it does not know.
 pub(crate) fn reach(machine: &Machine) -> Result<(Ipv4Addr, Vec<Forward>), Error> {
     match (&machine.net, machine.address) {
-        (Net::User, _) => Ok((Ipv4Addr::LOCALHOST, assign(&machine.forwards)?)),
+        (Net::User | Net::Passt, _) => Ok((Ipv4Addr::LOCALHOST, assign(&machine.forwards)?)),
         (Net::Tap(_), Some(address)) => {
             let direct = |forward: &Forward| Forward {
                 host: forward.guest,
@@ -59,7 +59,8 @@ fn pick(transport: Transport, wish: Option<u16>, taken: &[Forward]) -> Result<u1
     }
 }
 
-fn bind(transport: Transport, port: u16) -> std::io::Result<u16> {
+/// Takes a port of the loopback interface for a moment, any for 0; which.
+pub(crate) fn bind(transport: Transport, port: u16) -> std::io::Result<u16> {
     let address = (Ipv4Addr::LOCALHOST, port);
     let bound = match transport {
         Transport::Udp => UdpSocket::bind(address)?.local_addr()?,

@@ -4,6 +4,7 @@
 //! error) the emulator has ended before it returns.
 
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +17,7 @@ use signal_hook::flag;
 use crate::control::Door;
 use crate::launch::write_atomically;
 use crate::machine::{Net, Transport};
-use crate::ready::Outcome;
-use crate::running::ECHO_PORT;
+use crate::ready::{ECHO_PORT, Outcome};
 use crate::{Error, Exit, Home, Options, Prepared, Running, prepare, tap, wire};
 
 /// Exit status when the system was not ready in time, as of `timeout(1)`.
@@ -79,16 +79,17 @@ fn stay(running: &mut Running, session: &Session, interrupt: &Interrupt) -> Resu
     let deadline = session.timeout.map(|timeout| running.started() + timeout);
     let outcome = running.wait_ready_while(deadline, &mut || interrupt.signal().is_none());
     match outcome {
-        Outcome::Ready => {
+        Outcome::Ready(not_tried) => {
             let took = running.started().elapsed().as_secs_f32();
             eprintln!("ready after {took:.1} s");
+            not_tried.iter().for_each(|line| eprintln!("  {line}"));
             if let Some(file) = &session.ready_file {
                 write_ready_file(file, running)?;
             }
         }
         Outcome::Timeout(what) => {
             let timeout = session.timeout.unwrap_or_default();
-            eprintln!("error: {}", running.timed_out(what, timeout));
+            eprintln!("error: {}", running.timed_out(&what, timeout));
             return Ok(TIMED_OUT);
         }
         Outcome::Given => {}
@@ -98,7 +99,11 @@ fn stay(running: &mut Running, session: &Session, interrupt: &Interrupt) -> Resu
             return Ok(128 + signal);
         }
         match running.wait_exit(TICK) {
-            None => {}
+            None => {
+                if let Some(error) = running.wire_failure() {
+                    return Err(error);
+                }
+            }
             Some(Exit::Shutdown) => return Ok(0),
             Some(exit) => return Err(running.ended(exit)),
         }
@@ -123,6 +128,33 @@ fn announce(prepared: &Prepared, running: &Running, options: &Options) {
         if let Some(at) = running.address(transport, guest) {
             let (host, port) = (at.ip(), at.port());
             eprintln!("  port {guest:5}/{transport}: nc {flag}{host} {port}");
+        }
+    }
+    if running.forwards().is_empty() {
+        let plan = &prepared.plan;
+        let who = unreachable(plan.mac.is_some(), plan.address, &options.net);
+        eprintln!("  {who}");
+    }
+    running
+        .notes()
+        .iter()
+        .for_each(|note| eprintln!("  {note}"));
+}
+
+/// Who can reach a system to which no port leads; `own` is its static address.
+fn unreachable(has_nic: bool, own: Option<Ipv4Addr>, net: &Net) -> &'static str {
+    match net {
+        _ if !has_nic => "no network device: nobody can reach the system",
+        Net::None => "--net none: nobody can reach the system",
+        Net::Socket(_) | Net::Unix(_) => {
+            "only who is at the other end of the wire can reach the system"
+        }
+        Net::Tap(_) if own.is_none() => {
+            "the system asks for its address by DHCP: who is on the wire can reach it there"
+        }
+        Net::Tap(_) => "no [[forward]]: whether the system answers is not tried",
+        Net::User | Net::Passt => {
+            "no [[forward]]: nobody can reach the system, it can only call out"
         }
     }
 }
@@ -191,5 +223,24 @@ impl Interrupt {
             0 => None,
             signal => u8::try_from(signal).ok(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reaches_a_system_without_forwards_is_said() {
+        let nobody = [Net::User, Net::Passt, Net::None];
+        for net in &nobody {
+            assert!(unreachable(true, None, net).contains("nobody"), "{net:?}");
+        }
+        let tap = Net::Tap("tap0".to_owned());
+        assert!(unreachable(true, None, &tap).contains("DHCP"));
+        assert!(!unreachable(true, Some(Ipv4Addr::LOCALHOST), &tap).contains("DHCP"));
+        assert!(unreachable(false, None, &tap).contains("nobody"));
+        let peer = Net::Unix("/a".into());
+        assert!(unreachable(true, None, &peer).contains("other end"));
     }
 }

@@ -9,13 +9,12 @@ use serde_json::Value;
 
 use crate::emulator::Emulator;
 use crate::machine::{Forward, Machine, Net, Transport};
-use crate::ready::{self, EchoService, Outcome};
+use crate::passt::{self, Passt};
+use crate::ready::{self, ECHO_PORT, Outcome, Reached};
 use crate::serial::{Event, Follower, Input, Serial};
 use crate::wire::Wire;
-use crate::{Error, ports, tap};
+use crate::{Error, backlog, ports, tap};
 
-/// Port of the echo service in the system; forwards of it tell readiness.
-pub(crate) const ECHO_PORT: u16 = 7;
 /// The emulator's exit status when the system wrote 0x10 to the exit port.
 const SHUTDOWN_STATUS: i32 = 33;
 /// The emulator's exit status when the root task, giving up, wrote 0x11.
@@ -24,6 +23,8 @@ const ROOT_PANIC_STATUS: i32 = 35;
 const STARTS: u32 = 3;
 /// How long the emulator may take to end once its serial port has.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
+/// How long the emulator may take to listen on the ports that it forwards.
+const LISTENING: Duration = Duration::from_secs(2);
 /// Serial lines that an error shows.
 const TAIL_LINES: usize = 20;
 /// How long the last lines of an emulator that has ended may take to be read.
@@ -64,6 +65,8 @@ impl Exit {
 #[derive(Debug)]
 pub struct Running {
     emulator: Emulator,
+    /// Ends with the emulator, which therefore stands before it.
+    passt: Option<Passt>,
     input: Input,
     serial: Serial,
     errors: Serial,
@@ -71,6 +74,10 @@ pub struct Running {
     host: Ipv4Addr,
     forwards: Vec<Forward>,
     wire: Option<Wire>,
+    notes: Vec<String>,
+    /// Whether the wire takes the end of a stream only when the system accepted
+    /// it.
+    end_tells: bool,
     started: Instant,
 }
 
@@ -81,7 +88,7 @@ impl Running {
     ///
     /// # Errors
     /// [`Error::Io`] when the emulator does not start, [`Error::Tap`] when there
-    /// is no such TAP device.
+    /// is no such TAP device, [`Error::Passt`] when that does not run here.
     pub fn start(
         machine: &Machine,
         kernel: &std::path::Path,
@@ -90,12 +97,18 @@ impl Running {
     ) -> Result<Self, Error> {
         let chosen = machine.forwards.iter().any(|forward| forward.host == 0);
         for _ in 1..STARTS {
-            let mut running = Self::start_once(machine, kernel, image, echo)?;
+            let mut running = match Self::start_once(machine, kernel, image, echo) {
+                Err(Error::Passt(error)) if chosen && error.is_about_a_port() => continue,
+                started => started?,
+            };
             if !(chosen && running.lost_a_port()) {
+                running.make_room(&machine.net);
                 return Ok(running);
             }
         }
-        Self::start_once(machine, kernel, image, echo)
+        let mut running = Self::start_once(machine, kernel, image, echo)?;
+        running.make_room(&machine.net);
+        Ok(running)
     }
 
     fn start_once(
@@ -108,8 +121,13 @@ impl Running {
             tap::check(name)?;
         }
         let (host, forwards) = ports::reach(machine)?;
+        let meeting = match machine.net {
+            Net::Passt => Some(passt::socket().map_err(Error::io("make", "a directory"))?),
+            _ => None,
+        };
         let machine = Machine {
             forwards: forwards.clone(),
+            socket: meeting.as_ref().map(|(_, socket)| socket.clone()),
             ..machine.clone()
         };
         let (mut wire, machine) = match &machine.wire {
@@ -123,6 +141,10 @@ impl Running {
         if let Some(wire) = &mut wire {
             wire.settle(|| emulator.try_wait().is_none());
         }
+        let passt = match &machine.socket {
+            Some(socket) => Some(Passt::start(&machine, socket, &mut emulator)?),
+            None => None,
+        };
         let serial = match pipes.serial_out {
             Some(port) => Serial::follow(port, echo),
             None => Serial::follow(std::io::empty(), false),
@@ -133,6 +155,7 @@ impl Running {
         };
         Ok(Self {
             emulator,
+            passt,
             input: Input::new(pipes.serial_in),
             follower: serial.from_start(),
             serial,
@@ -140,6 +163,8 @@ impl Running {
             host,
             forwards,
             wire,
+            notes: passt::note(&machine).into_iter().collect(),
+            end_tells: machine.net == Net::User,
             started: Instant::now(),
         })
     }
@@ -153,6 +178,48 @@ impl Running {
                 .errors
                 .tail(TAIL_LINES)
                 .contains("host forwarding rule")
+    }
+
+    /// Gives the emulator's forwarded TCP ports room for connections that wait.
+    fn make_room(&mut self, net: &Net) {
+        let tcp = |forward: &&Forward| forward.transport == Transport::Tcp;
+        let ports: Vec<u16> = self.forwards.iter().filter(tcp).map(|f| f.host).collect();
+        if *net != Net::User || ports.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + LISTENING;
+        let why = loop {
+            if self.emulator.try_wait().is_some() {
+                return;
+            }
+            match backlog::widen(self.pid(), &ports) {
+                Ok(count) if count == ports.len() => return,
+                Ok(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(count) => break format!("it listens on {count} of {}", ports.len()),
+                Err(error) => break error.to_string(),
+            }
+        };
+        self.notes.push(format!(
+            "forwarded TCP ports have room for one connection that waits: \
+             the emulator's sockets cannot be changed ({why})"
+        ));
+    }
+
+    /// What is worth knowing about how the system is reached, a line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Why nothing is at the other end of the wire any more, if that is so.
+    pub(crate) fn wire_failure(&mut self) -> Option<Error> {
+        // With the emulator it is to end.
+        if self.emulator.try_wait().is_some() {
+            return None;
+        }
+        self.passt.as_mut()?.failure().map(Error::Passt)
     }
 
     /// The emulator's process number.
@@ -196,18 +263,22 @@ impl Running {
         &self.serial
     }
 
-    /// Waits until the echo service answered correctly over every forward of
-    /// port 7. A system without such forwards is ready when the root task has
-    /// started its components.
+    /// Waits until the system answered at every forwarded port: the echo service,
+    /// at port 7, correctly; another TCP service by accepting. Of other UDP
+    /// services nothing is known. A system without forwards is ready when the
+    /// root task has started its components.
     ///
     /// # Errors
     /// [`Error::Timeout`], or [`Error::Emulator`] if the emulator ended.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         match self.wait_ready_while(Some(deadline), &mut || true) {
-            Outcome::Ready => Ok(()),
-            Outcome::Timeout(what) => Err(self.timed_out(what, timeout)),
+            Outcome::Ready(_) => Ok(()),
+            Outcome::Timeout(what) => Err(self.timed_out(&what, timeout)),
             Outcome::Given => {
+                if let Some(error) = self.wire_failure() {
+                    return Err(error);
+                }
                 // The serial port ends a moment before the process does.
                 let exit = self.wait_exit(LAST_MOMENT);
                 Err(self.ended(exit.unwrap_or(Exit::Signal(0))))
@@ -224,17 +295,26 @@ impl Running {
     ) -> Outcome {
         let far = self.started + Duration::from_secs(100 * 365 * 24 * 3600);
         let deadline = deadline.unwrap_or(far);
-        let echo = EchoService {
-            udp: self.address(Transport::Udp, ECHO_PORT),
-            tcp: self.address(Transport::Tcp, ECHO_PORT),
+        let reached = |forward: &Forward| Reached {
+            transport: forward.transport,
+            guest: forward.guest,
+            at: SocketAddr::from((self.host, forward.host)),
         };
-        let emulator = &mut self.emulator;
-        let mut go_on = || emulator.try_wait().is_none() && go_on();
-        if echo == EchoService::default() {
-            ready::started(self.serial.from_start(), deadline, &mut go_on)
-        } else {
-            echo.wait(deadline, &mut go_on)
+        let forwards: Vec<Reached> = self.forwards.iter().map(reached).collect();
+        let (emulator, passt) = (&mut self.emulator, &mut self.passt);
+        let mut go_on = || {
+            let cut = passt
+                .as_mut()
+                .is_some_and(|passt| passt.failure().is_some());
+            emulator.try_wait().is_none() && !cut && go_on()
+        };
+        if !forwards.iter().any(|forward| forward.guest == ECHO_PORT) {
+            let outcome = ready::started(self.serial.from_start(), deadline, &mut go_on);
+            if !matches!(outcome, Outcome::Ready(_)) {
+                return outcome;
+            }
         }
+        ready::wait(&forwards, self.end_tells, deadline, &mut go_on)
     }
 
     /// The next serial line.

@@ -43,6 +43,9 @@ pub(crate) fn check(net: &Net) -> Result<(), Error> {
         Net::None => Err(Error::Wire(
             "--wire: the machine has no network device, so there is no wire".to_owned(),
         )),
+        Net::Passt => Err(Error::Wire(
+            "--wire: frames are not lost on the way to passt; use --net user".to_owned(),
+        )),
         Net::User | Net::Socket(_) | Net::Unix(_) | Net::Tap(_) => Ok(()),
     }
 }
@@ -101,7 +104,7 @@ impl Wire {
 /// The end that the emulator would have connected to; none if it is inside.
 fn outside(net: &Net) -> Result<Option<End>, Error> {
     let end = match net {
-        Net::User | Net::None => return Ok(None),
+        Net::User | Net::Passt | Net::None => return Ok(None),
         Net::Unix(path) => UnixStream::connect(path)
             .and_then(End::unix)
             .map_err(Error::io("connect to", path)),
@@ -177,6 +180,8 @@ mod tests {
             net,
             mac: [2, 0, 0, 0, 0, 1],
             address: None,
+            subnet: crate::Subnet::default(),
+            socket: None,
             forwards: Vec::new(),
             pcap: None,
             wire: None,

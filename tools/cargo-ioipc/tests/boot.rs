@@ -2,17 +2,21 @@
 //! the emulator to its contract. Needs the kernel's build tools and QEMU.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cargo_ioipc::components::{self, Source};
-use cargo_ioipc::{Accel, Error, Exit, Forward, Home, Machine, Net, Running, Transport, image};
+use cargo_ioipc::{
+    Accel, Error, Exit, Forward, Home, Machine, Net, Running, Subnet, Transport, image,
+};
+use rustix::process::{Pid, Signal, kill_process};
 use sel4_kernel::{Kernel, Progress, Variant};
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// Says two lines through the debug kernel's putchar system call, then idles.
+/// Says three lines through the debug kernel's putchar system call, then idles.
 const PROGRAM: &str = r#"
 #![no_std]
 #![no_main]
@@ -30,7 +34,7 @@ core::arch::global_asm!(
     "jmp 2b",
     "3: jmp 3b",
     ".section .rodata",
-    "text: .asciz \"first line\\n{{\\\"answer\\\": 42}}\\n\"",
+    "text: .asciz \"root: outside: 0 components, 0 found\\nfirst line\\n{{\\\"answer\\\": 42}}\\n\"",
 );
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
@@ -84,6 +88,8 @@ fn machine() -> Machine {
         net: Net::User,
         mac: [2, 0, 0, 0, 0, 1],
         address: None,
+        subnet: Subnet::default(),
+        socket: None,
         forwards: vec![forward(Transport::Udp), forward(Transport::Tcp)],
         pcap: None,
         wire: None,
@@ -122,6 +128,40 @@ fn lines_arrive_and_a_system_that_does_not_echo_is_not_ready() {
     assert!(runs(pid));
     assert_eq!(running.stop(), Exit::Stopped);
     assert!(!runs(pid));
+}
+
+fn signal(running: &Running, signal: Signal) {
+    let pid = i32::try_from(running.pid()).ok().and_then(Pid::from_raw);
+    let sent = pid.map(|pid| kill_process(pid, signal));
+    assert_eq!(sent, Some(Ok(())));
+}
+
+#[test]
+fn a_forwarded_port_takes_a_crowd_at_once_and_is_not_ready_for_it() {
+    const CROWD: usize = 200;
+    let mut running = boot(&Machine {
+        forwards: vec![Forward {
+            transport: Transport::Tcp,
+            host: 0,
+            guest: 80,
+        }],
+        ..machine()
+    });
+    assert!(running.notes().is_empty(), "{:?}", running.notes());
+    let at = running.address(Transport::Tcp, 80);
+    let at = at.unwrap_or_else(|| panic!("port 80 is not forwarded"));
+    // An emulator that stands still accepts nobody: they all wait.
+    signal(&running, Signal::STOP);
+    let connect = |_| TcpStream::connect_timeout(&at, Duration::from_secs(2)).ok();
+    let open: Vec<TcpStream> = (0..CROWD).map_while(connect).collect();
+    signal(&running, Signal::CONT);
+    assert_eq!(open.len(), CROWD);
+    let message = match running.wait_ready(Duration::from_secs(3)) {
+        Err(error @ Error::Timeout { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let expected = "no answer at port 80/tcp within 3 s";
+    assert!(message.starts_with(expected), "{message}");
 }
 
 #[test]

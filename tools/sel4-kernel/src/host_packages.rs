@@ -69,6 +69,9 @@ pub const KERNEL_BUILD: &[Need] = &[
 /// What running an image needs.
 pub const EMULATOR: &[Need] = &[program("qemu-system-x86", "qemu-system-x86_64")];
 
+/// What the wire of the same name needs.
+pub const PASST: &[Need] = &[program("passt", "passt")];
+
 /// What making a network namespace with a TAP device needs.
 pub const NAMESPACE: &[Need] = &[program("iproute2", "ip")];
 

@@ -92,6 +92,7 @@ pub const EMULATED: &[&str] = &[
     "integrity",
     "loss",
     "monitor_cli",
+    "passt",
     "report_page",
     "root_panic",
     "tap",

@@ -1,7 +1,7 @@
 //! From a reset device to one that works, or a refusal.
 
 use nic_api::{NicInfo, RX_FREE_OFFSET, nic_features};
-use virtio_queue::{feature, interrupt};
+use virtio_queue::{InitError, feature, interrupt};
 
 use super::bench::{
     Bench, CHECKSUMS, DIRECT, LONG, MTU, SEGMENTS, USUAL, device, memory, own_counter, start,
@@ -91,6 +91,31 @@ fn unusable_devices_and_memory_are_refused() {
         with(USUAL, 256, unformatted),
         Err(NicError::Ring(_))
     ));
+}
+
+/// What devices insist on is agreed to if it is known, and otherwise said; none of
+/// them is waited for.
+#[test]
+fn devices_that_want_what_we_have_not_are_refused_with_a_reason() {
+    let with = |more: u64, stuck| {
+        let transport = device(USUAL | more, 256);
+        transport.0.borrow_mut().insists = more;
+        transport.0.borrow_mut().stuck = stuck;
+        start(&transport, memory()).map(|_| ())
+    };
+    let platform = feature::ACCESS_PLATFORM | feature::ORDER_PLATFORM;
+    assert_eq!(with(platform, false), Ok(()));
+    // Packed rings, and notifications with data.
+    for unknown in [1 << 34, 1 << 38] {
+        let refused = with(unknown, false);
+        assert_eq!(refused, Err(NicError::Device(InitError::Refused(USUAL))));
+    }
+    assert_eq!(with(0, true), Err(NicError::Device(InitError::Reset)));
+    let said = NicError::Device(InitError::Refused(USUAL)).to_string();
+    assert!(
+        said.contains("the device wants more than the features"),
+        "{said}"
+    );
 }
 
 #[test]

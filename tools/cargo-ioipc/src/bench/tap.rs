@@ -18,7 +18,7 @@ use super::report::{NOTE, amount};
 use super::{Bench, BenchError, Figure, Idle, Load, figures, measure};
 use crate::machine::Transport;
 use crate::offloads::{self, Offloads};
-use crate::running::ECHO_PORT;
+use crate::ready::ECHO_PORT;
 use crate::tap::{self, Traffic};
 use crate::{Error, Home, Net, Options, Running};
 
