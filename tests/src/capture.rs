@@ -20,6 +20,9 @@ const OWN: [u16; 3] = [53, 67, 68];
 pub struct Payload {
     /// All of it, as often as it was sent, but for DHCP and DNS.
     pub bytes: u64,
+    /// So many of them were bytes of streams that had been sent before: a peer
+    /// that is slow for a while is asked again.
+    pub again: u64,
     /// By the TCP port at this end: bytes of the stream, each counted once.
     pub streams: BTreeMap<u16, u64>,
 }
@@ -45,7 +48,9 @@ pub fn payload(path: &Path, from: Ipv4Addr) -> Payload {
                 let (port, seq, len) = segment(&found);
                 payload.bytes += len;
                 let stream: &mut HashSet<_> = seen.entry((found.dst, port)).or_default();
+                let before = stream.len() as u64;
                 stream.extend((0..len as u32).map(|at| seq.wrapping_add(at)));
+                payload.again += len - (stream.len() as u64 - before);
             }
             _ => {}
         }

@@ -67,9 +67,9 @@ fn assert_on_wire(record: &Record, placement: Placement, capture: &Path) {
     assert_eq!(from.streams[&LOADS], confirmed);
     let answers = |row: &&Row| ("ready".len() + format!("done {}", moved(row)).len()) as u64;
     let talk: u64 = [echo, out, into].iter().map(answers).sum();
-    // On a slow host a confirmation may be sent again before it is acknowledged.
-    let again = from.bytes - (moved(echo) + moved(out) + confirmed + talk);
-    assert!(again <= 64, "{again} bytes more than were asked for");
+    // On a slow host some bytes may be sent again before they are acknowledged.
+    let once = from.bytes - from.again;
+    assert_eq!(once, moved(echo) + moved(out) + confirmed + talk);
     let to = payload(capture, "10.0.2.2".parse().unwrap());
     assert_eq!(to.streams.values().sum::<u64>(), moved(into));
     // Words that ask for bursts, the two that end flows, three orders.

@@ -43,6 +43,9 @@ const LEAST_SEGMENT: u32 = 48;
 const DUPLICATES: u32 = 3;
 /// The longest that a peer may wait with an acknowledgement (RFC 8985, 7.2).
 const ACK_DELAY_US: u64 = 200_000;
+/// The shortest wait before a probe of the tail: a peer may be slower than the
+/// line.
+const LEAST_PROBE_US: u64 = 20_000;
 
 /// What the peer's SYN says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -427,7 +430,8 @@ impl Recovery {
             return None;
         }
         let one = self.board.flight() <= self.segment;
-        let wait = 2 * self.rtt.smoothed()? + if one { ACK_DELAY_US } else { 0 };
+        let wait =
+            (2 * self.rtt.smoothed()?).max(LEAST_PROBE_US) + if one { ACK_DELAY_US } else { 0 };
         Some(self.since.max(self.sent_at) + wait)
     }
 
