@@ -78,16 +78,15 @@ pub(super) const CASES: &[Case] = &[
         vec![frame(aim, &packet)]
     }),
     Case::new("arp-no-sender", Reason::Arp, |aim| {
-        let packet = arp(1, ([0; 6], aim.from.1), ([0; 6], aim.to.1));
+        let packet = arp(1, ([0; 6], nobody(aim)), ([0; 6], aim.to.1));
         vec![frame(aim, &packet)]
     }),
     Case::new("arp-of-another-sender", Reason::Arp, |aim| {
-        let packet = arp(2, ([0x52, 0, 0, 3, 0, 1], aim.from.1), aim.to);
+        let packet = arp(2, ([0x52, 0, 0, 3, 0, 1], nobody(aim)), aim.to);
         vec![frame(aim, &packet)]
     }),
     Case::new("arp-unasked", Reason::Arp, |aim| {
-        let nobody = Ipv4Addr::from(aim.to.1.to_bits() ^ 0x60);
-        let packet = arp(2, (aim.from.0, nobody), aim.to);
+        let packet = arp(2, (aim.from.0, nobody(aim)), aim.to);
         vec![frame(aim, &packet)]
     }),
     Case::new("arp-for-another", Reason::Ignored, |aim| {
@@ -131,4 +130,10 @@ fn bent(aim: &mut Aim, at: usize, value: u8) -> Vec<Vec<u8>> {
     let mut packet = ask(aim);
     packet[at] = value;
     vec![frame(aim, &packet)]
+}
+
+/// An address of the victim's network that nobody has. A false word in the
+/// attacker's own name would have a credulous victim answer somebody else.
+fn nobody(aim: &Aim) -> Ipv4Addr {
+    Ipv4Addr::from(aim.to.1.to_bits() ^ 0x60)
 }

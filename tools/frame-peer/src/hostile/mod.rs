@@ -180,7 +180,7 @@ impl Aim {
             udp_port: port,
             tcp_port: port,
             mtu: 1500,
-            flood: 200,
+            flood: 300,
             rng,
         }
     }
