@@ -133,8 +133,9 @@ impl Recovery {
     /// For a connection that has not begun, with a send buffer of so many bytes
     /// and segments of `most` bytes at most; takes its memory.
     pub fn new(buffer: usize, most: u32) -> Self {
-        // The smallest that lets all of the buffer be sent, but for a byte.
-        let bits = usize::BITS - buffer.saturating_sub(1).leading_zeros();
+        // The smallest that lets all of the buffer be sent at once: a byte that
+        // has to wait keeps its send, and with it the next ones.
+        let bits = usize::BITS - buffer.leading_zeros();
         Self::fresh(Scoreboard::new(), most, bits.saturating_sub(16) as u8)
     }
 
